@@ -1,0 +1,106 @@
+"""The shapes that are timed, and the data that every peer gets: the same bits in every process."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer (or stack) and one batch. T: steps, N: sequences, I: input size, H: hidden size."""
+
+    name: str
+    cell: str
+    T: int
+    N: int
+    I: int
+    H: int
+    layers: int = 1
+    bidirectional: bool = False
+    ragged: bool = False  # lengths uniform in T/4..T, unsorted
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """Weights under PyTorch's names, input, and the gradients that come from above."""
+
+    weights: dict[str, Array]
+    x: Array  # (T, N, I)
+    lengths: Array | None  # (N,)
+    d_output: Array  # (T, N, directions * H), 0 past a length
+    d_state: tuple[Array, ...]  # (layers * directions, N, H) each; h, and c for an LSTM
+
+
+CASES = [
+    Case("reviews", "lstm", 500, 64, 32, 100),  # film reviews padded to 500 words
+    Case("emotion", "lstm", 64, 128, 256, 128),  # sentences, Embedding(.., 256) -> LSTM(128)
+    Case("classifier", "lstm", 100, 32, 16, 64),  # the first LSTM of every tutorial
+    Case("lstm512", "lstm", 50, 64, 512, 512),
+    Case("lstm1024", "lstm", 25, 64, 1024, 1024),
+    Case("gru512", "gru", 50, 64, 512, 512),
+    Case("gru1536", "gru", 50, 32, 1536, 1536),
+    Case("rnn512", "rnn", 50, 64, 512, 512),
+    Case("bi2", "lstm", 100, 32, 128, 256, layers=2, bidirectional=True),
+    Case("n1h128", "lstm", 100, 1, 128, 128),  # one sequence: nothing to share a weight between
+    Case("n1h512", "lstm", 100, 1, 512, 512),
+    Case("n4h128", "lstm", 100, 4, 128, 128),
+    Case("step", "lstm", 1, 1, 40, 128),  # one step: the cost of a call
+    Case("ragged_reviews", "lstm", 500, 64, 32, 100, ragged=True),
+    Case("ragged_emotion", "lstm", 64, 128, 256, 128, ragged=True),
+]
+BY_NAME = {case.name: case for case in CASES}
+GROUPS = {
+    "floor": ["reviews", "emotion", "classifier", "lstm512"],
+    "all": list(BY_NAME),
+}
+
+
+def select(names: list[str]) -> list[Case]:
+    """Cases by name or by the name of a group; a ValueError says what there is."""
+    expanded = [case for name in names for case in GROUPS.get(name, [name])]
+    if unknown := [name for name in expanded if name not in BY_NAME]:
+        raise ValueError(f"no case {', '.join(unknown)}; there are {', '.join(BY_NAME)}, and {', '.join(GROUPS)}")
+    return [BY_NAME[name] for name in dict.fromkeys(expanded)]
+
+
+def make_data(case: Case, dtype: str) -> Data:
+    """Seeded by the name, which is the same in every process (Python's own hash is not)."""
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+
+    def normal(*shape: int) -> Array:
+        return rng.standard_normal(shape).astype(dtype)
+
+    weights = {}
+    bound, rows = 1 / math.sqrt(case.H), GATES[case.cell] * case.H
+    for layer in range(case.layers):
+        inputs = case.I if layer == 0 else case.directions * case.H
+        for suffix in ["", "_reverse"][: case.directions]:
+            for kind, shape in [
+                ("weight_ih", (rows, inputs)),
+                ("weight_hh", (rows, case.H)),
+                ("bias_ih", (rows,)),
+                ("bias_hh", (rows,)),
+            ]:
+                weights[f"{kind}_l{layer}{suffix}"] = rng.uniform(-bound, bound, shape).astype(dtype)
+
+    x = normal(case.T, case.N, case.I)
+    lengths = rng.integers(case.T // 4, case.T + 1, case.N) if case.ragged else None
+    d_output = normal(case.T, case.N, case.directions * case.H)
+    if lengths is not None:
+        d_output[np.arange(case.T)[:, None] >= lengths] = 0
+    states = 2 if case.cell == "lstm" else 1
+    d_state = tuple(normal(case.layers * case.directions, case.N, case.H) for _ in range(states))
+    return Data(weights, x, lengths, d_output, d_state)

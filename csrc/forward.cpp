@@ -1,0 +1,311 @@
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "dropout.h"
+#include "parallel.h"
+#include "plan.h"
+#include "sequence.h"
+
+namespace pylstm {
+namespace {
+
+// What all workers of a call share, made on the caller's thread before they start.
+template <class T>
+struct Shared {
+  Shared(const ForwardCall<T>& call_, const Split& split_, Saved<T>& saved_)
+      : call(call_), split(split_), saved(saved_) {
+    const auto& network = call.network;
+    const Sizes& sizes = network.sizes();
+    const Problem problem = describe(network, call.order, false);
+    const ptrdiff_t group = (call.order.batch() + split.rows - 1) / split.rows;
+    if (const ptrdiff_t rows = input_chunk_rows(problem, split))
+      chunk_steps = std::min(std::max<ptrdiff_t>(1, rows / std::max<ptrdiff_t>(1, group)), call.order.steps());
+    chunk_rows = chunk_steps * group;
+    zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + 64), T(0));
+    teams.reserve(size_t(split.rows));
+    for (int r = 0; r < split.rows; ++r)
+      teams.push_back(std::make_unique<Barrier>(split.units * split.directions));
+    for (int i = 0; i < split.rows * split.directions; ++i) sharers.push_back(std::make_unique<Barrier>(split.units));
+    if (chunk_rows) {
+      ptrdiff_t elements = 0;
+      for (int s = 0; s < network.cell().forward_stages; ++s)
+        elements += network.cell().forward[s].takes_x ? gate_block() * network.layer(0, 0).forward[s].blocks.count() : 0;
+      for (int i = 0; i < split.rows * split.directions; ++i) gates.emplace_back(elements);
+    }
+  }
+
+  ptrdiff_t gate_row() const { return block_columns * call.network.kernels().lanes; }
+  ptrdiff_t gate_block() const { return checked_product({chunk_rows, gate_row()}); }
+
+  const ForwardCall<T>& call;
+  const Split split;
+  Saved<T>& saved;
+  ptrdiff_t chunk_steps = 0, chunk_rows = 0;  // of the input product; 0: it is part of every step
+  std::vector<T> zeros;
+  std::vector<std::unique_ptr<Barrier>> teams;    // the workers of a group of sequences
+  std::vector<std::unique_ptr<Barrier>> sharers;  // those of them that share the units of one direction
+  std::vector<AlignedBuffer<T>> gates;            // per group and direction: accumulators of a chunk
+};
+
+// One thread: a group of sequences, a share of the units, every direction or one of two.
+template <class T>
+class Worker {
+ public:
+  Worker(Shared<T>& shared, int id)
+      : shared_(shared),
+        call_(shared.call),
+        network_(shared.call.network),
+        cell_(network_.cell()),
+        sizes_(network_.sizes()),
+        order_(call_.order),
+        unit_(id % shared.split.units),
+        direction_(id / shared.split.units % shared.split.directions),
+        group_(id / shared.split.units / shared.split.directions),
+        rows_(order_, group_, shared.split.rows) {
+    for (auto* rows : {&x_, &h_, &prev_h_, &record_, &prev_state_}) rows->resize(size_t(rows_.count()));
+    chunk_x_.resize(size_t(shared.chunk_rows));
+  }
+
+  void run() {
+    const Split& split = shared_.split;
+    for (int layer = 0; layer < sizes_.layers; ++layer) {
+      for (int d = direction_; d < sizes_.directions; d += split.directions) run_direction(layer, d);
+      team().wait();
+      if (layer + 1 < sizes_.layers && !shared_.saved.dropped.empty()) {
+        drop(layer);
+        team().wait();
+      }
+    }
+  }
+
+ private:
+  using Rows = std::vector<T*>;
+
+  Barrier& team() { return *shared_.teams[size_t(group_)]; }
+  int place() const { return group_ * shared_.split.directions + direction_; }
+
+  View<T> inner(std::vector<AlignedBuffer<T>>& buffers, int layer) const {
+    const ptrdiff_t width = sizes_.width();
+    return {buffers[size_t(layer) % buffers.size()].data(), order_.batch() * width, width};
+  }
+  View<const T> input_of(int layer) const {
+    if (layer == 0) return call_.x;
+    const View<T> v = inner(shared_.saved.dropped.empty() ? shared_.saved.outputs : shared_.saved.dropped, layer - 1);
+    return {v.data, v.time, v.sequence};
+  }
+  View<T> output_of(int layer) const {
+    return layer + 1 == sizes_.layers ? call_.output : inner(shared_.saved.outputs, layer);
+  }
+
+  // Time of step s of a sequence: the reverse direction starts at the sequence's own end.
+  ptrdiff_t time(ptrdiff_t position, ptrdiff_t step) const { return reverse_ ? order_.length(position) - 1 - step : step; }
+
+  void run_direction(int layer, int direction) {
+    reverse_ = direction == 1;
+    const int index = layer * sizes_.directions + direction;
+    weights_ = &network_.layer(layer, direction);
+    in_ = input_of(layer);
+    out_ = output_of(layer);
+    out_.data += direction * sizes_.output;
+    records_ = shared_.saved.records[size_t(index)].data();
+
+    const ptrdiff_t steps = rows_.steps();
+    for (ptrdiff_t s = 0; s < steps; ++s) {
+      if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s);
+      point_rows(s, index);
+      for (int i = 0; i < cell_.forward_stages; ++i) {
+        run_stage(i, s);
+        shared_.sharers[size_t(place())]->wait();
+      }
+    }
+    if (unit_ == 0) finish(index);
+  }
+
+  T* record_row(ptrdiff_t step, ptrdiff_t position) const {
+    const ptrdiff_t row = call_.training ? order_.start(step) + position : position;
+    return records_ + row * network_.record_width();
+  }
+  const T* initial_row(int state, int index, ptrdiff_t position) const {
+    if (!call_.initial[state]) return shared_.zeros.data();
+    return call_.initial[state] + (index * order_.batch() + order_.sequence(position)) * sizes_.state(state);
+  }
+
+  void point_rows(ptrdiff_t s, int index) {
+    const ptrdiff_t active = rows_.active(s);
+    std::swap(h_, prev_h_);
+    for (ptrdiff_t i = 0; i < active; ++i) {
+      const ptrdiff_t p = rows_.position(i), n = order_.sequence(p), t = time(p, s);
+      const size_t at = size_t(i);
+      x_[at] = const_cast<T*>(in_.row(t, n));
+      h_[at] = out_.row(t, n);
+      record_[at] = record_row(s, p);
+      if (cell_.states > 1)
+        prev_state_[at] = s ? record_row(s - 1, p) + cell_.state_record[1] * sizes_.hidden
+                            : const_cast<T*>(initial_row(1, index, p));
+      if (s == 0) prev_h_[at] = const_cast<T*>(initial_row(0, index, p));
+    }
+  }
+
+  Slot<T> slot(Ref ref) {
+    switch (ref.where) {
+      case Where::h:
+        return {h_.data(), 0};
+      case Where::prev_h:
+        return {prev_h_.data(), 0};
+      case Where::state:
+        return {record_.data(), cell_.state_record[ref.index] * sizes_.hidden};
+      case Where::prev_state:
+        return {prev_state_.data(), 0};
+      default:
+        return {record_.data(), ref.index * sizes_.hidden};
+    }
+  }
+
+  // Rows are only ever read through Slot<const T> and Operand: the pointers lose nothing but the type's say.
+  Operand<T> operand(const Slot<T>& slot, ptrdiff_t k) const {
+    return {const_cast<const T* const*>(slot.rows), slot.offset, 1, k};
+  }
+
+  void run_stage(int index, ptrdiff_t s) {
+    const ForwardStage& stage = cell_.forward[index];
+    const auto& packed = weights_->forward[index];
+    const Share blocks(packed.blocks.count(), unit_, shared_.split.units);
+    StageArgs<T> a;
+    a.rows = rows_.active(s);
+    a.units = packed.blocks.units;
+    a.block_begin = blocks.begin, a.block_end = blocks.end;
+    if (stage.takes_x && shared_.chunk_steps) {
+      ptrdiff_t before = 0;
+      for (ptrdiff_t i = s / shared_.chunk_steps * shared_.chunk_steps; i < s; ++i) before += rows_.active(i);
+      a.init = gates(index) + before * shared_.gate_row();
+      a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
+    } else {
+      a.init = packed.bias.buffer.data(), a.init_block = packed.bias.block;
+      if (stage.takes_x) a.first = operand({x_.data(), 0}, packed.x.k), a.first_panels = packed.x.panels();
+    }
+    a.second = operand(slot(stage.operand), packed.operand.k), a.second_panels = packed.operand.panels();
+    for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) {
+      const Slot<T> from = slot(stage.in[i]);
+      a.in[i] = {const_cast<const T* const*>(from.rows), from.offset};
+    }
+    for (int i = 0; i < max_refs && stage.out[i].where != Where::none; ++i) a.out[i] = slot(stage.out[i]);
+    network_.kernels().stage[int(stage.id)][call_.training](a);
+  }
+
+  T* gates(int stage) const {
+    ptrdiff_t before = 0;
+    for (int s = 0; s < stage; ++s)
+      before += cell_.forward[s].takes_x ? shared_.gate_block() * weights_->forward[s].blocks.count() : 0;
+    return shared_.gates[size_t(place())].data() + before;
+  }
+
+  // bias + x . W for the steps of the chunk that begins at s.
+  void input_product(ptrdiff_t s) {
+    ptrdiff_t count = 0;
+    for (ptrdiff_t step = s; step < std::min(s + shared_.chunk_steps, rows_.steps()); ++step)
+      for (ptrdiff_t i = 0; i < rows_.active(step); ++i) {
+        const ptrdiff_t p = rows_.position(i);
+        chunk_x_[size_t(count++)] = in_.row(time(p, step), order_.sequence(p));
+      }
+    for (int i = 0; i < cell_.forward_stages; ++i) {
+      const ForwardStage& stage = cell_.forward[i];
+      if (!stage.takes_x) continue;
+      const auto& packed = weights_->forward[i];
+      const Share blocks(packed.blocks.count(), unit_, shared_.split.units);
+      StageArgs<T> a;
+      a.rows = count;
+      a.units = packed.blocks.units;
+      a.block_begin = blocks.begin, a.block_end = blocks.end;
+      a.init = packed.bias.buffer.data(), a.init_block = packed.bias.block;
+      a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels();
+      a.product = gates(i), a.product_block = shared_.gate_block(), a.product_row = shared_.gate_row();
+      network_.kernels().product[int(stage.id)](a);
+    }
+  }
+
+  // Final states, and zeros behind the end of every sequence.
+  void finish(int index) {
+    for (ptrdiff_t i = 0; i < rows_.count(); ++i) {
+      const ptrdiff_t p = rows_.position(i), n = order_.sequence(p), length = order_.length(p);
+      for (int state = 0; state < cell_.states; ++state) {
+        const ptrdiff_t size = sizes_.state(state);
+        const T* from = initial_row(state, index, p);
+        if (length && state == 0) from = out_.row(time(p, length - 1), n);
+        if (length && state > 0) from = record_row(length - 1, p) + cell_.state_record[state] * sizes_.hidden;
+        std::copy_n(from, size, call_.final[state] + (index * order_.batch() + n) * size);
+      }
+      for (ptrdiff_t t = length; t < call_.steps; ++t) std::fill_n(out_.row(t, n), sizes_.output, T(0));
+    }
+  }
+
+  // Dropout behind a layer; the workers of a team take every n-th sequence of their group.
+  void drop(int layer) {
+    const View<T> from = inner(shared_.saved.outputs, layer), to = inner(shared_.saved.dropped, layer);
+    const int members = shared_.split.units * shared_.split.directions;
+    for (ptrdiff_t i = direction_ * shared_.split.units + unit_; i < rows_.count(); i += members) {
+      const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
+      for (ptrdiff_t t = 0; t < order_.length(p); ++t)
+        apply_dropout(call_.dropout, layer, sizes_.layers, t, n, sizes_.width(), from.row(t, n), to.row(t, n));
+    }
+  }
+
+  Shared<T>& shared_;
+  const ForwardCall<T>& call_;
+  const Network<T>& network_;
+  const CellSpec& cell_;
+  const Sizes& sizes_;
+  const Order& order_;
+  const int unit_, direction_, group_;
+  const RowSet rows_;
+
+  // Of the layer and direction under way.
+  bool reverse_ = false;
+  const LayerWeights<T>* weights_ = nullptr;
+  View<const T> in_;
+  View<T> out_;
+  T* records_ = nullptr;
+
+  // Row pointers of the step under way, one for each of the group's sequences that still run.
+  Rows x_, h_, prev_h_, record_, prev_state_;
+  std::vector<const T*> chunk_x_;
+};
+
+template <class T>
+Saved<T> make_saved(const ForwardCall<T>& call) {
+  const Sizes& sizes = call.network.sizes();
+  const Order& order = call.order;
+  Saved<T> saved;
+  const ptrdiff_t rows = call.training ? order.total() : order.batch();
+  for (int i = 0; i < sizes.layers * sizes.directions; ++i)
+    saved.records.emplace_back(checked_product({rows, call.network.record_width()}));
+  // Inference needs the output of one layer while it makes the next; training keeps them all.
+  const int inner = call.training ? sizes.layers - 1 : std::min(sizes.layers - 1, 2);
+  const ptrdiff_t elements = checked_product({call.steps, order.batch(), sizes.width()});
+  for (int i = 0; i < inner; ++i) saved.outputs.emplace_back(elements);
+  for (int i = 0; i < inner && call.dropout.p > 0; ++i) saved.dropped.emplace_back(elements);
+  return saved;
+}
+
+}  // namespace
+
+template <class T>
+Saved<T> forward(const ForwardCall<T>& call, int threads) {
+  Saved<T> saved = make_saved(call);
+  const Problem problem = describe(call.network, call.order, false);
+  for (;;) {
+    const Split split = choose_split(problem, threads);
+    Shared<T> shared(call, split, saved);
+    std::vector<Worker<T>> workers;
+    workers.reserve(size_t(split.threads()));
+    for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);
+    const int got = parallel(split.threads(), [&](int id) { workers[size_t(id)].run(); });
+    if (got == split.threads()) return saved;
+    threads = got;
+  }
+}
+
+template Saved<float> forward(const ForwardCall<float>&, int);
+template Saved<double> forward(const ForwardCall<double>&, int);
+
+}  // namespace pylstm

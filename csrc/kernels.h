@@ -1,0 +1,102 @@
+// What one ISA offers: a table of function pointers per dtype. kernels.cpp fills it, once per ISA.
+//
+// This header is the border between portable code and per-ISA code: plain structs and pointers only.
+#pragma once
+
+#include <cstddef>
+
+#include "cells/cell.h"
+
+namespace pylstm {
+
+// Accumulator vectors side by side in a block of units: the four gates of one vector of units, or four vectors of units
+// of a stage with one column.
+constexpr int block_columns = 4;
+
+// Rows to be multiplied: row r starts at rows[r] + offset and its k-th element lies k * step further.
+template <class T>
+struct Operand {
+  const T* const* rows = nullptr;
+  ptrdiff_t offset = 0;
+  ptrdiff_t step = 1;
+  ptrdiff_t k = 0;
+};
+
+// Where an epilogue reads or writes: row r starts at rows[r] + offset.
+template <class T>
+struct Slot {
+  T* const* rows = nullptr;
+  ptrdiff_t offset = 0;
+};
+
+// A packed matrix: for every block of units a panel [k][columns][lanes], `block` elements apart (see pack.h).
+template <class T>
+struct Panels {
+  const T* data = nullptr;
+  ptrdiff_t block = 0;
+};
+
+// One stage of a time step for a rectangle of rows x blocks: accumulators = init + first . panels + second . panels,
+// then the epilogue of the stage on every unit.
+template <class T>
+struct StageArgs {
+  ptrdiff_t rows = 0;
+  ptrdiff_t units = 0;                       // width of the stage's output
+  ptrdiff_t block_begin = 0, block_end = 0;  // blocks of units to do; pack.h says how wide a block is
+  Operand<T> first, second;
+  Panels<T> first_panels, second_panels;
+  const T* init = nullptr;  // [block][row][columns][lanes]
+  ptrdiff_t init_block = 0, init_row = 0;
+  Slot<const T> in[max_refs];
+  Slot<T> out[max_refs];
+  T* product = nullptr;  // run as a product alone: accumulators go here, [block][row][columns][lanes], no epilogue
+  ptrdiff_t product_block = 0, product_row = 0;
+};
+
+// gradient[j][i] += sum over rows of d[row][j] * operand[row][i], for j in [j_begin, j_end), i in [0, width).
+template <class T>
+struct OuterArgs {
+  ptrdiff_t rows = 0;
+  const T* d = nullptr;  // row r at d + r * d_row
+  ptrdiff_t d_row = 0;
+  ptrdiff_t j_begin = 0, j_end = 0;
+  const T* const* operand = nullptr;  // row pointers
+  ptrdiff_t operand_offset = 0;
+  ptrdiff_t width = 0;
+  T* gradient = nullptr;
+  ptrdiff_t gradient_row = 0;
+};
+
+template <class T>
+struct Kernels {
+  using Stage = void (*)(const StageArgs<T>&);
+  using Map = void (*)(const T* in, T* out, ptrdiff_t n);
+
+  ptrdiff_t lanes = 0;
+  ptrdiff_t tile_rows = 0;
+  // [stage][save]: with save, what only the backward pass needs is stored as well.
+  Stage stage[stage_count][2] = {};
+  // The product of the first operand alone, for the stages that take x.
+  Stage product[stage_count] = {};
+  void (*outer)(const OuterArgs<T>&) = nullptr;
+  // sum[j] += sum over rows of d[row][j], j in [j_begin, j_end)
+  void (*sum_rows)(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, ptrdiff_t j_end, T* sum) = nullptr;
+  // The activations by themselves, for tests and for the bench.
+  Map exp = nullptr, tanh = nullptr, sigmoid = nullptr;
+};
+
+struct IsaKernels {
+  const char* name;
+  Kernels<float> f32;
+  Kernels<double> f64;
+
+  template <class T>
+  const Kernels<T>& of() const {
+    if constexpr (sizeof(T) == 4)
+      return f32;
+    else
+      return f64;
+  }
+};
+
+}  // namespace pylstm

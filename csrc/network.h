@@ -1,0 +1,81 @@
+// The weights of a stack of layers, packed for one ISA: immutable once made, so any number of threads may share it.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "kernels.h"
+#include "pack.h"
+
+namespace pylstm {
+
+struct Sizes {
+  ptrdiff_t input = 0, hidden = 0, output = 0;  // output: width of h, smaller than hidden with a projection
+  int layers = 1, directions = 1;
+
+  ptrdiff_t width() const { return directions * output; }  // of a layer's output
+  ptrdiff_t layer_input(int layer) const { return layer == 0 ? input : width(); }
+  ptrdiff_t of(Width w) const { return w == Width::hidden ? hidden : output; }
+  ptrdiff_t state(int i) const { return i == 0 ? output : hidden; }
+};
+
+// The parameters of one layer and direction (or their gradients), in C order as PyTorch shapes them; null where there is
+// none. Not owned.
+template <class T>
+struct Params {
+  T* data[param_count] = {};
+  T* of(Param p) const { return data[static_cast<int>(p)]; }
+};
+
+template <class T>
+struct LayerWeights {
+  struct Forward {
+    Blocks blocks;
+    PackedMatrix<T> x, operand, bias;
+  };
+  struct Backward {
+    Blocks blocks;
+    PackedMatrix<T> segment[max_segments];
+  };
+  Params<const T> params;
+  ptrdiff_t input = 0;
+  Forward forward[max_stages];
+  Backward backward[max_stages];
+  Backward dx;  // the transposed weight_ih
+};
+
+template <class T>
+class Network {
+ public:
+  Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const std::vector<Params<const T>>& params);
+
+  const CellSpec& cell() const { return cell_; }
+  const Sizes& sizes() const { return sizes_; }
+  const Kernels<T>& kernels() const { return kernels_; }
+  const LayerWeights<T>& layer(int layer, int direction) const {
+    return layers_[size_t(layer * sizes_.directions + direction)];
+  }
+
+  // Elements of a row of the gradients to the accumulators, and the offset of a column in it.
+  ptrdiff_t gate_width() const { return cell_.columns * sizes_.hidden + (cell_.projection ? sizes_.output : 0); }
+  ptrdiff_t record_width() const { return cell_.records * sizes_.hidden; }
+  // k of a run of gates: a projection's column is `output` wide.
+  ptrdiff_t segment_width(const Segment& s) const {
+    return s.column == cell_.columns ? sizes_.output : s.count * sizes_.hidden;
+  }
+
+  // Makes the transposed panels on first use (inference never does); the parameters must still be there.
+  void prepare_backward() const;
+
+ private:
+  void pack_forward(LayerWeights<T>& layer) const;
+  void pack_backward(LayerWeights<T>& layer) const;
+
+  const CellSpec& cell_;
+  Sizes sizes_;
+  const Kernels<T>& kernels_;
+  mutable std::vector<LayerWeights<T>> layers_;
+  mutable std::once_flag backward_once_;
+};
+
+}  // namespace pylstm

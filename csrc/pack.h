@@ -1,0 +1,48 @@
+// Weights in the order the tiles read them: for every block of units a panel [k][columns][lanes], padded with zeros.
+//
+// A block is `block_columns` accumulator vectors wide: one vector of units with its four gates side by side, or four
+// vectors of units of a stage with one column. The last block holds as many vectors as are left.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "kernels.h"
+#include "memory.h"
+
+namespace pylstm {
+
+// How `units` units of a stage with `columns` columns fall into blocks.
+struct Blocks {
+  ptrdiff_t units = 0, lanes = 0;
+  int columns = 1;
+
+  ptrdiff_t vectors() const { return (units + lanes - 1) / lanes; }
+  ptrdiff_t vectors_per_block() const { return block_columns / columns; }
+  ptrdiff_t count() const { return (vectors() + vectors_per_block() - 1) / vectors_per_block(); }
+  // Elements of one k of a full block.
+  ptrdiff_t row() const { return vectors_per_block() * columns * lanes; }
+};
+
+// A matrix of which element (k, unit) of a column lies at data[unit * unit_stride + k * k_stride].
+template <class T>
+struct PackSource {
+  const T* data = nullptr;
+  ptrdiff_t unit_stride = 0, k_stride = 0;
+};
+
+template <class T>
+struct PackedMatrix {
+  AlignedBuffer<T> buffer;
+  ptrdiff_t block = 0;  // elements between panels
+  ptrdiff_t k = 0;
+
+  Panels<T> panels() const { return {buffer.data(), block}; }
+};
+
+// sources[c] is column c of the panel; there may be fewer than blocks.columns: a matrix that feeds only some of the
+// accumulators.
+template <class T>
+PackedMatrix<T> pack(const Blocks& blocks, ptrdiff_t k_count, const std::vector<PackSource<T>>& sources);
+
+}  // namespace pylstm

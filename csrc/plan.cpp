@@ -1,0 +1,107 @@
+#include "plan.h"
+
+#include <algorithm>
+
+#if defined(__linux__)
+#include <unistd.h>
+#endif
+
+namespace pylstm {
+namespace {
+
+// Constants of the model, in cycles and bytes, measured on 2-core Zen 4 and Zen 5 virtual machines. They need to be
+// right to a factor of two: the choice is between splits that differ by more.
+constexpr double fma_per_cycle = 2;            // vectors
+constexpr double chain_cycles = 4;             // latency of one fused multiply-add: what a tile of few rows runs at
+constexpr double activation_cycles = 60;       // the cell, per vector of units and accumulator column / 4
+constexpr double l2_bytes_per_cycle = 32;      // of one core
+constexpr double far_bytes_per_cycle = 8;      // beyond its L2, all cores together: they share it
+constexpr double stage_cycles = 300;           // setting up one stage of one step
+constexpr double barrier_cycles = 700;         // two cores meeting
+constexpr double fork_cycles = 15000;          // waking the pool, once a call
+
+ptrdiff_t l2_bytes() {
+  static const ptrdiff_t bytes = [] {
+    long size = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    return size > 0 ? ptrdiff_t(size) : ptrdiff_t(1) << 20;
+  }();
+  return bytes;
+}
+
+ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
+// Vectors of accumulators of a layer, in whole blocks, that the busiest worker has.
+ptrdiff_t worker_vectors(const Problem& p, int units) {
+  const ptrdiff_t per_block = std::max(1, block_columns / p.columns);
+  const ptrdiff_t blocks = ceil_div(ceil_div(p.hidden, p.lanes), per_block);
+  return std::min(ceil_div(blocks, units) * per_block, ceil_div(p.hidden, p.lanes)) * p.columns;
+}
+
+double worker_weight_bytes(const Problem& p, int units) {
+  return double(p.input + p.output) * double(worker_vectors(p, units) * p.lanes * p.element);
+}
+
+}  // namespace
+
+template <class T>
+Problem describe(const Network<T>& network, const Order& order, bool backward) {
+  Problem p;
+  p.batch = order.steps() ? ceil_div(order.total(), order.steps()) : 0;  // sequences running at a step, on average
+  p.steps = order.steps();
+  p.hidden = network.sizes().hidden, p.output = network.sizes().output;
+  p.input = network.sizes().layer_input(network.sizes().layers - 1);
+  p.columns = network.cell().columns == 3 ? 2 : network.cell().columns;  // two stages of at most two
+  p.stages = network.cell().forward_stages;
+  p.layers = network.sizes().layers, p.directions = network.sizes().directions;
+  p.lanes = network.kernels().lanes, p.tile_rows = network.kernels().tile_rows, p.element = sizeof(T);
+  p.backward = backward;
+  return p;
+}
+template Problem describe(const Network<float>&, const Order&, bool);
+template Problem describe(const Network<double>&, const Order&, bool);
+
+double estimate(const Problem& p, const Split& split) {
+  const ptrdiff_t rows = ceil_div(p.batch, split.rows);
+  const double vectors = double(worker_vectors(p, split.units)), k = double(p.input + p.output);
+  // A tile of few rows is bound by the latency of its chains.
+  const ptrdiff_t tiles = std::max<ptrdiff_t>(1, ceil_div(rows, p.tile_rows));
+  const double per_k = std::max(double(rows) * vectors / fma_per_cycle,
+                                double(tiles) * chain_cycles * vectors / block_columns);
+  const double cells = double(rows) * vectors * activation_cycles / 4;
+  const double bytes = worker_weight_bytes(p, split.units);
+  const bool near = bytes < 0.75 * double(l2_bytes());
+  const double weights = near ? bytes / l2_bytes_per_cycle : bytes * split.threads() / far_bytes_per_cycle;
+  double step = std::max(k * per_k, weights) + cells + p.stages * stage_cycles;
+  if (split.units > 1) step += p.stages * barrier_cycles;
+  const double passes = double(p.layers) * ceil_div(p.directions, split.directions) * (p.backward ? 2 : 1);
+  return double(p.steps) * passes * step + (split.threads() > 1 ? fork_cycles : 0);
+}
+
+Split choose_split(const Problem& p, int threads) {
+  Split best;
+  double least = estimate(p, best);
+  for (int d = 1; d <= (p.backward ? 1 : std::min(p.directions, threads)); ++d)
+    for (int r = 1; r <= threads / d && r <= std::max<ptrdiff_t>(1, p.batch); ++r)
+      for (int u = 1; u <= threads / d / r; ++u) {
+        const Split split{r, u, d};
+        const double cycles = estimate(p, split);
+        if (cycles < least) least = cycles, best = split;
+      }
+  return best;
+}
+
+ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
+  const ptrdiff_t rows = ceil_div(p.batch, split.rows);
+  const bool near = worker_weight_bytes(p, split.units) < 0.75 * double(l2_bytes());
+  if (p.steps <= 1 || (near && rows >= p.tile_rows)) return 0;
+  // Half of L2 for the gate buffer, half for a panel and the rows.
+  const ptrdiff_t row_bytes = worker_vectors(p, split.units) * p.lanes * p.element;
+  return std::clamp(l2_bytes() / 2 / row_bytes, 8 * p.tile_rows, ptrdiff_t(512));
+}
+
+ptrdiff_t gradient_steps(ptrdiff_t batch) { return std::max<ptrdiff_t>(1, 512 / std::max<ptrdiff_t>(1, batch)); }
+
+}  // namespace pylstm

@@ -1,0 +1,67 @@
+// The recurrence over time, layers and directions, forward and backward. Reads the CellSpec; names no cell.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory.h"
+#include "network.h"
+#include "rows.h"
+#include "view.h"
+
+namespace pylstm {
+
+// Inverted dropout between layers, from a counter: see dropout.h.
+struct Dropout {
+  double p = 0;
+  uint64_t seed = 0;
+  uint32_t call = 0;
+};
+
+// What a forward pass keeps for the backward pass (in inference: what one step keeps for the next).
+template <class T>
+struct Saved {
+  std::vector<AlignedBuffer<T>> records;  // [layer x direction]: [row][record][hidden], row = order.start(step) + position
+  std::vector<AlignedBuffer<T>> outputs;  // [layer but the last]: (T, N, directions * output)
+  std::vector<AlignedBuffer<T>> dropped;  // the same after dropout; empty without
+};
+
+template <class T>
+struct ForwardCall {
+  const Network<T>& network;
+  const Order& order;
+  ptrdiff_t steps = 0;  // T of x and output; order.steps() is the longest sequence
+  View<const T> x;
+  View<T> output;
+  const T* initial[max_states];  // (layers * directions, N, size) in C order, or null: zeros
+  T* final[max_states];
+  bool training = false;
+  Dropout dropout;
+};
+
+// Fills output and final; returns what backward needs (nothing of use unless call.training).
+template <class T>
+Saved<T> forward(const ForwardCall<T>& call, int threads);
+
+template <class T>
+struct BackwardCall {
+  const Network<T>& network;
+  const Order& order;
+  ptrdiff_t steps = 0;
+  View<const T> x;
+  View<const T> output;
+  const T* initial[max_states];
+  const Saved<T>& saved;
+  Dropout dropout;
+  View<const T> d_output = {};             // data null: zeros
+  const T* d_final[max_states];  // null: zeros
+  View<T> d_x = {};                        // data null: not wanted
+  T* d_initial[max_states];
+  std::vector<Params<T>> d_params = {};    // [layer x direction]
+};
+
+// Fills d_x, d_initial and the arrays of d_params.
+template <class T>
+void backward(const BackwardCall<T>& call, int threads);
+
+}  // namespace pylstm

@@ -1,0 +1,164 @@
+// Runs one stage of a step over a rectangle of rows x units: register tiles, then the cell on what they left in L1.
+//
+// The accumulators of a group of tiles pass through a scratch of at most 6 KiB. Keeping them in registers through the
+// cell would need a copy of every cell for every tile shape; the detour is 48 moves beside the 12 k fused multiply-adds
+// of a 6 x 4 tile, and a loop over rows of independent cells keeps the divider busy.
+#pragma once
+
+#include "cells/stages.h"
+#include "gemm.h"
+
+namespace pylstm {
+namespace {
+
+constexpr ptrdiff_t GROUP_ROWS = 4 * TILE_ROWS;
+
+template <class Map>
+constexpr int block_vectors = block_columns / Map::columns;
+
+// Unit vectors of a block: fewer in the last one.
+template <class T, class Map>
+inline int vectors_in(ptrdiff_t units, ptrdiff_t unit) {
+  const ptrdiff_t left = (units - unit + lanes<T> - 1) / lanes<T>;
+  return int(left < block_vectors<Map> ? left : block_vectors<Map>);
+}
+
+template <bool FULL, class T>
+inline vec<T> load_units(const T* p, ptrdiff_t n) {
+  if constexpr (FULL)
+    return load(p);
+  else
+    return load_partial(p, n);
+}
+template <bool FULL, class T>
+inline void store_units(T* p, vec<T> v, ptrdiff_t n) {
+  if constexpr (FULL)
+    store(p, v);
+  else
+    store_partial(p, v, n);
+}
+
+// The cell of one unit vector for rows [row, row + rows).
+template <class T, class Stage, bool SAVE, bool FULL>
+[[gnu::noinline]] void epilogue(const StageArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t unit, const T* scratch,
+                                ptrdiff_t scratch_row) {
+  constexpr int C = Stage::Map::columns, inputs = Stage::inputs, outputs = Stage::outputs + Stage::saved;
+  constexpr int stores = SAVE ? outputs : Stage::outputs;
+  const ptrdiff_t n = a.units - unit;
+  for (ptrdiff_t r = row; r < row + rows; ++r, scratch += scratch_row) {
+    vec<T> acc[C], in[inputs + 1], out[outputs];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) acc[c] = load(scratch + c * lanes<T>);
+#pragma GCC unroll 9
+    for (int i = 0; i < inputs; ++i) in[i] = load_units<FULL>(a.in[i].rows[r] + a.in[i].offset + unit, n);
+    Stage::apply(acc, in, out);
+#pragma GCC unroll 9
+    for (int i = 0; i < stores; ++i) store_units<FULL>(a.out[i].rows[r] + a.out[i].offset + unit, out[i], n);
+  }
+}
+
+template <class T, class Stage, bool SAVE>
+void run_stage(const StageArgs<T>& a) {
+  constexpr int C = Stage::Map::columns;
+  alignas(64) T scratch[GROUP_ROWS * block_columns * lanes<T>];
+  for (ptrdiff_t block = a.block_begin; block < a.block_end; ++block) {
+    const ptrdiff_t unit = block * block_vectors<typename Stage::Map> * lanes<T>;
+    const int vectors = vectors_in<T, typename Stage::Map>(a.units, unit);
+    const ptrdiff_t scratch_row = ptrdiff_t(vectors) * C * lanes<T>;
+    const Tile<T>* tiles = tiles_of<T, typename Stage::Map>(vectors);
+    const T* first = a.first_panels.data + block * a.first_panels.block;
+    const T* second = a.second_panels.data + block * a.second_panels.block;
+    const T* init = a.init + block * a.init_block;
+    const RowTiles cut(a.rows);
+    ptrdiff_t row = 0, done = 0;  // rows multiplied, rows that have been through the cell
+    for (ptrdiff_t i = 0; i < cut.count(); ++i) {
+      tiles[cut.size(i) - 1](a.first, first, a.second, second, row, init + row * a.init_row, a.init_row,
+                             scratch + (row - done) * scratch_row, scratch_row);
+      row += cut.size(i);
+      if (row - done + TILE_ROWS <= GROUP_ROWS && i + 1 < cut.count()) continue;
+      for (int v = 0; v < vectors; ++v) {
+        const ptrdiff_t at = unit + v * lanes<T>;
+        const T* acc = scratch + v * C * lanes<T>;
+        if (a.units - at >= lanes<T>)
+          epilogue<T, Stage, SAVE, true>(a, done, row - done, at, acc, scratch_row);
+        else
+          epilogue<T, Stage, SAVE, false>(a, done, row - done, at, acc, scratch_row);
+      }
+      done = row;
+    }
+  }
+}
+
+// The accumulators alone: the input product of a chunk of time steps.
+template <class T, class Stage>
+void run_product(const StageArgs<T>& a) {
+  for (ptrdiff_t block = a.block_begin; block < a.block_end; ++block) {
+    const ptrdiff_t unit = block * block_vectors<typename Stage::Map> * lanes<T>;
+    const Tile<T>* tiles = tiles_of<T, typename Stage::Map>(vectors_in<T, typename Stage::Map>(a.units, unit));
+    const T* first = a.first_panels.data + block * a.first_panels.block;
+    const T* init = a.init + block * a.init_block;
+    T* out = a.product + block * a.product_block;
+    const RowTiles cut(a.rows);
+    for (ptrdiff_t i = 0, row = 0; i < cut.count(); row += cut.size(i++))
+      tiles[cut.size(i) - 1](a.first, first, a.second, nullptr, row, init + row * a.init_row, a.init_row,
+                             out + row * a.product_row, a.product_row);
+  }
+}
+
+// Rows that a weight gradient adds up in one chain before it goes to the total: short enough that a panel of four
+// vectors stays in L1, and short chains lose less to rounding than one over all rows of a batch.
+constexpr ptrdiff_t OUTER_ROWS = 128;
+
+template <class T>
+void outer(const OuterArgs<T>& a) {
+  alignas(64) T panel[OUTER_ROWS * block_columns * lanes<T>];
+  alignas(64) T scratch[TILE_ROWS * block_columns * lanes<T>];
+  const T zero[block_columns * lanes<T>] = {};
+  const RowTiles cut(a.j_end - a.j_begin);
+  for (ptrdiff_t row = 0; row < a.rows; row += OUTER_ROWS) {
+    const ptrdiff_t rows = a.rows - row < OUTER_ROWS ? a.rows - row : OUTER_ROWS;
+    for (ptrdiff_t i = 0; i < a.width; i += block_columns * lanes<T>) {
+      const ptrdiff_t left = a.width - i;
+      const int vectors = vectors_in<T, Dense<1>>(a.width, i);
+      for (ptrdiff_t r = 0; r < rows; ++r)
+        for (int v = 0; v < vectors; ++v) {
+          const T* p = a.operand[row + r] + a.operand_offset + i + v * lanes<T>;
+          const ptrdiff_t n = left - v * lanes<T>;
+          store(panel + (r * vectors + v) * lanes<T>, n >= lanes<T> ? load(p) : load_partial(p, n));
+        }
+      const Tile<T>* tiles = tiles_of<T, Dense<1>>(vectors);
+      for (ptrdiff_t t = 0, j = a.j_begin; t < cut.count(); j += cut.size(t++)) {
+        const T* columns[TILE_ROWS];
+        for (int r = 0; r < cut.size(t); ++r) columns[r] = a.d + row * a.d_row + j + r;
+        const Operand<T> d{columns, 0, a.d_row, rows};
+        tiles[cut.size(t) - 1](d, panel, {}, nullptr, 0, zero, 0, scratch, ptrdiff_t(vectors) * lanes<T>);
+        for (int r = 0; r < cut.size(t); ++r)
+          for (int v = 0; v < vectors; ++v) {
+            T* p = a.gradient + (j + r) * a.gradient_row + i + v * lanes<T>;
+            const vec<T> sum = load(scratch + (r * vectors + v) * lanes<T>);
+            const ptrdiff_t n = left - v * lanes<T>;
+            if (n >= lanes<T>)
+              store(p, load(p) + sum);
+            else
+              store_partial(p, load_partial(p, n) + sum, n);
+          }
+      }
+    }
+  }
+}
+
+template <class T>
+void sum_rows(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, ptrdiff_t j_end, T* sum) {
+  for (ptrdiff_t row = 0; row < rows; row += OUTER_ROWS) {
+    const ptrdiff_t end = rows - row < OUTER_ROWS ? rows : row + OUTER_ROWS;
+    for (ptrdiff_t j = j_begin; j < j_end; j += lanes<T>) {
+      const ptrdiff_t n = j_end - j < lanes<T> ? j_end - j : lanes<T>;
+      vec<T> acc{};
+      for (ptrdiff_t r = row; r < end; ++r) acc = acc + load_partial(d + r * d_row + j, n);
+      store_partial(sum + j, load_partial(sum + j, n) + acc, n);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pylstm

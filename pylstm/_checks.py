@@ -1,0 +1,69 @@
+"""Checks of scalar arguments: each returns the plain Python value or raises, naming the argument."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+
+
+def integer(name: str, value: object, minimum: int = 1) -> int:
+    """`value` as an int that is at least `minimum`; bools and floats are refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {kind(value)}")
+    number = int(value)
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    return number
+
+
+def flag(name: str, value: object) -> bool:
+    """`value` as a bool; numbers and strings are refused, since they are a slip in the argument order."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {kind(value)}")
+    return bool(value)
+
+
+def probability(name: str, value: object) -> float:
+    """`value` as a float in [0, 1]."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number in [0, 1], got {kind(value)}")
+    number = float(value)
+    if not (math.isfinite(number) and 0.0 <= number <= 1.0):
+        raise ValueError(f"{name} must be a number in [0, 1], got {number}")
+    return number
+
+
+def choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    """`value` as one of `choices`."""
+    expected = " or ".join(repr(c) for c in choices)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be {expected}, got {kind(value)}")
+    if value not in choices:
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+    return str(value)
+
+
+def real_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """`value` as the native dtype float32 or float64."""
+    if value is not None:  # to NumPy None means float64
+        try:
+            dtype = np.dtype(value)
+        except TypeError:
+            dtype = np.dtype(np.void)
+        for known in (np.dtype(np.float32), np.dtype(np.float64)):
+            if dtype == known:
+                return known
+    raise TypeError(f"{name} must be float32 or float64, got {value!r}")
+
+
+def seed_value(name: str, value: object) -> int | None:
+    """`value` as a non-negative int, or None for fresh entropy."""
+    return None if value is None else integer(name, value, minimum=0)
+
+
+def kind(value: object) -> str:
+    """How an error message names a value of the wrong type."""
+    return "None" if value is None else type(value).__name__

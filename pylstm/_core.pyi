@@ -1,0 +1,56 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+version: str
+compiler: str
+has_openmp: bool
+
+class Network:
+    """Packed weights of a stack of layers, for the ISA in use when it was made. Immutable."""
+
+    def __init__(
+        self,
+        cell: str,
+        dtype: np.dtype[Any],
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        params: list[list[Array | None]],
+    ) -> None: ...
+    def infer(
+        self,
+        x: Array,
+        states: tuple[Array | None, ...],
+        lengths: NDArray[np.int64] | None,
+        out: Array,
+        num_threads: int | None,
+    ) -> tuple[Array, ...]: ...
+    def train(
+        self,
+        x: Array,
+        states: tuple[Array | None, ...],
+        lengths: NDArray[np.int64] | None,
+        out: Array,
+        dropout: tuple[float, int, int] | None,
+        num_threads: int | None,
+    ) -> tuple[tuple[Array, ...], Tape]: ...
+
+class Tape:
+    """What a training pass left for the backward pass."""
+
+    def backward(
+        self, d_output: Array | None, d_states: tuple[Array | None, ...], need_dx: bool, num_threads: int | None
+    ) -> tuple[Array | None, tuple[Array, ...], list[list[Array | None]]]: ...
+
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def available_isas() -> list[str]: ...
+def isa() -> str: ...
+def use_isa(name: str) -> None: ...
+def activation(name: str, x: Array) -> Array: ...

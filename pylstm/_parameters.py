@@ -1,0 +1,191 @@
+"""What a recurrent layer is made of: its hyper-parameters and its parameters, checked, copied and pickled."""
+
+from __future__ import annotations
+
+import abc
+import math
+import threading
+import types
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _arrays, _checks
+from ._arrays import Array
+
+
+class Parameters(abc.ABC):
+    """Hyper-parameters and parameters of a recurrent layer.
+
+    Attributes (fixed once the layer is made): input_size, hidden_size, num_layers, bias, batch_first, dropout,
+    bidirectional, recurrent_bias, dtype; num_directions (1 or 2); output_size (of one direction).
+
+    Parameters of layer k have PyTorch's names, order and shapes (G gates of H hidden units, S = output_size):
+    weight_ih_l{k} (G·H, I), weight_hh_l{k} (G·H, S), bias_ih_l{k} and bias_hh_l{k} (G·H,), for an LSTM with projection
+    weight_hr_l{k} (S, H); the reverse direction has the suffix `_reverse`. I is input_size in the first layer and
+    num_directions·S in the others. `bias=False` has no bias, `recurrent_bias=False` no bias_hh.
+    """
+
+    _gates: ClassVar[int]
+    _state_names: ClassVar[tuple[str, ...]] = ("h",)
+    _config_names: ClassVar[tuple[str, ...]] = (  # the constructor's arguments, in the order `repr` shows them
+        "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "recurrent_bias",
+        "dtype",
+    )  # fmt: skip
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    recurrent_bias: bool
+    dtype: np.dtype[Any]
+    num_directions: int
+    output_size: int
+
+    @abc.abstractmethod
+    def _parameters_changed(self) -> None:
+        """Called whenever `params` holds other arrays than before: drop what was derived from the old ones."""
+
+    # ---- construction --------------------------------------------------------------------------------------------
+
+    def _build(self, seed: object, **config: Any) -> None:
+        """The whole constructor: check, draw the parameters, choose the dropout seed."""
+        self._configure(**config)
+        if self.dropout > 0 and self.num_layers == 1:
+            warnings.warn(
+                f"dropout acts on the output of every layer but the last, so dropout={self.dropout} "
+                "has no effect with num_layers=1",
+                UserWarning,
+                stacklevel=3,
+            )
+        rng = np.random.default_rng(_checks.seed_value("seed", seed))
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        # drawn in float64 whatever the dtype: layers that differ in dtype only start from the same values
+        params = {name: rng.uniform(-bound, bound, shape) for name, shape in self._param_shapes.items()}
+        self._dropout_seed = int(rng.integers(0, 2**64, dtype=np.uint64))
+        self._dropout_calls = 0
+        self._set_params({name: value.astype(self.dtype) for name, value in params.items()})
+
+    def _configure(self, **config: Any) -> None:
+        """Check and set the hyper-parameters and what follows from them."""
+        values: dict[str, Any] = {
+            "input_size": _checks.integer("input_size", config["input_size"]),
+            "hidden_size": _checks.integer("hidden_size", config["hidden_size"]),
+            "num_layers": _checks.integer("num_layers", config["num_layers"]),
+            "dropout": _checks.probability("dropout", config["dropout"]),
+            "dtype": _checks.real_dtype("dtype", config["dtype"]),
+        }
+        for name in ("bias", "batch_first", "bidirectional", "recurrent_bias"):
+            values[name] = _checks.flag(name, config[name])
+        values.update(self._configure_cell({**config, **values}))
+        values["num_directions"] = 2 if values["bidirectional"] else 1
+        values["output_size"] = values.get("proj_size", 0) or values["hidden_size"]
+        self.__dict__.update(values)
+        self._state_sizes = (self.output_size, self.hidden_size)[: len(self._state_names)]
+        self._param_shapes = self._shapes()
+        self._dropout_lock = threading.Lock()
+
+    @abc.abstractmethod
+    def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The hyper-parameters that only this cell has, checked; the others in `config` are so already."""
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        rows, size = self._gates * self.hidden_size, self.output_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            width = self.input_size if layer == 0 else self.num_directions * size
+            for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.num_directions]:
+                shapes["weight_ih" + suffix] = (rows, width)
+                shapes["weight_hh" + suffix] = (rows, size)
+                if self.bias:
+                    shapes["bias_ih" + suffix] = (rows,)
+                if self.bias and self.recurrent_bias:
+                    shapes["bias_hh" + suffix] = (rows,)
+                if size != self.hidden_size:
+                    shapes["weight_hr" + suffix] = (size, self.hidden_size)
+        return shapes
+
+    # ---- parameters ----------------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """Name -> array, both read-only: replace values with `load_state_dict`."""
+        return self._params
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(math.prod(shape) for shape in self._param_shapes.values())
+
+    def state_dict(self) -> dict[str, Array]:
+        """Name -> writeable copy of the parameter."""
+        return {name: value.copy() for name, value in self._params.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+        """Replace every parameter: all of them, or none if anything does not fit.
+
+        Takes whatever `np.asarray` takes (arrays, CPU tensors of PyTorch, lists), under exactly the names and shapes
+        of `params`, and converts it to the layer's dtype. Arrays of an earlier `params` keep their values.
+
+        Raises ValueError listing missing names, unexpected names and wrong shapes, TypeError for other dtypes.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"state_dict must be a mapping of names to arrays, got {_checks.kind(state_dict)}")
+        shapes = self._param_shapes
+        faults = []
+        if missing := [name for name in shapes if name not in state_dict]:
+            faults.append("missing " + ", ".join(missing))
+        if unexpected := [str(name) for name in state_dict if name not in shapes]:
+            faults.append("unexpected " + ", ".join(unexpected))
+        given = {name: state_dict[name] for name in shapes if name in state_dict}
+        arrays = {name: _arrays.real_array(name, value, self.dtype) for name, value in given.items()}
+        for name, array in arrays.items():
+            if array.shape != shapes[name]:
+                faults.append(f"{name} must have shape {shapes[name]}, got {array.shape}")
+        if faults:
+            raise ValueError(f"state_dict does not fit {self!r}: " + "; ".join(faults))
+        self._set_params(arrays)
+
+    def _set_params(self, arrays: Mapping[str, Array]) -> None:
+        # new arrays every time: a `backward` that is still held keeps the weights of its own forward pass
+        self._params = types.MappingProxyType({name: _arrays.frozen(arrays[name]) for name in self._param_shapes})
+        self._parameters_changed()
+
+    # ---- the object ----------------------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._config_names or name in ("num_directions", "output_size"):
+            raise AttributeError(f"{name} is fixed when a layer is made")
+        object.__setattr__(self, name, value)
+
+    def _config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._config_names}
+
+    def __repr__(self) -> str:
+        parts = [str(self.input_size), str(self.hidden_size)]
+        defaults = {
+            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0,
+            "reset_after": True, "nonlinearity": "tanh", "recurrent_bias": True, "dtype": np.dtype(np.float32),
+        }  # fmt: skip
+        for name, value in list(self._config().items())[2:]:
+            if value != defaults[name]:
+                parts.append(f"{name}={value if name == 'dtype' else repr(value)}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "config": self._config(),
+            "params": dict(self._params),
+            "dropout": (self._dropout_seed, self._dropout_calls),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._configure(**state["config"])
+        self._dropout_seed, self._dropout_calls = state["dropout"]
+        self._set_params({name: value.astype(self.dtype, copy=False) for name, value in state["params"].items()})
