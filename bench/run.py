@@ -158,7 +158,10 @@ def main() -> None:
         sys.exit("none of the peers is installed")
 
     print(f"{platform.machine()}, {args.threads} threads, {args.dtype}, {args.repeats} samples each")
-    found, versions = [], {}
+    if (load := os.getloadavg()[0]) > 0.5:
+        print(f"something else runs on this machine (load {load:.1f}): the figures will be worth little")
+    found: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
     for case in cases:
         for mode in ["inference", "training"] if args.mode == "both" else [args.mode]:
             rows = measure(case, mode == "training", args.dtype, peers, args.threads, args.repeats)

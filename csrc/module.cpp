@@ -15,6 +15,7 @@
 
 #include "dispatch.h"
 #include "parallel.h"
+#include "plan.h"
 #include "sequence.h"
 
 namespace py = pybind11;
@@ -382,6 +383,20 @@ PYBIND11_MODULE(_core, m) {
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });
   m.def("use_isa", &use_isa, py::arg("name"));
+  m.def(
+      "force_plan",
+      [](std::optional<std::tuple<int, int, int>> split, ptrdiff_t chunk_rows) {
+        Forced forced;
+        forced.chunk_rows = chunk_rows;
+        if (split) {
+          const auto [rows, units, directions] = *split;
+          if (rows < 1 || units < 1 || directions < 1 || rows > 1024 || units > 1024 || directions > 2)
+            throw py::value_error("split: expected (rows, units, directions) from 1");
+          forced.split_set = true, forced.split = {rows, units, directions};
+        }
+        force_plan(forced);
+      },
+      py::arg("split") = py::none(), py::arg("chunk_rows") = -1);
   m.def("activation", &activation, py::arg("name"), py::arg("x"));
   m.attr("version") = PYLSTM_VERSION;
   m.attr("compiler") = PYLSTM_COMPILER;

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <mutex>
 
 #if defined(__linux__)
 #include <unistd.h>
@@ -44,7 +45,20 @@ double worker_weight_bytes(const Problem& p, int units) {
   return double(p.input + p.output) * double(worker_vectors(p, units) * p.lanes * p.element);
 }
 
+std::mutex forced_mutex;
+Forced forced_plan;
+
+Forced forced() {
+  const std::lock_guard lock(forced_mutex);
+  return forced_plan;
+}
+
 }  // namespace
+
+void force_plan(const Forced& forced) {
+  const std::lock_guard lock(forced_mutex);
+  forced_plan = forced;
+}
 
 template <class T>
 Problem describe(const Network<T>& network, const Order& order, bool backward) {
@@ -81,6 +95,11 @@ double estimate(const Problem& p, const Split& split) {
 }
 
 Split choose_split(const Problem& p, int threads) {
+  if (const Forced force = forced(); force.split_set) {
+    Split split = force.split;
+    split.directions = p.backward ? 1 : std::min(split.directions, p.directions);
+    if (split.threads() <= threads) return split;
+  }
   Split best;
   double least = estimate(p, best);
   for (int d = 1; d <= (p.backward ? 1 : std::min(p.directions, threads)); ++d)
@@ -94,6 +113,7 @@ Split choose_split(const Problem& p, int threads) {
 }
 
 ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
+  if (const Forced force = forced(); force.chunk_rows >= 0) return force.chunk_rows;
   const ptrdiff_t rows = ceil_div(p.batch, split.rows);
   const bool near = worker_weight_bytes(p, split.units) < 0.75 * double(l2_bytes());
   if (p.steps <= 1 || (near && rows >= p.tile_rows)) return 0;

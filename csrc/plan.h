@@ -35,6 +35,15 @@ Split choose_split(const Problem& problem, int threads);
 // Rows of a chunk of the input product, or 0: x . W is part of every step.
 ptrdiff_t input_chunk_rows(const Problem& problem, const Split& split);
 
+// For tests: every path must give the same bits, also those the model would not choose here. A split of more workers
+// than a call may use is ignored; chunk_rows < 0 leaves that choice to the model. Holds until it is called with {}.
+struct Forced {
+  bool split_set = false;
+  Split split;
+  ptrdiff_t chunk_rows = -1;
+};
+void force_plan(const Forced& forced);
+
 // Steps whose gate gradients are kept before they go into the weight gradients. It depends on the batch alone: the order
 // of summation, and so the bits of a gradient, must not change with threads, ISA or machine.
 ptrdiff_t gradient_steps(ptrdiff_t batch);

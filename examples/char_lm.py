@@ -81,6 +81,7 @@ class CharLM:
         d_logits /= len(losses)
         d_hidden = (d_logits @ self.params["head_weight"]).reshape(hidden.shape)
         grads = backward(d_hidden, None)  # no gradient comes from the next chunk: that is the truncation
+        assert grads.x is not None  # it is with need_dx=False
         all_grads = {
             "embedding": scatter_rows(ids.reshape(-1), grads.x.reshape(ids.size, -1), len(self.vocabulary)),
             "head_weight": d_logits.T @ hidden.reshape(ids.size, -1),

@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import pytest
 
+from pylstm import reference
+
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 3, 4)).astype(np.float32)  # T, N, I
 
@@ -297,6 +299,88 @@ def test_kinds_of_arrays(t, module, variant, kind, batch_first):
     got.update({"d_" + name: value for name, value in grads.params.items()})
     t.assert_same_bits({name: got[name] for name in want}, want)
     t.assert_same_bits({"output": layer(given(case.x), state)[0]}, {"output": want["output"]})
+
+
+def normalised(array, shape):
+    """What every backend may rely on."""
+    size = array.itemsize
+    return (
+        type(array) is np.ndarray
+        and array.shape == shape
+        and array.dtype == np.float32
+        and array.dtype.isnative
+        and array.flags.aligned
+        and (shape[-1] == 1 or array.strides[-1] == size)
+        and all(step % size == 0 for n, step in zip(shape, array.strides, strict=True) if n > 1)
+    )
+
+
+class Spy(reference.LSTM):
+    """Looks at what the front hands to a backend."""
+
+    def inspect(self, x, states, lengths):
+        shape = (1, 3, 6)
+        assert normalised(x, (5, 3, 4))
+        assert all(normalised(s, shape) and s.flags.c_contiguous for s in states)
+        assert lengths.dtype == np.int64
+        assert lengths.flags.c_contiguous
+        self.seen = x, states, lengths
+
+    def _infer(self, x, states, lengths, out, num_threads):
+        self.inspect(x, states, lengths)
+        return super()._infer(x, states, lengths, out, num_threads)
+
+    def _train(self, x, states, lengths, *options):
+        self.inspect(x, states, lengths)
+        final, run_backward = super()._train(x, states, lengths, *options)
+
+        def inspect_backward(d_output, d_states):
+            assert normalised(d_output, (5, 3, 6))
+            assert all(normalised(d, (1, 3, 6)) and d.flags.c_contiguous for d in d_states)
+            return run_backward(d_output, d_states)
+
+        return final, inspect_backward
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_backends_see_normalised_arrays(t, kind, batch_first):
+    layer = Spy(4, 6, batch_first=batch_first)
+    case = t.problem(layer, 5, 3, 0, state=True)
+    x, d_output, *others = (
+        KINDS[kind](a.astype(np.float32)) for a in (case.x, case.d_output, *case.states, *case.d_states)
+    )
+    lengths = np.array([5, 5, 3])
+    layer(x, others[:2], lengths=lengths)
+    layer.forward(x, others[:2], lengths=lengths)[2](d_output, others[2:])
+    assert not np.shares_memory(layer.seen[2], lengths)
+    for state in layer.seen[1]:  # training keeps copies, since callers reuse their buffers
+        assert not any(isinstance(given, np.ndarray) and np.shares_memory(state, given) for given in others)
+
+
+def test_what_is_normalised_already_is_not_copied():
+    wide = np.zeros((10, 3, 9), np.float32)
+    state = (np.zeros((1, 3, 6), np.float32), np.zeros((1, 3, 6), np.float32))
+    for x in (wide[:5, :, :4].copy(), wide[:5, :, 2:6], wide[8::-2, ::-1, :4]):
+        layer, swapped = Spy(4, 6), Spy(4, 6, batch_first=True)
+        layer(x, state, lengths=[5, 5, 5])
+        swapped(x.swapaxes(0, 1), state, lengths=[5, 5, 5])
+        for spy in (layer, swapped):
+            assert np.shares_memory(spy.seen[0], x)
+            assert all(np.shares_memory(a, b) for a, b in zip(spy.seen[1], state, strict=True))
+
+
+def test_strides_of_axes_of_one_element(module):
+    """They may be anything, and mean nothing."""
+    layer = module.LSTM(4, 6, seed=1)
+    for shape in [(1, 3, 4), (5, 1, 4), (1, 1, 4)]:
+        x = RNG.standard_normal(shape).astype(np.float32)
+        records = np.zeros(shape[:1], [("x", "f4", shape[1:]), ("odd", "u1")])
+        records["x"] = x
+        np.testing.assert_array_equal(layer(records["x"])[0], layer(x)[0])
+        records = np.zeros(shape[:2], [("x", "f4", shape[2:]), ("odd", "u1")])
+        records["x"] = x
+        np.testing.assert_array_equal(layer.forward(records["x"])[0], layer(x)[0])
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i2", ">i2", "i4", "u4", "i8", "u8", "f2", ">f2", "f4", "f8"])

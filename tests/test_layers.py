@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -265,6 +266,33 @@ def test_backward_uses_the_weights_of_its_own_forward(t, variant):
     np.testing.assert_array_equal(got.x, want.x)
     for name, value in want.params.items():
         np.testing.assert_array_equal(got.params[name], value)
+
+
+def test_parameters_replaced_while_they_are_packed(t, monkeypatch):
+    """Another thread may load new ones meanwhile: the old pack must not stay."""
+    layer, other = pylstm.LSTM(5, 6, dtype=np.float64, seed=1), reference.LSTM(5, 6, dtype=np.float64, seed=2)
+    make = pylstm._core.Network
+
+    def replace_meanwhile(*args):
+        network = make(*args)
+        layer.load_state_dict(other.params)
+        return network
+
+    case = t.problem(layer, 4, 3, 2)
+    monkeypatch.setattr(pylstm._core, "Network", replace_meanwhile)
+    layer(case.x)
+    monkeypatch.undo()
+    t.assert_close(t.infer(layer, case), t.infer(other, case), FLOAT64)
+
+
+def test_threads_of_the_caller_share_a_layer(t, variant):
+    layer = variant.make(pylstm, 19, 37, num_layers=2, bidirectional=True, seed=1)
+    cases = [t.problem(layer, 12, 9, seed, lengths=True, state=True) for seed in range(8)]
+    want = [t.run(variant.make(pylstm, 19, 37, num_layers=2, bidirectional=True, seed=1), case) for case in cases]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            for got, expected in zip(pool.map(functools.partial(t.run, layer), cases), want, strict=True):
+                t.assert_same_bits(got, expected)
 
 
 def test_a_sequence_of_nan_stays_alone(variant):

@@ -118,6 +118,18 @@ def test_lengths_equal_running_each_sequence_alone(t, variant):
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-12)
 
 
+def test_the_reverse_direction_is_a_layer_on_the_reversed_sequence(t, variant):
+    both = variant.make(reference, 3, 4, bidirectional=True, dtype=np.float64, seed=1)
+    one = variant.make(reference, 3, 4, dtype=np.float64)
+    case = t.problem(both, 6, 5, 3)
+    output = both(case.x)[0]
+    half = both.output_size
+    for suffix, order, columns in [("", 1, slice(half)), ("_reverse", -1, slice(half, None))]:
+        one.load_state_dict({name: both.params[name + suffix] for name in one.params})
+        want = one(case.x[::order])[0][::order]
+        np.testing.assert_allclose(output[:, :, columns], want, rtol=0, atol=1e-14)
+
+
 def test_padding_is_not_read(t, variant):
     layer = variant.make(reference, 3, 4, num_layers=2, bidirectional=True, dtype=np.float64, seed=1)
     case = t.problem(layer, 6, 5, 3, lengths=True)

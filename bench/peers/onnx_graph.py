@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -32,7 +34,7 @@ def build(case: Case, data: Data, training: bool) -> bytes:
 
     lengths = "lengths" if data.lengths is not None else ""
     states = ["h_n", "c_n"] if case.cell == "lstm" else ["h_n"]
-    options = {"hidden_size": case.H, "direction": "bidirectional" if case.bidirectional else "forward"}
+    options: dict[str, Any] = {"hidden_size": case.H, "direction": "bidirectional" if case.bidirectional else "forward"}
     if case.cell == "gru":
         options["linear_before_reset"] = 1
     if case.cell == "rnn":
