@@ -25,8 +25,12 @@ Words philox4x32(Words counter, uint32_t key0, uint32_t key1) {
 template <class T>
 void apply_dropout(const Dropout& dropout, int layer, int layers, ptrdiff_t t, ptrdiff_t n, ptrdiff_t width, const T* in,
                    T* out) {
+  if (dropout.p >= 1) {
+    std::fill_n(out, width, T(0));
+    return;
+  }
   const uint32_t threshold = uint32_t(std::min(std::floor(dropout.p * 4294967296.0), 4294967295.0));
-  const T scale = dropout.p < 1 ? T(1 / (1 - dropout.p)) : T(0);
+  const T scale = T(1 / (1 - dropout.p));
   const uint32_t stream = dropout.call * uint32_t(layers) + uint32_t(layer);
   for (ptrdiff_t j = 0; j < width; j += 4) {
     const Words mask = philox4x32({{uint32_t(j >> 2), uint32_t(n), uint32_t(t), stream}}, uint32_t(dropout.seed),

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <memory>
 #include <utility>
 
 #include "dropout.h"
@@ -290,22 +289,49 @@ Saved<T> make_saved(const ForwardCall<T>& call) {
 }  // namespace
 
 template <class T>
-Saved<T> forward(const ForwardCall<T>& call, int threads) {
-  Saved<T> saved = make_saved(call);
-  const Problem problem = describe(call.network, call.order, false);
-  for (;;) {
-    const Split split = choose_split(problem, threads);
-    Shared<T> shared(call, split, saved);
-    std::vector<Worker<T>> workers;
+struct ForwardPass<T>::Layout {
+  Layout(const ForwardCall<T>& call, const Split& split, Saved<T>& saved) : shared(call, split, saved) {
     workers.reserve(size_t(split.threads()));
     for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);
-    const int got = parallel(split.threads(), [&](int id) { workers[size_t(id)].run(); });
-    if (got == split.threads()) return saved;
-    threads = got;
+  }
+  Shared<T> shared;
+  std::vector<Worker<T>> workers;
+};
+
+template <class T>
+ForwardPass<T>::ForwardPass(const ForwardCall<T>& call, int threads) : call_(call), saved_(make_saved(call)) {
+  lay_out(threads);
+}
+template <class T>
+ForwardPass<T>::~ForwardPass() = default;
+
+template <class T>
+void ForwardPass<T>::lay_out(int threads) {
+  const Split split = choose_split(describe(call_.network, call_.order, false), threads);
+  layout_ = std::make_unique<Layout>(call_, split, saved_);
+}
+
+template <class T>
+void ForwardPass<T>::run() {
+  for (;;) {
+    const int threads = layout_->shared.split.threads();
+    const int got = parallel(threads, [this](int id) { layout_->workers[size_t(id)].run(); });
+    if (got == threads) return;
+    lay_out(got);
   }
 }
 
-template Saved<float> forward(const ForwardCall<float>&, int);
-template Saved<double> forward(const ForwardCall<double>&, int);
+template <class T>
+double ForwardPass<T>::cycles() const {
+  return estimate(describe(call_.network, call_.order, false), layout_->shared.split);
+}
+
+template <class T>
+Saved<T> ForwardPass<T>::take_saved() {
+  return std::move(saved_);
+}
+
+template class ForwardPass<float>;
+template class ForwardPass<double>;
 
 }  // namespace pylstm

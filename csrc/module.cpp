@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,7 +68,10 @@ py::array checked(const char* name, const py::handle& object, const Shape& shape
 template <class T>
 View<T> view(const char* name, const py::array& array) {
   const auto element = static_cast<ptrdiff_t>(sizeof(T));
-  if ((array.shape(2) > 1 && array.strides(2) != element) || array.strides(0) % element || array.strides(1) % element)
+  // Strides of axes of one element, and of empty arrays, may be anything.
+  if (array.size() && ((array.shape(2) > 1 && array.strides(2) != element) ||
+                       (array.shape(0) > 1 && array.strides(0) % element) ||
+                       (array.shape(1) > 1 && array.strides(1) % element)))
     throw py::value_error(std::string(name) + ": expected a contiguous last axis");
   return {static_cast<T*>(const_cast<void*>(array.data())), array.strides(0) / element, array.strides(1) / element};
 }
@@ -88,6 +92,14 @@ struct Batch {
   std::shared_ptr<const Order> order;
 };
 
+// One step at a time, with a state of its own that stays between steps.
+class StreamBase {
+ public:
+  virtual ~StreamBase() = default;
+  virtual bool step(const py::handle& x, const py::handle& out) = 0;
+  virtual py::tuple states() const = 0;
+};
+
 class NetworkBase {
  public:
   virtual ~NetworkBase() = default;
@@ -96,6 +108,7 @@ class NetworkBase {
   virtual py::tuple train(const py::object& x, const py::tuple& states, const py::object& lengths, const py::object& out,
                           std::optional<std::tuple<double, uint64_t, uint32_t>> dropout,
                           std::optional<int> threads) const = 0;
+  virtual std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const = 0;
 };
 
 class TapeBase {
@@ -131,6 +144,61 @@ class Tape : public TapeBase {
 };
 
 template <class T>
+class Stream : public StreamBase {
+ public:
+  Stream(std::shared_ptr<const Bound<T>> bound, ptrdiff_t batch, int threads);
+
+  // False where x or out is not what the loop can take as it stands: Python converts and calls again.
+  bool step(const py::handle& x, const py::handle& out) override {
+    T* in = row_pointer(x, bound_->sizes().input, false);
+    T* to = row_pointer(out, bound_->sizes().width(), true);
+    if (!in || !to || overlap(in, sizes_in(), to, sizes_out())) return false;
+    if (busy_.exchange(true)) throw std::runtime_error("this stream is in the middle of a step in another thread");
+    call_.x.data = in, call_.output.data = to;
+    if (release_) {
+      const py::gil_scoped_release release;
+      pass_->run();
+    } else {
+      pass_->run();
+    }
+    busy_.store(false);
+    return true;
+  }
+
+  // The arrays themselves: (layers, N, size), updated in place by every step.
+  py::tuple states() const override { return states_; }
+
+ private:
+  ptrdiff_t sizes_in() const { return order_.batch() * bound_->sizes().input; }
+  ptrdiff_t sizes_out() const { return order_.batch() * bound_->sizes().width(); }
+  static bool overlap(const T* a, ptrdiff_t a_size, const T* b, ptrdiff_t b_size) {
+    return std::less<>()(a, b + b_size) && std::less<>()(b, a + a_size);
+  }
+
+  // The data of an (N, width) array, or (width,) for one sequence, in C order; null for anything else.
+  T* row_pointer(const py::handle& object, ptrdiff_t width, bool writeable) const {
+    if (!py::isinstance<py::array>(object)) return nullptr;
+    const auto* array = py::detail::array_proxy(object.ptr());
+    const ptrdiff_t batch = order_.batch();
+    const bool shape = array->nd == 2 ? array->dimensions[0] == batch && array->dimensions[1] == width
+                                      : array->nd == 1 && batch == 1 && array->dimensions[0] == width;
+    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    const int flags = writeable ? needed | py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : needed;
+    if (!shape || (array->flags & flags) != flags || array->descr != dtype_.ptr()) return nullptr;
+    return reinterpret_cast<T*>(array->data);
+  }
+
+  std::shared_ptr<const Bound<T>> bound_;
+  py::dtype dtype_ = py::dtype::of<T>();
+  py::tuple states_;
+  Order order_;
+  ForwardCall<T> call_;
+  std::unique_ptr<ForwardPass<T>> pass_;
+  bool release_ = false;
+  std::atomic<bool> busy_{false};
+};
+
+template <class T>
 class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> {
  public:
   Bound(const CellSpec& cell, const Sizes& sizes, const py::list& params)
@@ -147,6 +215,12 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
     if (key) dropout = {std::get<0>(*key), std::get<1>(*key), std::get<2>(*key)};
     auto [final, tape] = run(x, states, lengths, out, true, dropout, threads);
     return py::make_tuple(final, py::cast(std::move(tape)));
+  }
+
+  std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const override {
+    if (sizes().directions != 1) throw py::value_error("a bidirectional layer needs the end of a sequence first");
+    if (batch < 1) throw py::value_error("batch_size: expected at least 1, got " + std::to_string(batch));
+    return std::make_unique<Stream<T>>(this->shared_from_this(), batch, thread_count(threads));
   }
 
   // The initial or final states of a call, checked; None is a null pointer.
@@ -254,7 +328,9 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
     Saved<T> saved;
     {
       const py::gil_scoped_release release;
-      saved = forward(call, threads);
+      ForwardPass<T> pass(call, threads);
+      pass.run();
+      saved = pass.take_saved();
     }
     if (!training) return {final, nullptr};
     return {final, std::make_unique<Tape<T>>(this->shared_from_this(), std::move(batch), output, std::move(saved), dropout)};
@@ -318,6 +394,28 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
   return py::make_tuple(dx, d_initial, d_params);
 }
 
+// A step that is shorter than this keeps the GIL: giving it up and taking it back may cost more than the step.
+constexpr double release_cycles = 100000;
+
+template <class T>
+Stream<T>::Stream(std::shared_ptr<const Bound<T>> bound, ptrdiff_t batch, int threads)
+    : bound_(std::move(bound)),
+      states_(size_t(bound_->cell().states)),
+      order_(nullptr, 1, batch),
+      call_{.network = bound_->network(), .order = order_, .steps = 1} {
+  const Sizes& sizes = bound_->sizes();
+  call_.x = {nullptr, 0, sizes.input};
+  call_.output = {nullptr, 0, sizes.width()};
+  for (int i = 0; i < bound_->cell().states; ++i) {
+    py::array_t<T> state(bound_->state_shape(i, batch));
+    std::fill_n(state.mutable_data(), state.size(), T(0));
+    call_.initial[i] = call_.final[i] = state.mutable_data();  // a layer has read its state when it writes it
+    states_[size_t(i)] = state;
+  }
+  pass_ = std::make_unique<ForwardPass<T>>(call_, threads);
+  release_ = pass_->cycles() > release_cycles;
+}
+
 std::shared_ptr<NetworkBase> make_network(const std::string& name, const py::dtype& dtype, ptrdiff_t input, ptrdiff_t hidden,
                                           ptrdiff_t output, int layers, bool bidirectional, const py::list& params) {
   const CellSpec* cell = find_cell(name.c_str());
@@ -371,7 +469,11 @@ PYBIND11_MODULE(_core, m) {
       .def("infer", &NetworkBase::infer, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
            py::arg("num_threads"))
       .def("train", &NetworkBase::train, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
-           py::arg("dropout"), py::arg("num_threads"));
+           py::arg("dropout"), py::arg("num_threads"))
+      .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
+  py::class_<StreamBase>(m, "Stream")
+      .def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
+      .def_property_readonly("states", &StreamBase::states);
   py::class_<TapeBase>(m, "Tape").def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"),
                                       py::arg("need_dx"), py::arg("num_threads"));
 

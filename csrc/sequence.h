@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "memory.h"
@@ -39,9 +40,26 @@ struct ForwardCall {
   Dropout dropout;
 };
 
-// Fills output and final; returns what backward needs (nothing of use unless call.training).
+// A forward pass, laid out once and run any number of times: a stream keeps one and only moves the pointers of its call,
+// which must outlive it. run() fills output and final and allocates nothing.
 template <class T>
-Saved<T> forward(const ForwardCall<T>& call, int threads);
+class ForwardPass {
+ public:
+  ForwardPass(const ForwardCall<T>& call, int threads);
+  ~ForwardPass();
+
+  void run();
+  double cycles() const;  // the cost model's estimate
+  Saved<T> take_saved();  // what backward needs; nothing of use unless call.training
+
+ private:
+  struct Layout;
+  void lay_out(int threads);
+
+  const ForwardCall<T>& call_;
+  Saved<T> saved_;
+  std::unique_ptr<Layout> layout_;
+};
 
 template <class T>
 struct BackwardCall {

@@ -15,8 +15,9 @@ except ImportError as error:
 from . import reference
 from ._config import get_num_threads, set_num_threads, show_config
 from ._recurrent import Gradients
+from ._stream import Stream
 from .layers import GRU, LSTM, RNN
 
 __version__ = _core.version
 
-__all__ = ["GRU", "LSTM", "RNN", "Gradients", "get_num_threads", "reference", "set_num_threads", "show_config"]
+__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Stream", "get_num_threads", "reference", "set_num_threads", "show_config"]

@@ -41,6 +41,16 @@ class Network:
         num_threads: int | None,
     ) -> tuple[tuple[Array, ...], Tape]: ...
 
+    def stream(self, batch_size: int, num_threads: int | None) -> Stream: ...
+
+class Stream:
+    """A state and everything a step needs, laid out once. `states` are the arrays that every step updates."""
+
+    def step(self, x: object, out: object) -> bool:
+        """One step, (N, I) -> (N, S); False, and nothing done, where an array has to be converted first."""
+    @property
+    def states(self) -> tuple[Array, ...]: ...
+
 class Tape:
     """What a training pass left for the backward pass."""
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _arrays, _checks
 from ._arrays import Array
 from ._parameters import Parameters
+from ._stream import CallStepper, Stepper, Stream
 
 State = TypeVar("State")  # what users see: one array for GRU and RNN, a tuple (h, c) for LSTM
 States = tuple[Array, ...]  # what backends see: always a tuple
@@ -76,6 +77,10 @@ class Recurrent(Parameters, Generic[State]):
         called any number of times. It gets None for a gradient that is zero, else d_output (T, N, D·S) normalised
         and d_states C-contiguous; it returns dx as (T, N, I). x and out stay unchanged until then; states are copies.
         """
+
+    def _stepper(self, batch_size: int, num_threads: int | None) -> Stepper:  # noqa: ARG002
+        """What a stream runs on; a backend may have something faster than a call of one step."""
+        return CallStepper(self, batch_size)
 
     # ---- running -------------------------------------------------------------------------------------------------
 
@@ -168,6 +173,18 @@ class Recurrent(Parameters, Generic[State]):
             )
 
         return output, self._give_state(new_states, batched), backward
+
+    def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> Stream:
+        """A `Stream`: step by step, with a state of its own, for `batch_size` independent sequences.
+
+        Raises ValueError for a bidirectional layer, whose reverse direction needs the end of a sequence first.
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional layer cannot stream: it needs the end of a sequence first")
+        batch_size = _checks.integer("batch_size", batch_size)
+        if num_threads is not None:
+            num_threads = _checks.integer("num_threads", num_threads)
+        return Stream(self, batch_size, num_threads)
 
     # ---- layouts: users' <-> time-major --------------------------------------------------------------------------
 

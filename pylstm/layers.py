@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from . import _core
 from ._arrays import Array
 from ._fronts import GRUFront, LSTMFront, RNNFront
 from ._recurrent import Recurrent, RunBackward, States
+from ._stream import Stepper
 
 # The order in which the core takes the parameters of a layer and direction.
 _KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -28,21 +28,18 @@ class _Compiled(Recurrent[Any]):
         return [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
 
     def _parameters_changed(self) -> None:
-        self._packing = threading.Lock()
-        self._network: _core.Network | None = None
+        self._pack: tuple[object, _core.Network] | None = None  # the parameters and what was packed from them
 
     def _packed(self) -> _core.Network:
-        network = self._network
-        if network is None:
-            with self._packing:  # two threads that meet an unpacked layer pack it once
-                network = self._network
-                if network is None:
-                    params = [[self.params.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
-                    network = self._network = _core.Network(
-                        self._cell_name(), self.dtype, self.input_size, self.hidden_size, self.output_size,
-                        self.num_layers, self.bidirectional, params,
-                    )  # fmt: skip
-        return network
+        pack, params = self._pack, self.params
+        if pack is None or pack[0] is not params:  # two threads may both pack: the same result
+            arrays = [[params.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
+            network = _core.Network(
+                self._cell_name(), self.dtype, self.input_size, self.hidden_size, self.output_size,
+                self.num_layers, self.bidirectional, arrays,
+            )  # fmt: skip
+            self._pack = pack = params, network
+        return pack[1]
 
     def _infer(
         self,
@@ -80,6 +77,9 @@ class _Compiled(Recurrent[Any]):
             return dx, d_initial, d_params
 
         return new_states, run_backward
+
+    def _stepper(self, batch_size: int, num_threads: int | None) -> Stepper:
+        return self._packed().stream(batch_size, num_threads)
 
 
 class LSTM(_Compiled, LSTMFront):

@@ -26,7 +26,7 @@ def float32_bound(layer, steps, batch):
     chain = max(layer.input_size, layer.num_directions * layer.output_size) + layer.output_size
     rows = steps * batch
     eps = np.finfo(np.float32).eps
-    return float(eps * (16 + 4 * np.sqrt(max(chain, rows))) * np.sqrt(steps * layer.num_layers + 1))
+    return float(eps * (8 + 2 * np.sqrt(max(chain, rows))) * np.sqrt(steps * layer.num_layers + 1))
 
 
 def check(t, variant, sizes, steps, batch, seed, options, *, lengths, state, dtypes=(np.float64, np.float32)):

@@ -1,0 +1,139 @@
+"""Streaming: one step at a time, the state kept between calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _arrays
+from ._arrays import Array
+
+if TYPE_CHECKING:
+    from ._recurrent import Recurrent
+
+
+class Stepper(Protocol):
+    """What a backend gives a stream: arrays of state, (num_layers, N, size) each, that `step` moves on in place."""
+
+    @property
+    def states(self) -> tuple[Array, ...]: ...
+
+    def step(self, x: object, out: object) -> bool:
+        """(N, I) -> (N, S), or (I,) -> (S,) if N is 1. False, nothing done: x or out is not as the backend needs it."""
+
+
+class Stream:
+    """The state of `batch_size` sequences that arrive step by step; any number of streams share one layer's weights.
+
+    Made by `layer.stream(batch_size)`; starts at zero. Steps, chunks and one whole call give the same bits. A stream is
+    for one thread at a time; different streams of one layer may run at once. After `layer.load_state_dict` the next
+    step uses the new weights and the old state. Streams can be copied (`copy.copy`) and pickled with their state.
+    """
+
+    def __init__(self, layer: Recurrent[Any], batch_size: int, num_threads: int | None) -> None:
+        self._layer, self.batch_size, self._num_threads = layer, batch_size, num_threads
+        self._dtype = layer.dtype
+        self._renew(None)
+
+    def _renew(self, states: tuple[Array, ...] | None) -> None:
+        self._params = self._layer.params
+        self._stepper = self._layer._stepper(self.batch_size, self._num_threads)
+        if states is not None:
+            self._set_states(states)
+
+    def step(self, x: ArrayLike, *, out: Array | None = None) -> Array:
+        """One step of every sequence: x (N, I), or (I,) for one; returns the last layer's output, (N, S) or (S,).
+
+        With `out` (contiguous, of exactly that shape and the layer's dtype, apart from x) and an x of the layer's
+        dtype in C order, a step allocates nothing. Other x are converted as in a call.
+        """
+        if self._params is not self._layer._params:
+            self._renew(self._stepper.states)
+        if out is not None and self._stepper.step(x, out):
+            return out
+        return self._step(x, out)
+
+    def _step(self, x: ArrayLike, out: Array | None) -> Array:
+        layer, batch = self._layer, self.batch_size
+        given = _arrays.real_array("x", x, self._dtype)
+        width = layer.output_size
+        if given.shape == (batch, layer.input_size):
+            shape: tuple[int, ...] = (batch, width)
+        elif given.shape == (layer.input_size,) and batch == 1:
+            shape = (width,)
+        else:
+            one = f" or ({layer.input_size},)" if batch == 1 else ""
+            raise ValueError(f"x must have shape ({batch}, {layer.input_size}){one}, got {given.shape}")
+        if out is not None:
+            _arrays.check_out(out, shape, self._dtype, (x,))
+        result = out if out is not None and out.flags.c_contiguous else np.empty(shape, self._dtype)
+        if not self._stepper.step(np.ascontiguousarray(given), result):
+            raise RuntimeError("the backend refused a checked step")
+        if out is not None and result is not out:
+            out[...] = result
+            return out
+        return result
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """A chunk of steps: x (T, N, I), with batch_first (N, T, I), or (T, I) for one sequence; returns the output."""
+        layer = self._layer
+        array = _arrays.real_array("x", x, self._dtype)
+        batch = array.shape[0 if layer.batch_first else 1] if array.ndim == 3 else 1
+        if batch != self.batch_size or (array.ndim == 2 and self.batch_size != 1):
+            raise ValueError(f"x must hold batch_size={self.batch_size} sequences, got shape {array.shape}")
+        state: Any = self._stepper.states
+        if array.ndim == 2:
+            state = tuple(s[:, 0] for s in state)
+        output, state = layer(array, state if len(state) > 1 else state[0], num_threads=self._num_threads)
+        states = state if isinstance(state, tuple) else (state,)
+        self._set_states(tuple(s[:, None] for s in states) if array.ndim == 2 else states)
+        return output
+
+    @property
+    def state(self) -> Any:
+        """A copy of the state: (num_layers, N, S), for an LSTM a tuple (h, c). Assign to it to set the state."""
+        states = tuple(s.copy() for s in self._stepper.states)
+        return states if len(states) > 1 else states[0]
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        if value is None:
+            raise TypeError("state must not be None; reset() returns to zero")
+        taken = self._layer._take_states("state", value, self.batch_size, True)
+        self._set_states(tuple(s for s in taken if s is not None))
+
+    def _set_states(self, states: tuple[Array, ...]) -> None:
+        for mine, new in zip(self._stepper.states, states, strict=True):
+            mine[...] = new
+
+    def reset(self) -> None:
+        """Return to the state of zeros."""
+        for state in self._stepper.states:
+            state[...] = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        states = tuple(s.copy() for s in self._stepper.states)
+        return Stream, (self._layer, self.batch_size, self._num_threads), states
+
+    def __setstate__(self, states: tuple[Array, ...]) -> None:
+        self._set_states(states)
+
+
+class CallStepper:
+    """A stepper for any backend: a call with one time step."""
+
+    def __init__(self, layer: Recurrent[Any], batch_size: int) -> None:
+        self._layer = layer
+        count = layer.num_layers
+        self.states = tuple(np.zeros((count, batch_size, size), layer.dtype) for size in layer._state_sizes)
+
+    def step(self, x: object, out: object) -> bool:
+        if not (isinstance(x, np.ndarray) and isinstance(out, np.ndarray) and x.dtype == out.dtype == self._layer.dtype):
+            return False
+        x3 = x.reshape(1, -1, x.shape[-1])
+        view = out.reshape(1, -1, out.shape[-1])
+        for mine, new in zip(self.states, self._layer._infer(x3, self.states, None, view, None), strict=True):
+            mine[...] = new
+        return True
