@@ -256,6 +256,7 @@ class Worker {
 
   void step(ptrdiff_t s) {
     point_rows(s);
+    if (s > 0) prefetch(s - 1);
     const ptrdiff_t active = rows_.active(s), later = rows_.active(s + 1);
     for (int index = 0; index < cell_.backward_stages; ++index) {
       const BackwardStage& stage = cell_.backward[index];
@@ -277,6 +278,14 @@ class Worker {
         run(a);
       }
       if (shared_.split.units > 1) shared_.team.wait();
+    }
+  }
+
+  void prefetch(ptrdiff_t s) const {
+    const ptrdiff_t width = network_.record_width() * ptrdiff_t(sizeof(T));
+    for (ptrdiff_t i = 0; i < rows_.active(s); ++i) {
+      const char* row = reinterpret_cast<const char*>(record_row(s, rows_.position(i)));
+      for (ptrdiff_t b = 0; b < width; b += 64) __builtin_prefetch(row + b, 0, 2);
     }
   }
 

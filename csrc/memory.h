@@ -17,10 +17,12 @@ inline ptrdiff_t checked_product(std::initializer_list<ptrdiff_t> factors, size_
   return product / static_cast<ptrdiff_t>(element);
 }
 
-// Uninitialised memory for n elements, aligned to a cache line; above 4 MiB it asks for huge pages, since a training
-// step writes its records once and page faults would cost as much as the arithmetic.
+// Uninitialised memory, aligned to a cache line. Large buffers ask for huge pages, and freed ones are kept for the next
+// call (256 MiB at most), since page faults would cost as much as the arithmetic.
 void* allocate_aligned(size_t bytes);
 void free_aligned(void* p);
+// Gives the kept buffers back to the system.
+void release_memory();
 
 template <class T>
 class AlignedBuffer {
@@ -31,6 +33,7 @@ class AlignedBuffer {
         size_(n) {}
 
   T* data() const { return data_.get(); }
+  T* release() { return data_.release(); }  // the caller frees it with free_aligned
   ptrdiff_t size() const { return size_; }
 
  private:

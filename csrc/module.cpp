@@ -76,6 +76,16 @@ View<T> view(const char* name, const py::array& array) {
   return {static_cast<T*>(const_cast<void*>(array.data())), array.strides(0) / element, array.strides(1) / element};
 }
 
+// A new array of uninitialised elements; a large one in memory that is used again when the array is gone.
+template <class T>
+py::array_t<T> empty(const Shape& shape) {
+  ptrdiff_t size = 1;
+  for (ptrdiff_t n : shape) size = checked_product({size, n}, sizeof(T));
+  if (size * ptrdiff_t(sizeof(T)) < (64 << 10)) return py::array_t<T>(shape);
+  T* const p = AlignedBuffer<T>(size).release();
+  return py::array_t<T>(shape, p, py::capsule(p, [](void* memory) { free_aligned(memory); }));
+}
+
 template <class T>
 T* data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));
@@ -320,7 +330,7 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
                         .dropout = dropout};
     for (int i = 0; i < cell().states; ++i) {
       if (!batch.states[size_t(i)].is_none()) call.initial[i] = data<const T>(batch.states[size_t(i)]);
-      const py::array_t<T> state(state_shape(i, batch.batch));
+      const auto state = empty<T>(state_shape(i, batch.batch));
       call.final[i] = data<T>(state);
       final[size_t(i)] = state;
     }
@@ -360,13 +370,13 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
   for (int i = 0; i < cell.states; ++i) {
     if (!batch_.states[size_t(i)].is_none()) call.initial[i] = data<const T>(batch_.states[size_t(i)]);
     if (!finals[size_t(i)].is_none()) call.d_final[i] = data<const T>(finals[size_t(i)]);
-    const py::array_t<T> state(bound_->state_shape(i, batch_.batch));
+    const auto state = empty<T>(bound_->state_shape(i, batch_.batch));
     call.d_initial[i] = data<T>(state);
     d_initial[size_t(i)] = state;
   }
   py::object dx = py::none();
   if (need_dx) {
-    const py::array_t<T> array(Shape{batch_.steps, batch_.batch, sizes.input});
+    const auto array = empty<T>({batch_.steps, batch_.batch, sizes.input});
     call.d_x = view<T>("dx", array);
     dx = array;
   }
@@ -379,7 +389,7 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
         arrays.append(py::none());
         continue;
       }
-      const py::array_t<T> array(Bound<T>::param_shape(Param(p), cell, sizes, i / sizes.directions));
+      const auto array = empty<T>(Bound<T>::param_shape(Param(p), cell, sizes, i / sizes.directions));
       pointers.data[p] = data<T>(array);
       arrays.append(array);
     }
@@ -482,6 +492,17 @@ PYBIND11_MODULE(_core, m) {
     configured_threads.store(n);
   });
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
+  m.def(
+      "empty",
+      [](const Shape& shape, const py::dtype& dtype) -> py::array {
+        for (ptrdiff_t n : shape)
+          if (n < 0) throw py::value_error("shape: expected no negative sizes");
+        if (dtype.equal(py::dtype::of<float>())) return empty<float>(shape);
+        if (dtype.equal(py::dtype::of<double>())) return empty<double>(shape);
+        throw py::type_error("dtype: expected float32 or float64");
+      },
+      py::arg("shape"), py::arg("dtype"));
+  m.def("release_memory", &release_memory);
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });
   m.def("use_isa", &use_isa, py::arg("name"));

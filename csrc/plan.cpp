@@ -16,6 +16,7 @@ constexpr double fma_per_cycle = 2;            // vectors
 constexpr double chain_cycles = 4;             // latency of one fused multiply-add: what a tile of few rows runs at
 constexpr double activation_cycles = 60;       // the cell, per vector of units and accumulator column / 4
 constexpr double l2_bytes_per_cycle = 32;      // of one core
+constexpr double near_share = 0.9;             // weights up to this share of L2 stay there
 constexpr double far_bytes_per_cycle = 8;      // beyond its L2, all cores together: they share it
 constexpr double stage_cycles = 300;           // setting up one stage of one step
 constexpr double barrier_cycles = 700;         // two cores meeting
@@ -86,9 +87,12 @@ double estimate(const Problem& p, const Split& split) {
                                 double(tiles) * chain_cycles * vectors / block_columns);
   const double cells = double(rows) * vectors * activation_cycles / 4;
   const double bytes = worker_weight_bytes(p, split.units);
-  const bool near = bytes < 0.75 * double(l2_bytes());
+  const bool near = bytes < near_share * double(l2_bytes());
   const double weights = near ? bytes / l2_bytes_per_cycle : bytes * split.threads() / far_bytes_per_cycle;
-  double step = std::max(k * per_k, weights) + cells + p.stages * stage_cycles;
+  // Reading weights hides behind arithmetic, and arithmetic behind reading, but not quite.
+  const double products = k * per_k;
+  const double step_products = std::max(products, weights) + 0.3 * std::min(products, weights);
+  double step = step_products + cells + p.stages * stage_cycles;
   if (split.units > 1) step += p.stages * barrier_cycles;
   const double passes = double(p.layers) * ceil_div(p.directions, split.directions) * (p.backward ? 2 : 1);
   return double(p.steps) * passes * step + (split.threads() > 1 ? fork_cycles : 0);
@@ -115,7 +119,7 @@ Split choose_split(const Problem& p, int threads) {
 ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
   if (const Forced force = forced(); force.chunk_rows >= 0) return force.chunk_rows;
   const ptrdiff_t rows = ceil_div(p.batch, split.rows);
-  const bool near = worker_weight_bytes(p, split.units) < 0.75 * double(l2_bytes());
+  const bool near = worker_weight_bytes(p, split.units) < near_share * double(l2_bytes());
   if (p.steps <= 1 || (near && rows >= p.tile_rows)) return 0;
   // Half of L2 for the gate buffer, half for a panel and the rows.
   const ptrdiff_t row_bytes = worker_vectors(p, split.units) * p.lanes * p.element;

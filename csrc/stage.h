@@ -107,7 +107,7 @@ void run_product(const StageArgs<T>& a) {
 
 // Rows that a weight gradient adds up in one chain before it goes to the total: short enough that a panel of four
 // vectors stays in L1, and short chains lose less to rounding than one over all rows of a batch.
-constexpr ptrdiff_t OUTER_ROWS = 128;
+constexpr ptrdiff_t OUTER_ROWS = 256;
 
 template <class T>
 void outer(const OuterArgs<T>& a) {

@@ -13,11 +13,11 @@ except ImportError as error:
     raise
 
 from . import reference
-from ._config import get_num_threads, set_num_threads, show_config
+from ._config import get_num_threads, release_memory, set_num_threads, show_config
 from ._recurrent import Gradients
 from ._stream import Stream
 from .layers import GRU, LSTM, RNN
 
 __version__ = _core.version
 
-__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Stream", "get_num_threads", "reference", "set_num_threads", "show_config"]
+__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Stream", "get_num_threads", "reference", "release_memory", "set_num_threads", "show_config"]

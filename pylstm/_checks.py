@@ -36,6 +36,32 @@ def probability(name: str, value: object) -> float:
     return number
 
 
+def number(name: str, value: object) -> float:
+    """`value` as a finite float; bools are refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {kind(value)}")
+    result = float(value)
+    if not math.isfinite(result):
+        raise ValueError(f"{name} must be finite, got {result}")
+    return result
+
+
+def non_negative(name: str, value: object) -> float:
+    """`value` as a finite float from 0."""
+    result = number(name, value)
+    if result < 0:
+        raise ValueError(f"{name} must not be negative, got {result}")
+    return result
+
+
+def positive(name: str, value: object) -> float:
+    """`value` as a finite float above 0."""
+    result = number(name, value)
+    if result <= 0:
+        raise ValueError(f"{name} must be above 0, got {result}")
+    return result
+
+
 def choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     """`value` as one of `choices`."""
     expected = " or ".join(repr(c) for c in choices)

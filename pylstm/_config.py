@@ -18,6 +18,11 @@ def get_num_threads() -> int:
     return _core.get_num_threads()
 
 
+def release_memory() -> None:
+    """Give memory that is kept for the next calls back to the system (256 MiB of freed arrays at most)."""
+    _core.release_memory()
+
+
 def show_config() -> None:
     """Print version, build, OpenMP, threads, and the instruction sets available and in use."""
     print(f"pylstm {_core.version}, built with {_core.compiler}")

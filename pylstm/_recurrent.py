@@ -78,6 +78,10 @@ class Recurrent(Parameters, Generic[State]):
         and d_states C-contiguous; it returns dx as (T, N, I). x and out stay unchanged until then; states are copies.
         """
 
+    def _empty(self, shape: tuple[int, ...]) -> Array:
+        """A new array for output; a backend may have memory that is cheaper to get than fresh pages."""
+        return np.empty(shape, self.dtype)
+
     def _stepper(self, batch_size: int, num_threads: int | None) -> Stepper:  # noqa: ARG002
         """What a stream runs on; a backend may have something faster than a call of one step."""
         return CallStepper(self, batch_size)
@@ -186,6 +190,18 @@ class Recurrent(Parameters, Generic[State]):
             num_threads = _checks.integer("num_threads", num_threads)
         return Stream(self, batch_size, num_threads)
 
+    def trace(self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None) -> dict[str, Array]:
+        """What happens inside, for looking at: gates and states of every step by name. Arguments as in a call.
+
+        Returns name -> array (T, N, size) in the layout of x, zero past a length. A name is a letter of the equations
+        and the parameters' suffix: for an LSTM `i_l0`, `f_l0`, `g_l0`, `o_l0`, `h_l0`, `c_l0`, for a GRU `r`, `z`, `n`,
+        `h`, for an RNN `h`; then those of `_l0_reverse`, `_l1` and so on. Computed step by step by `pylstm.reference`,
+        without dropout: the values of a call up to rounding, and slow. `pylstm.plot_trace` draws them.
+        """
+        from .model.understanding import trace
+
+        return trace(self, x, state, lengths=lengths)
+
     # ---- layouts: users' <-> time-major --------------------------------------------------------------------------
 
     def _take_x(self, value: ArrayLike) -> tuple[Array, bool]:
@@ -251,8 +267,8 @@ class Recurrent(Parameters, Generic[State]):
         """Room for the output as a time-major view, contiguous in the user's layout."""
         width = self.num_directions * self.output_size
         if batched and self.batch_first:
-            return np.empty((batch, steps, width), self.dtype).swapaxes(0, 1)
-        return np.empty((steps, batch, width), self.dtype)
+            return self._empty((batch, steps, width)).swapaxes(0, 1)
+        return self._empty((steps, batch, width))
 
     def _to_user(self, array: Array, batched: bool) -> Array:
         if not batched:

@@ -78,6 +78,9 @@ class _Compiled(Recurrent[Any]):
 
         return new_states, run_backward
 
+    def _empty(self, shape: tuple[int, ...]) -> Array:
+        return _core.empty(shape, self.dtype)
+
     def _stepper(self, batch_size: int, num_threads: int | None) -> Stepper:
         return self._packed().stream(batch_size, num_threads)
 
