@@ -180,7 +180,7 @@ class Worker {
       a.init = gates(index) + before * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
     } else {
-      a.init = packed.bias.buffer.data(), a.init_block = packed.bias.block;
+      a.init = packed.bias.data, a.init_block = packed.bias.block;
       if (stage.takes_x) a.first = operand({x_.data(), 0}, packed.x.k), a.first_panels = packed.x.panels();
     }
     a.second = operand(slot(stage.operand), packed.operand.k), a.second_panels = packed.operand.panels();
@@ -216,7 +216,7 @@ class Worker {
       a.rows = count;
       a.units = packed.blocks.units;
       a.block_begin = blocks.begin, a.block_end = blocks.end;
-      a.init = packed.bias.buffer.data(), a.init_block = packed.bias.block;
+      a.init = packed.bias.data, a.init_block = packed.bias.block;
       a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels();
       a.product = gates(i), a.product_block = shared_.gate_block(), a.product_row = shared_.gate_row();
       network_.kernels().product[int(stage.id)](a);

@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <vector>
@@ -14,14 +15,15 @@ namespace {
 // In front of every buffer, on a cache line of its own.
 struct Header {
   size_t capacity;  // bytes behind it
+  bool huge;        // on huge pages
 };
 constexpr size_t line = 64;
 
 Header* header_of(void* p) { return reinterpret_cast<Header*>(static_cast<char*>(p) - line); }
 
-void* fresh(size_t bytes) {
-  constexpr size_t huge_page = size_t(2) << 20, large = size_t(4) << 20;
-  const size_t alignment = bytes >= large ? huge_page : line;
+void* fresh(size_t bytes, size_t huge_from) {
+  constexpr size_t huge_page = size_t(2) << 20;
+  const size_t alignment = bytes >= huge_from ? huge_page : line;
   if (bytes > size_t(PTRDIFF_MAX) - 2 * alignment) throw std::bad_alloc();
   const size_t total = (bytes + line + alignment - 1) / alignment * alignment;
 #if defined(_WIN32)
@@ -34,7 +36,7 @@ void* fresh(size_t bytes) {
   if (alignment == huge_page) madvise(block, total, MADV_HUGEPAGE);  // a hint: a refusal costs speed alone
 #endif
   void* p = static_cast<char*>(block) + line;
-  header_of(p)->capacity = total - line;
+  *header_of(p) = {total - line, alignment == huge_page};
   return p;
 }
 
@@ -52,12 +54,13 @@ class Cache {
  public:
   static constexpr size_t smallest = size_t(64) << 10, limit = size_t(256) << 20;
 
-  void* take(size_t bytes) {
+  void* take(size_t bytes, bool huge) {
     const std::lock_guard lock(mutex_);
     size_t best = buffers_.size();
     for (size_t i = 0; i < buffers_.size(); ++i) {
       const size_t capacity = header_of(buffers_[i])->capacity;
-      if (capacity >= bytes && capacity <= bytes + bytes / 4 + line &&
+      const size_t most_bytes = huge ? std::max(bytes + bytes / 4, size_t(2) << 20) : bytes + bytes / 4 + line;
+      if (header_of(buffers_[i])->huge == huge && capacity >= bytes && capacity <= most_bytes &&
           (best == buffers_.size() || capacity < header_of(buffers_[best])->capacity))
         best = i;
     }
@@ -109,10 +112,10 @@ Cache& cache() {
 
 }  // namespace
 
-void* allocate_aligned(size_t bytes) {
+void* allocate_aligned(size_t bytes, size_t huge_from) {
   if (bytes >= Cache::smallest)
-    if (void* p = cache().take(bytes)) return p;
-  return fresh(bytes);
+    if (void* p = cache().take(bytes, bytes >= huge_from)) return p;
+  return fresh(bytes, huge_from);
 }
 
 void free_aligned(void* p) {

@@ -17,9 +17,10 @@ inline ptrdiff_t checked_product(std::initializer_list<ptrdiff_t> factors, size_
   return product / static_cast<ptrdiff_t>(element);
 }
 
-// Uninitialised memory, aligned to a cache line. Large buffers ask for huge pages, and freed ones are kept for the next
-// call (256 MiB at most), since page faults would cost as much as the arithmetic.
-void* allocate_aligned(size_t bytes);
+// Uninitialised memory, aligned to a cache line. Freed buffers are kept for the next call (256 MiB at most), since page
+// faults would cost as much as the arithmetic. From `huge_from` bytes on it lies on huge pages where the system has them.
+inline constexpr size_t huge_from_default = size_t(4) << 20;
+void* allocate_aligned(size_t bytes, size_t huge_from = huge_from_default);
 void free_aligned(void* p);
 // Gives the kept buffers back to the system.
 void release_memory();
@@ -28,8 +29,9 @@ template <class T>
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
-  explicit AlignedBuffer(ptrdiff_t n)
-      : data_(n ? static_cast<T*>(allocate_aligned(size_t(checked_product({n}, sizeof(T))) * sizeof(T))) : nullptr),
+  explicit AlignedBuffer(ptrdiff_t n, size_t huge_from = huge_from_default)
+      : data_(n ? static_cast<T*>(allocate_aligned(size_t(checked_product({n}, sizeof(T))) * sizeof(T), huge_from))
+                : nullptr),
         size_(n) {}
 
   T* data() const { return data_.get(); }
@@ -42,6 +44,25 @@ class AlignedBuffer {
   };
   std::unique_ptr<T, Free> data_;
   ptrdiff_t size_ = 0;
+};
+
+// Many buffers in one allocation: the same calls are made twice, first to add the sizes up, then to hand out the parts.
+template <class T>
+class Arena {
+ public:
+  // A part of n elements on a cache line; null while sizes are added up.
+  T* take(ptrdiff_t n) {
+    constexpr ptrdiff_t line = 64 / ptrdiff_t(sizeof(T));
+    T* part = buffer_.data() ? buffer_.data() + used_ : nullptr;
+    if (n > PTRDIFF_MAX - line || __builtin_add_overflow(used_, (n + line - 1) / line * line, &used_))
+      throw std::bad_alloc();
+    return part;
+  }
+  void allocate(size_t huge_from) { buffer_ = AlignedBuffer<T>(used_, huge_from), used_ = 0; }
+
+ private:
+  AlignedBuffer<T> buffer_;
+  ptrdiff_t used_ = 0;
 };
 
 }  // namespace pylstm

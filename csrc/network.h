@@ -68,13 +68,15 @@ class Network {
   void prepare_backward() const;
 
  private:
-  void pack_forward(LayerWeights<T>& layer) const;
-  void pack_backward(LayerWeights<T>& layer) const;
+  void pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const;
+  void pack_backward(LayerWeights<T>& layer, Arena<T>& arena) const;
+  void pack_all(Arena<T>& arena, void (Network::*pack_layer)(LayerWeights<T>&, Arena<T>&) const) const;
 
   const CellSpec& cell_;
   Sizes sizes_;
   const Kernels<T>& kernels_;
   mutable std::vector<LayerWeights<T>> layers_;
+  mutable Arena<T> forward_, backward_;
   mutable std::once_flag backward_once_;
 };
 

@@ -30,25 +30,28 @@ void pack_vector(const PackSource<T>& source, ptrdiff_t unit, ptrdiff_t units, p
 }  // namespace
 
 template <class T>
-PackedMatrix<T> pack(const Blocks& blocks, ptrdiff_t k_count, const std::vector<PackSource<T>>& sources) {
+PackedMatrix<T> pack(Arena<T>& arena, const Blocks& blocks, ptrdiff_t k_count,
+                     const std::vector<PackSource<T>>& sources) {
   const ptrdiff_t columns = static_cast<ptrdiff_t>(sources.size()), lanes = blocks.lanes;
   const ptrdiff_t vectors = blocks.vectors(), per_block = blocks.vectors_per_block();
   PackedMatrix<T> packed;
   packed.k = k_count;
   packed.block = checked_product({k_count, per_block, columns, lanes});
-  packed.buffer = AlignedBuffer<T>(checked_product({vectors, columns, lanes, k_count}));
+  T* const data = arena.take(checked_product({vectors, columns, lanes, k_count}, sizeof(T)));
+  packed.data = data;
+  if (!data) return packed;
   for (ptrdiff_t v = 0; v < vectors; ++v) {
     const ptrdiff_t block = v / per_block, in_block = v % per_block;
     const ptrdiff_t stride = std::min(per_block, vectors - block * per_block) * columns * lanes;
     const ptrdiff_t units = std::min(lanes, blocks.units - v * lanes);
     for (ptrdiff_t c = 0; c < columns; ++c)
       pack_vector(sources[size_t(c)], v * lanes, units, lanes, k_count,
-                  packed.buffer.data() + block * packed.block + (in_block * columns + c) * lanes, stride);
+                  data + block * packed.block + (in_block * columns + c) * lanes, stride);
   }
   return packed;
 }
 
-template PackedMatrix<float> pack(const Blocks&, ptrdiff_t, const std::vector<PackSource<float>>&);
-template PackedMatrix<double> pack(const Blocks&, ptrdiff_t, const std::vector<PackSource<double>>&);
+template PackedMatrix<float> pack(Arena<float>&, const Blocks&, ptrdiff_t, const std::vector<PackSource<float>>&);
+template PackedMatrix<double> pack(Arena<double>&, const Blocks&, ptrdiff_t, const std::vector<PackSource<double>>&);
 
 }  // namespace pylstm

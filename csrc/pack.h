@@ -33,16 +33,17 @@ struct PackSource {
 
 template <class T>
 struct PackedMatrix {
-  AlignedBuffer<T> buffer;
+  const T* data = nullptr;
   ptrdiff_t block = 0;  // elements between panels
   ptrdiff_t k = 0;
 
-  Panels<T> panels() const { return {buffer.data(), block}; }
+  Panels<T> panels() const { return {data, block}; }
 };
 
 // sources[c] is column c of the panel; there may be fewer than blocks.columns: a matrix that feeds only some of the
-// accumulators.
+// accumulators. Nothing is packed while the arena only adds sizes up.
 template <class T>
-PackedMatrix<T> pack(const Blocks& blocks, ptrdiff_t k_count, const std::vector<PackSource<T>>& sources);
+PackedMatrix<T> pack(Arena<T>& arena, const Blocks& blocks, ptrdiff_t k_count,
+                     const std::vector<PackSource<T>>& sources);
 
 }  // namespace pylstm
