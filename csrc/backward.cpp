@@ -5,7 +5,7 @@
 #include "dropout.h"
 #include "parallel.h"
 #include "plan.h"
-#include "sequence.h"
+#include "worker.h"
 
 namespace pylstm {
 namespace {
@@ -50,22 +50,17 @@ struct Shared {
 // One thread: a group of sequences and a share of the units in the recurrence; a share of the rows of every weight
 // gradient.
 template <class T>
-class Worker {
+class Worker : LayerWorker<T> {
  public:
   Worker(Shared<T>& shared, int id)
-      : shared_(shared),
+      : LayerWorker<T>(shared.call.network, shared.call.order, id % shared.split.units, shared.split.units,
+                       id / shared.split.units, shared.split.rows),
+        shared_(shared),
         call_(shared.call),
-        network_(shared.call.network),
-        cell_(network_.cell()),
-        sizes_(network_.sizes()),
-        order_(call_.order),
-        id_(id),
-        unit_(id % shared.split.units),
-        group_(id / shared.split.units),
-        rows_(order_, group_, shared.split.rows) {
+        id_(id) {
     const size_t own = size_t(rows_.count());
-    for (auto* rows : {&h_, &prev_h_, &record_, &state_, &prev_state_, &d_output_, &d_state_, &carry_h_, &carry_, &d_gate_,
-                       &d_gate_next_})
+    for (auto* rows : {&h_, &prev_h_, &record_, &state_, &prev_state_, &d_output_, &d_state_, &carry_h_, &carry_,
+                       &d_gate_, &d_gate_next_})
       rows->resize(own);
     chunk_operand_.resize(size_t(shared.chunk_rows));
     chunk_d_.resize(size_t(shared.chunk_rows));
@@ -83,20 +78,12 @@ class Worker {
   }
 
  private:
-  using Rows = std::vector<T*>;
+  using Base = LayerWorker<T>;
+  using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row, Base::enter;
+  using Base::network_, Base::cell_, Base::sizes_, Base::order_, Base::unit_, Base::rows_, Base::reverse_, Base::index_,
+      Base::weights_;
+  using typename Base::Rows;
 
-  template <class V>
-  static View<const T> as_const(const View<V>& v) {
-    return {v.data, v.time, v.sequence};
-  }
-  View<T> inner(const std::vector<AlignedBuffer<T>>& buffers, int layer) const {
-    const ptrdiff_t width = sizes_.width();
-    return {buffers[size_t(layer) % buffers.size()].data(), order_.batch() * width, width};
-  }
-  View<const T> input_of(int layer) const {
-    if (layer == 0) return call_.x;
-    return as_const(inner(call_.saved.dropped.empty() ? call_.saved.outputs : call_.saved.dropped, layer - 1));
-  }
   View<const T> output_of(int layer) const {
     return layer + 1 == sizes_.layers ? call_.output : as_const(inner(call_.saved.outputs, layer));
   }
@@ -106,13 +93,9 @@ class Worker {
   }
   View<T> d_input_of(int layer) const { return layer == 0 ? call_.d_x : inner(shared_.d_inner, layer - 1); }
 
-  ptrdiff_t time(ptrdiff_t position, ptrdiff_t step) const { return reverse_ ? order_.length(position) - 1 - step : step; }
-
   void run_direction(int layer, int direction) {
-    reverse_ = direction == 1;
-    index_ = layer * sizes_.directions + direction;
-    weights_ = &network_.layer(layer, direction);
-    in_ = input_of(layer);
+    enter(layer, direction);
+    in_ = layer == 0 ? call_.x : input_of(call_.saved, layer);
     out_ = output_of(layer);
     out_.data += direction * sizes_.output;
     d_out_ = d_output_of(layer);
@@ -155,10 +138,8 @@ class Worker {
     for (ptrdiff_t i = 0; i < rows_.count(); ++i) {
       const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
       for (int state = 0; state < cell_.states; ++state) {
-        const ptrdiff_t size = sizes_.state(state);
-        const T* from = call_.d_final[state] ? call_.d_final[state] + (index_ * order_.batch() + n) * size
-                                             : shared_.zeros.data();
-        std::copy_n(from, size, carry_row(state, p));
+        const T* from = state_row(call_.d_final[state], state, p, shared_.zeros.data());
+        std::copy_n(from, sizes_.state(state), carry_row(state, p));
       }
       if (d_in_.data && !reverse_)
         for (ptrdiff_t t = order_.length(p); t < call_.steps; ++t) std::fill_n(d_in_.row(t, n), weights_->input, T(0));
@@ -177,8 +158,7 @@ class Worker {
     return shared_.d_gates.data() + ((chunk & 1) * shared_.chunk_rows + row) * shared_.gate_row;
   }
   const T* initial_row(int state, ptrdiff_t position) const {
-    if (!call_.initial[state]) return shared_.zeros.data();
-    return call_.initial[state] + (index_ * order_.batch() + order_.sequence(position)) * sizes_.state(state);
+    return state_row(call_.initial[state], state, position, shared_.zeros.data());
   }
   const T* prev_h_row(ptrdiff_t s, ptrdiff_t p) const {
     return s ? out_.row(time(p, s - 1), order_.sequence(p)) : initial_row(0, p);
@@ -232,10 +212,6 @@ class Worker {
     }
   }
 
-  static Slot<const T> read_only(const Slot<T>& slot) {
-    return {const_cast<const T* const*>(slot.rows), slot.offset};
-  }
-
   // d_gates . transposed weights for the segments of a stage.
   void set_product(StageArgs<T>& a, const T* const* rows, const Segment* segments,
                    const typename LayerWeights<T>::Backward& packed) const {
@@ -248,9 +224,7 @@ class Worker {
   }
 
   void set_blocks(StageArgs<T>& a, const Blocks& blocks) const {
-    const Share share(blocks.count(), unit_, shared_.split.units);
-    a.units = blocks.units;
-    a.block_begin = share.begin, a.block_end = share.end;
+    Base::set_blocks(a, blocks);
     a.init = shared_.zeros.data();
   }
 
@@ -262,7 +236,7 @@ class Worker {
       const BackwardStage& stage = cell_.backward[index];
       StageArgs<T> a;
       set_blocks(a, weights_->backward[index].blocks);
-      for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) a.in[i] = read_only(slot(stage.in[i]));
+      for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) a.in[i] = as_const(slot(stage.in[i]));
       for (int i = 0; i < max_refs && stage.out[i].where != Where::none; ++i) a.out[i] = slot(stage.out[i]);
       const auto run = network_.kernels().stage[int(stage.id)][0];
       const bool next = stage.operand == Where::d_gate_next;
@@ -339,8 +313,8 @@ class Worker {
     for (int g = 0; g < cell_.gates;) {
       const Ref operand = cell_.r_operand[g];
       Segment run{cell_.r_column[g], g, 1};
-      for (++g; g < cell_.gates && cell_.r_operand[g].where == operand.where &&
-                cell_.r_column[g] == run.column + run.count;
+      for (++g;
+           g < cell_.gates && cell_.r_operand[g].where == operand.where && cell_.r_column[g] == run.column + run.count;
            ++g)
         ++run.count;
       const bool prev_h = operand.where == Where::prev_h;
@@ -364,7 +338,7 @@ class Worker {
 
   // Gradients to the initial states, and the sums that are the gradients to the biases.
   void finish() {
-    const ptrdiff_t hidden = sizes_.hidden, batch = order_.batch();
+    const ptrdiff_t hidden = sizes_.hidden;
     shared_.team.wait();
     if (id_ == 0)
       for (int g = 0; g < cell_.gates; ++g)
@@ -376,7 +350,7 @@ class Worker {
     if (active) {
       for (ptrdiff_t i = 0; i < active; ++i) {
         const ptrdiff_t p = rows_.position(i);
-        h_[size_t(i)] = call_.d_initial[0] + (index_ * batch + order_.sequence(p)) * sizes_.output;
+        h_[size_t(i)] = state_row(call_.d_initial[0], 0, p);
         d_gate_[size_t(i)] = gate_row(0, p);
         d_state_[size_t(i)] = cell_.carries_h ? carry_row(0, p) : shared_.zeros.data();
       }
@@ -384,16 +358,15 @@ class Worker {
       set_blocks(a, weights_->backward[0].blocks);
       set_product(a, d_gate_.data(), cell_.backward[0].segments, weights_->backward[0]);
       a.rows = active;
-      a.in[0] = read_only({d_state_.data(), 0});
+      a.in[0] = as_const({d_state_.data(), 0});
       a.out[0] = {h_.data(), 0};
       network_.kernels().stage[int(StageId::add)][0](a);
     }
     if (unit_ != 0) return;
     for (ptrdiff_t i = 0; i < rows_.count(); ++i) {
-      const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
+      const ptrdiff_t p = rows_.position(i);
       for (int state = i < active ? 1 : 0; state < cell_.states; ++state)
-        std::copy_n(carry_row(state, p), sizes_.state(state),
-                    call_.d_initial[state] + (index_ * batch + n) * sizes_.state(state));
+        std::copy_n(carry_row(state, p), sizes_.state(state), state_row(call_.d_initial[state], state, p));
     }
   }
 
@@ -409,17 +382,9 @@ class Worker {
 
   Shared<T>& shared_;
   const BackwardCall<T>& call_;
-  const Network<T>& network_;
-  const CellSpec& cell_;
-  const Sizes& sizes_;
-  const Order& order_;
-  const int id_, unit_, group_;
-  const RowSet rows_;
+  const int id_;
 
   // Of the layer and direction under way.
-  bool reverse_ = false;
-  int index_ = 0;
-  const LayerWeights<T>* weights_ = nullptr;
   View<const T> in_, out_, d_out_;
   View<T> d_in_;
   T* records_ = nullptr;

@@ -18,8 +18,8 @@ const IsaKernels& find(const std::string& name, const char* source) {
     if (name == isa->name) return *isa;
     names += (names.empty() ? "" : ", ") + std::string(isa->name);
   }
-  throw std::invalid_argument(std::string(source) + ": expected one of " + names + " (what this machine can run), got '" +
-                              name + "'");
+  throw std::invalid_argument(std::string(source) + ": expected one of " + names +
+                              " (what this machine can run), got '" + name + "'");
 }
 
 }  // namespace
@@ -47,7 +47,8 @@ const std::vector<const IsaKernels*>& available_isas() {
 const IsaKernels& current_isa() {
   if (const IsaKernels* isa = chosen.load()) return *isa;
   const char* forced = std::getenv("PYLSTM_ISA");
-  const IsaKernels& isa = forced && *forced ? find(forced, "environment variable PYLSTM_ISA") : *available_isas().front();
+  const IsaKernels& isa =
+      forced && *forced ? find(forced, "environment variable PYLSTM_ISA") : *available_isas().front();
   chosen.store(&isa);
   return isa;
 }

@@ -23,8 +23,8 @@ Words philox4x32(Words counter, uint32_t key0, uint32_t key1) {
 }  // namespace
 
 template <class T>
-void apply_dropout(const Dropout& dropout, int layer, int layers, ptrdiff_t t, ptrdiff_t n, ptrdiff_t width, const T* in,
-                   T* out) {
+void apply_dropout(const Dropout& dropout, int layer, int layers, ptrdiff_t t, ptrdiff_t n, ptrdiff_t width,
+                   const T* in, T* out) {
   if (dropout.p >= 1) {
     std::fill_n(out, width, T(0));
     return;

@@ -1,7 +1,7 @@
 // Inverted dropout by a counter-based generator: Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011).
 //
-// The mask of an element depends on (seed, call, layer, t, n, feature) alone, so it is the same for any thread count and
-// is made again, not stored, in the backward pass. pylstm/reference/dropout.py is its twin.
+// The mask of an element depends on (seed, call, layer, t, n, feature) alone, so it is the same for any thread count
+// and is made again, not stored, in the backward pass. pylstm/reference/dropout.py is its twin.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace pylstm {
 
 // out = in * mask for the row (t, n) behind layer `layer` of `layers`; in and out may be the same.
 template <class T>
-void apply_dropout(const Dropout& dropout, int layer, int layers, ptrdiff_t t, ptrdiff_t n, ptrdiff_t width, const T* in,
-                   T* out);
+void apply_dropout(const Dropout& dropout, int layer, int layers, ptrdiff_t t, ptrdiff_t n, ptrdiff_t width,
+                   const T* in, T* out);
 
 }  // namespace pylstm

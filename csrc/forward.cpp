@@ -4,7 +4,7 @@
 #include "dropout.h"
 #include "parallel.h"
 #include "plan.h"
-#include "sequence.h"
+#include "worker.h"
 
 namespace pylstm {
 namespace {
@@ -23,13 +23,13 @@ struct Shared {
     chunk_rows = chunk_steps * group;
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + 64), T(0));
     teams.reserve(size_t(split.rows));
-    for (int r = 0; r < split.rows; ++r)
-      teams.push_back(std::make_unique<Barrier>(split.units * split.directions));
+    for (int r = 0; r < split.rows; ++r) teams.push_back(std::make_unique<Barrier>(split.units * split.directions));
     for (int i = 0; i < split.rows * split.directions; ++i) sharers.push_back(std::make_unique<Barrier>(split.units));
     if (chunk_rows) {
       ptrdiff_t elements = 0;
       for (int s = 0; s < network.cell().forward_stages; ++s)
-        elements += network.cell().forward[s].takes_x ? gate_block() * network.layer(0, 0).forward[s].blocks.count() : 0;
+        elements +=
+            network.cell().forward[s].takes_x ? gate_block() * network.layer(0, 0).forward[s].blocks.count() : 0;
       for (int i = 0; i < split.rows * split.directions; ++i) gates.emplace_back(elements);
     }
   }
@@ -49,19 +49,15 @@ struct Shared {
 
 // One thread: a group of sequences, a share of the units, every direction or one of two.
 template <class T>
-class Worker {
+class Worker : LayerWorker<T> {
  public:
   Worker(Shared<T>& shared, int id)
-      : shared_(shared),
+      : LayerWorker<T>(shared.call.network, shared.call.order, id % shared.split.units, shared.split.units,
+                       id / shared.split.units / shared.split.directions, shared.split.rows),
+        shared_(shared),
         call_(shared.call),
-        network_(shared.call.network),
-        cell_(network_.cell()),
-        sizes_(network_.sizes()),
-        order_(call_.order),
-        unit_(id % shared.split.units),
         direction_(id / shared.split.units % shared.split.directions),
-        group_(id / shared.split.units / shared.split.directions),
-        rows_(order_, group_, shared.split.rows) {
+        group_(id / shared.split.units / shared.split.directions) {
     for (auto* rows : {&x_, &h_, &prev_h_, &record_, &prev_state_}) rows->resize(size_t(rows_.count()));
     chunk_x_.resize(size_t(shared.chunk_rows));
   }
@@ -79,58 +75,47 @@ class Worker {
   }
 
  private:
-  using Rows = std::vector<T*>;
+  using Base = LayerWorker<T>;
+  using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row, Base::set_blocks, Base::enter;
+  using Base::network_, Base::cell_, Base::sizes_, Base::order_, Base::unit_, Base::rows_, Base::reverse_, Base::index_,
+      Base::weights_;
+  using typename Base::Rows;
 
   Barrier& team() { return *shared_.teams[size_t(group_)]; }
   int place() const { return group_ * shared_.split.directions + direction_; }
 
-  View<T> inner(std::vector<AlignedBuffer<T>>& buffers, int layer) const {
-    const ptrdiff_t width = sizes_.width();
-    return {buffers[size_t(layer) % buffers.size()].data(), order_.batch() * width, width};
-  }
-  View<const T> input_of(int layer) const {
-    if (layer == 0) return call_.x;
-    const View<T> v = inner(shared_.saved.dropped.empty() ? shared_.saved.outputs : shared_.saved.dropped, layer - 1);
-    return {v.data, v.time, v.sequence};
-  }
   View<T> output_of(int layer) const {
     return layer + 1 == sizes_.layers ? call_.output : inner(shared_.saved.outputs, layer);
   }
 
-  // Time of step s of a sequence: the reverse direction starts at the sequence's own end.
-  ptrdiff_t time(ptrdiff_t position, ptrdiff_t step) const { return reverse_ ? order_.length(position) - 1 - step : step; }
-
   void run_direction(int layer, int direction) {
-    reverse_ = direction == 1;
-    const int index = layer * sizes_.directions + direction;
-    weights_ = &network_.layer(layer, direction);
-    in_ = input_of(layer);
+    enter(layer, direction);
+    in_ = layer == 0 ? call_.x : input_of(shared_.saved, layer);
     out_ = output_of(layer);
     out_.data += direction * sizes_.output;
-    records_ = shared_.saved.records[size_t(index)].data();
+    records_ = shared_.saved.records[size_t(index_)].data();
 
     const ptrdiff_t steps = rows_.steps();
     for (ptrdiff_t s = 0; s < steps; ++s) {
       if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s);
-      point_rows(s, index);
+      point_rows(s);
       for (int i = 0; i < cell_.forward_stages; ++i) {
         run_stage(i, s);
         shared_.sharers[size_t(place())]->wait();
       }
     }
-    if (unit_ == 0) finish(index);
+    if (unit_ == 0) finish();
   }
 
   T* record_row(ptrdiff_t step, ptrdiff_t position) const {
     const ptrdiff_t row = call_.training ? order_.start(step) + position : position;
     return records_ + row * network_.record_width();
   }
-  const T* initial_row(int state, int index, ptrdiff_t position) const {
-    if (!call_.initial[state]) return shared_.zeros.data();
-    return call_.initial[state] + (index * order_.batch() + order_.sequence(position)) * sizes_.state(state);
+  const T* initial_row(int state, ptrdiff_t position) const {
+    return state_row(call_.initial[state], state, position, shared_.zeros.data());
   }
 
-  void point_rows(ptrdiff_t s, int index) {
+  void point_rows(ptrdiff_t s) {
     const ptrdiff_t active = rows_.active(s);
     std::swap(h_, prev_h_);
     for (ptrdiff_t i = 0; i < active; ++i) {
@@ -140,9 +125,9 @@ class Worker {
       h_[at] = out_.row(t, n);
       record_[at] = record_row(s, p);
       if (cell_.states > 1)
-        prev_state_[at] = s ? record_row(s - 1, p) + cell_.state_record[1] * sizes_.hidden
-                            : const_cast<T*>(initial_row(1, index, p));
-      if (s == 0) prev_h_[at] = const_cast<T*>(initial_row(0, index, p));
+        prev_state_[at] =
+            s ? record_row(s - 1, p) + cell_.state_record[1] * sizes_.hidden : const_cast<T*>(initial_row(1, p));
+      if (s == 0) prev_h_[at] = const_cast<T*>(initial_row(0, p));
     }
   }
 
@@ -161,19 +146,14 @@ class Worker {
     }
   }
 
-  // Rows are only ever read through Slot<const T> and Operand: the pointers lose nothing but the type's say.
-  Operand<T> operand(const Slot<T>& slot, ptrdiff_t k) const {
-    return {const_cast<const T* const*>(slot.rows), slot.offset, 1, k};
-  }
+  static Operand<T> operand(const Slot<T>& slot, ptrdiff_t k) { return {as_const(slot).rows, slot.offset, 1, k}; }
 
   void run_stage(int index, ptrdiff_t s) {
     const ForwardStage& stage = cell_.forward[index];
     const auto& packed = weights_->forward[index];
-    const Share blocks(packed.blocks.count(), unit_, shared_.split.units);
     StageArgs<T> a;
+    set_blocks(a, packed.blocks);
     a.rows = rows_.active(s);
-    a.units = packed.blocks.units;
-    a.block_begin = blocks.begin, a.block_end = blocks.end;
     if (stage.takes_x && shared_.chunk_steps) {
       ptrdiff_t before = 0;
       for (ptrdiff_t i = s / shared_.chunk_steps * shared_.chunk_steps; i < s; ++i) before += rows_.active(i);
@@ -184,10 +164,7 @@ class Worker {
       if (stage.takes_x) a.first = operand({x_.data(), 0}, packed.x.k), a.first_panels = packed.x.panels();
     }
     a.second = operand(slot(stage.operand), packed.operand.k), a.second_panels = packed.operand.panels();
-    for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) {
-      const Slot<T> from = slot(stage.in[i]);
-      a.in[i] = {const_cast<const T* const*>(from.rows), from.offset};
-    }
+    for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) a.in[i] = as_const(slot(stage.in[i]));
     for (int i = 0; i < max_refs && stage.out[i].where != Where::none; ++i) a.out[i] = slot(stage.out[i]);
     network_.kernels().stage[int(stage.id)][call_.training](a);
   }
@@ -211,11 +188,9 @@ class Worker {
       const ForwardStage& stage = cell_.forward[i];
       if (!stage.takes_x) continue;
       const auto& packed = weights_->forward[i];
-      const Share blocks(packed.blocks.count(), unit_, shared_.split.units);
       StageArgs<T> a;
+      set_blocks(a, packed.blocks);
       a.rows = count;
-      a.units = packed.blocks.units;
-      a.block_begin = blocks.begin, a.block_end = blocks.end;
       a.init = packed.bias.data, a.init_block = packed.bias.block;
       a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels();
       a.product = gates(i), a.product_block = shared_.gate_block(), a.product_row = shared_.gate_row();
@@ -224,15 +199,15 @@ class Worker {
   }
 
   // Final states, and zeros behind the end of every sequence.
-  void finish(int index) {
+  void finish() {
     for (ptrdiff_t i = 0; i < rows_.count(); ++i) {
       const ptrdiff_t p = rows_.position(i), n = order_.sequence(p), length = order_.length(p);
       for (int state = 0; state < cell_.states; ++state) {
         const ptrdiff_t size = sizes_.state(state);
-        const T* from = initial_row(state, index, p);
+        const T* from = initial_row(state, p);
         if (length && state == 0) from = out_.row(time(p, length - 1), n);
         if (length && state > 0) from = record_row(length - 1, p) + cell_.state_record[state] * sizes_.hidden;
-        std::copy_n(from, size, call_.final[state] + (index * order_.batch() + n) * size);
+        std::copy_n(from, size, state_row(call_.final[state], state, p));
       }
       for (ptrdiff_t t = length; t < call_.steps; ++t) std::fill_n(out_.row(t, n), sizes_.output, T(0));
     }
@@ -251,16 +226,9 @@ class Worker {
 
   Shared<T>& shared_;
   const ForwardCall<T>& call_;
-  const Network<T>& network_;
-  const CellSpec& cell_;
-  const Sizes& sizes_;
-  const Order& order_;
-  const int unit_, direction_, group_;
-  const RowSet rows_;
+  const int direction_, group_;
 
   // Of the layer and direction under way.
-  bool reverse_ = false;
-  const LayerWeights<T>* weights_ = nullptr;
   View<const T> in_;
   View<T> out_;
   T* records_ = nullptr;

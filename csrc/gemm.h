@@ -1,7 +1,8 @@
 // The one micro-kernel: a register tile of ROWS x COLUMNS vectors, accumulators += rows . panel.
 //
-// Every accumulator is one chain of fused multiply-adds in ascending k, whatever tile it stands in. That is promise 1 of
-// the library (same bits in any batch, for any thread count, on AVX2 as on AVX-512), so nothing here may split a chain.
+// Every accumulator is one chain of fused multiply-adds in ascending k, whatever tile it stands in. That is promise 1
+// of the library (same bits in any batch, for any thread count, on AVX2 as on AVX-512), so nothing here may split a
+// chain.
 //
 // The forward step, the chunked input product, the backward step, the gradient to x and the weight gradients all come
 // through here; they differ in what a row is and in the panel alone.

@@ -47,6 +47,6 @@ constexpr Kernels<T> make() {
 
 // kernels_baseline, kernels_avx2, kernels_avx512 or kernels_neon: the only symbol of this object that others see.
 extern constexpr IsaKernels PYLSTM_JOIN(kernels_, PYLSTM_ISA_NAME) = {PYLSTM_STRING(PYLSTM_ISA_NAME), make<float>(),
-                                                                     make<double>()};
+                                                                      make<double>()};
 
 }  // namespace pylstm

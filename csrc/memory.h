@@ -18,7 +18,8 @@ inline ptrdiff_t checked_product(std::initializer_list<ptrdiff_t> factors, size_
 }
 
 // Uninitialised memory, aligned to a cache line. Freed buffers are kept for the next call (256 MiB at most), since page
-// faults would cost as much as the arithmetic. From `huge_from` bytes on it lies on huge pages where the system has them.
+// faults would cost as much as the arithmetic. From `huge_from` bytes on it lies on huge pages where the system has
+// them.
 inline constexpr size_t huge_from_default = size_t(4) << 20;
 void* allocate_aligned(size_t bytes, size_t huge_from = huge_from_default);
 void free_aligned(void* p);

@@ -84,8 +84,8 @@ void Network<T>::pack_backward(LayerWeights<T>& layer, Arena<T>& arena) const {
     }
   }
   layer.dx.blocks = {layer.input, kernels_.lanes, 1};
-  layer.dx.segment[0] =
-      pack<T>(arena, layer.dx.blocks, cell_.gates * sizes_.hidden, {{layer.params.of(Param::weight_ih), 1, layer.input}});
+  layer.dx.segment[0] = pack<T>(arena, layer.dx.blocks, cell_.gates * sizes_.hidden,
+                                {{layer.params.of(Param::weight_ih), 1, layer.input}});
 }
 
 template <class T>

@@ -19,8 +19,8 @@ struct Sizes {
   ptrdiff_t state(int i) const { return i == 0 ? output : hidden; }
 };
 
-// The parameters of one layer and direction (or their gradients), in C order as PyTorch shapes them; null where there is
-// none. Not owned.
+// The parameters of one layer and direction (or their gradients), in C order as PyTorch shapes them; null where there
+// is none. Not owned.
 template <class T>
 struct Params {
   T* data[param_count] = {};
@@ -47,7 +47,8 @@ struct LayerWeights {
 template <class T>
 class Network {
  public:
-  Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const std::vector<Params<const T>>& params);
+  Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels,
+          const std::vector<Params<const T>>& params);
 
   const CellSpec& cell() const { return cell_; }
   const Sizes& sizes() const { return sizes_; }

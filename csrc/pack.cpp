@@ -5,11 +5,11 @@
 namespace pylstm {
 namespace {
 
-// One vector of units of one column: out[k * out_stride + lane]. Walks k in short runs, so that reads along k and writes
-// along the lanes both stay within a few cache lines.
+// One vector of units of one column: out[k * out_stride + lane]. Walks k in short runs, so that reads along k and
+// writes along the lanes both stay within a few cache lines.
 template <class T>
-void pack_vector(const PackSource<T>& source, ptrdiff_t unit, ptrdiff_t units, ptrdiff_t lanes, ptrdiff_t k_count, T* out,
-                 ptrdiff_t out_stride) {
+void pack_vector(const PackSource<T>& source, ptrdiff_t unit, ptrdiff_t units, ptrdiff_t lanes, ptrdiff_t k_count,
+                 T* out, ptrdiff_t out_stride) {
   constexpr ptrdiff_t run = 16;
   const T* data = source.data + unit * source.unit_stride;
   for (ptrdiff_t k0 = 0; k0 < k_count; k0 += run) {

@@ -88,8 +88,8 @@ class Barrier {
   alignas(64) std::atomic<int> turn_{0};
 };
 
-// Runs f(0) ... f(threads - 1), each on a thread of its own, so that they may meet at a Barrier. Where the runtime gives
-// fewer threads, nothing has run and the number it can give is returned: plan again with that. f must not throw.
+// Runs f(0) ... f(threads - 1), each on a thread of its own, so that they may meet at a Barrier. Where the runtime
+// gives fewer threads, nothing has run and the number it can give is returned: plan again with that. f must not throw.
 template <class F>
 int parallel(int threads, const F& f) {
 #if defined(_OPENMP)

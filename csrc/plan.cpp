@@ -12,15 +12,15 @@ namespace {
 
 // Constants of the model, in cycles and bytes, measured on 2-core Zen 4 and Zen 5 virtual machines. They need to be
 // right to a factor of two: the choice is between splits that differ by more.
-constexpr double fma_per_cycle = 2;            // vectors
-constexpr double chain_cycles = 4;             // latency of one fused multiply-add: what a tile of few rows runs at
-constexpr double activation_cycles = 60;       // the cell, per vector of units and accumulator column / 4
-constexpr double l2_bytes_per_cycle = 32;      // of one core
-constexpr double near_share = 0.9;             // weights up to this share of L2 stay there
-constexpr double far_bytes_per_cycle = 8;      // beyond its L2, all cores together: they share it
-constexpr double stage_cycles = 300;           // setting up one stage of one step
-constexpr double barrier_cycles = 700;         // two cores meeting
-constexpr double fork_cycles = 15000;          // waking the pool, once a call
+constexpr double fma_per_cycle = 2;        // vectors
+constexpr double chain_cycles = 4;         // latency of one fused multiply-add: what a tile of few rows runs at
+constexpr double activation_cycles = 60;   // the cell, per vector of units and accumulator column / 4
+constexpr double l2_bytes_per_cycle = 32;  // of one core
+constexpr double near_share = 0.9;         // weights up to this share of L2 stay there
+constexpr double far_bytes_per_cycle = 8;  // beyond its L2, all cores together: they share it
+constexpr double stage_cycles = 300;       // setting up one stage of one step
+constexpr double barrier_cycles = 1500;    // two cores meeting
+constexpr double fork_cycles = 15000;      // waking the pool, once a call
 
 ptrdiff_t l2_bytes() {
   static const ptrdiff_t bytes = [] {
@@ -83,8 +83,8 @@ double estimate(const Problem& p, const Split& split) {
   const double vectors = double(worker_vectors(p, split.units)), k = double(p.input + p.output);
   // A tile of few rows is bound by the latency of its chains.
   const ptrdiff_t tiles = std::max<ptrdiff_t>(1, ceil_div(rows, p.tile_rows));
-  const double per_k = std::max(double(rows) * vectors / fma_per_cycle,
-                                double(tiles) * chain_cycles * vectors / block_columns);
+  const double per_k =
+      std::max(double(rows) * vectors / fma_per_cycle, double(tiles) * chain_cycles * vectors / block_columns);
   const double cells = double(rows) * vectors * activation_cycles / 4;
   const double bytes = worker_weight_bytes(p, split.units);
   const bool near = bytes < near_share * double(l2_bytes());

@@ -44,8 +44,8 @@ struct Forced {
 };
 void force_plan(const Forced& forced);
 
-// Steps whose gate gradients are kept before they go into the weight gradients. It depends on the batch alone: the order
-// of summation, and so the bits of a gradient, must not change with threads, ISA or machine.
+// Steps whose gate gradients are kept before they go into the weight gradients. It depends on the batch alone: the
+// order of summation, and so the bits of a gradient, must not change with threads, ISA or machine.
 ptrdiff_t gradient_steps(ptrdiff_t batch);
 
 }  // namespace pylstm

@@ -22,7 +22,8 @@ struct Dropout {
 // What a forward pass keeps for the backward pass (in inference: what one step keeps for the next).
 template <class T>
 struct Saved {
-  std::vector<AlignedBuffer<T>> records;  // [layer x direction]: [row][record][hidden], row = order.start(step) + position
+  std::vector<AlignedBuffer<T>>
+      records;  // [layer x direction]: [row][record][hidden], row = order.start(step) + position
   std::vector<AlignedBuffer<T>> outputs;  // [layer but the last]: (T, N, directions * output)
   std::vector<AlignedBuffer<T>> dropped;  // the same after dropout; empty without
 };
@@ -40,8 +41,8 @@ struct ForwardCall {
   Dropout dropout;
 };
 
-// A forward pass, laid out once and run any number of times: a stream keeps one and only moves the pointers of its call,
-// which must outlive it. run() fills output and final and allocates nothing.
+// A forward pass, laid out once and run any number of times: a stream keeps one and only moves the pointers of its
+// call, which must outlive it. run() fills output and final and allocates nothing.
 template <class T>
 class ForwardPass {
  public:
@@ -71,11 +72,11 @@ struct BackwardCall {
   const T* initial[max_states];
   const Saved<T>& saved;
   Dropout dropout;
-  View<const T> d_output = {};             // data null: zeros
+  View<const T> d_output = {};   // data null: zeros
   const T* d_final[max_states];  // null: zeros
-  View<T> d_x = {};                        // data null: not wanted
+  View<T> d_x = {};              // data null: not wanted
   T* d_initial[max_states];
-  std::vector<Params<T>> d_params = {};    // [layer x direction]
+  std::vector<Params<T>> d_params = {};  // [layer x direction]
 };
 
 // Fills d_x, d_initial and the arrays of d_params.

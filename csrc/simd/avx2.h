@@ -26,15 +26,9 @@ inline f64v fma(f64v a, f64v b, f64v c) { return (f64v)_mm256_fmadd_pd((__m256d)
 // The first n lanes, 0 <= n <= lanes; the others read as 0 and are not touched in memory.
 inline i32v lane_mask32(ptrdiff_t n) { return i32v{0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)n; }
 inline i64v lane_mask64(ptrdiff_t n) { return i64v{0, 1, 2, 3} < (int64_t)n; }
-inline f32v load_partial(const float* p, ptrdiff_t n) {
-  return (f32v)_mm256_maskload_ps(p, (__m256i)lane_mask32(n));
-}
-inline f64v load_partial(const double* p, ptrdiff_t n) {
-  return (f64v)_mm256_maskload_pd(p, (__m256i)lane_mask64(n));
-}
-inline void store_partial(float* p, f32v v, ptrdiff_t n) {
-  _mm256_maskstore_ps(p, (__m256i)lane_mask32(n), (__m256)v);
-}
+inline f32v load_partial(const float* p, ptrdiff_t n) { return (f32v)_mm256_maskload_ps(p, (__m256i)lane_mask32(n)); }
+inline f64v load_partial(const double* p, ptrdiff_t n) { return (f64v)_mm256_maskload_pd(p, (__m256i)lane_mask64(n)); }
+inline void store_partial(float* p, f32v v, ptrdiff_t n) { _mm256_maskstore_ps(p, (__m256i)lane_mask32(n), (__m256)v); }
 inline void store_partial(double* p, f64v v, ptrdiff_t n) {
   _mm256_maskstore_pd(p, (__m256i)lane_mask64(n), (__m256d)v);
 }

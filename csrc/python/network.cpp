@@ -1,97 +1,17 @@
-// The bindings: checks arrays, turns them into views, releases the GIL. No arithmetic. pylstm/_core.pyi is its stub.
-//
-// The Python layers have normalised every array before it comes here; what is checked again is what a wrong call could
-// otherwise turn into a wild pointer.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
+// Networks, streams and tapes behind bindings.h. The Python layers have normalised every array before it comes here;
+// what is checked again is what a wrong call could otherwise turn into a wild pointer.
 #include <atomic>
 #include <functional>
-#include <memory>
-#include <optional>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "dispatch.h"
-#include "parallel.h"
-#include "plan.h"
+#include "python/arrays.h"
+#include "python/bindings.h"
 #include "sequence.h"
-
-namespace py = pybind11;
 
 namespace pylstm {
 namespace {
-
-// ---- threads -------------------------------------------------------------------------------------------------------
-
-std::atomic<int> configured_threads{1};
-
-// The number a call uses. A limit put on the OpenMP runtime since import (threadpoolctl) holds here too.
-int thread_count(std::optional<int> asked) {
-  static const int at_import = runtime_threads();
-  const int threads = asked.value_or(configured_threads.load());
-  if (threads < 1) throw py::value_error("num_threads: expected at least 1, got " + std::to_string(threads));
-  const int now = runtime_threads();
-  if (!has_openmp) return 1;
-  return now < at_import ? std::min(threads, now) : threads;
-}
-
-// ---- arrays --------------------------------------------------------------------------------------------------------
-
-using Shape = std::vector<ptrdiff_t>;
-
-std::string text(const Shape& shape) {
-  std::string s = "(";
-  for (size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
-  return s + (shape.size() == 1 ? ",)" : ")");
-}
-
-// An ndarray of exactly this dtype and shape.
-template <class T>
-py::array checked(const char* name, const py::handle& object, const Shape& shape, bool contiguous, bool writeable = false) {
-  if (!py::isinstance<py::array>(object)) throw py::type_error(std::string(name) + ": expected an array");
-  const auto array = py::reinterpret_borrow<py::array>(object);
-  if (!array.dtype().equal(py::dtype::of<T>())) throw py::type_error(std::string(name) + ": wrong dtype");
-  if (Shape(array.shape(), array.shape() + array.ndim()) != shape)
-    throw py::value_error(std::string(name) + ": expected shape " + text(shape) + ", got " +
-                          text(Shape(array.shape(), array.shape() + array.ndim())));
-  if (contiguous && !(array.flags() & py::array::c_style))
-    throw py::value_error(std::string(name) + ": expected a C-contiguous array");
-  if (writeable && !array.writeable()) throw py::value_error(std::string(name) + ": is read-only");
-  if (reinterpret_cast<uintptr_t>(array.data()) % alignof(T)) throw py::value_error(std::string(name) + ": is misaligned");
-  return array;
-}
-
-// A (T, N, features) array as a view: the last axis contiguous, the other strides whole elements.
-template <class T>
-View<T> view(const char* name, const py::array& array) {
-  const auto element = static_cast<ptrdiff_t>(sizeof(T));
-  // Strides of axes of one element, and of empty arrays, may be anything.
-  if (array.size() && ((array.shape(2) > 1 && array.strides(2) != element) ||
-                       (array.shape(0) > 1 && array.strides(0) % element) ||
-                       (array.shape(1) > 1 && array.strides(1) % element)))
-    throw py::value_error(std::string(name) + ": expected a contiguous last axis");
-  return {static_cast<T*>(const_cast<void*>(array.data())), array.strides(0) / element, array.strides(1) / element};
-}
-
-// A new array of uninitialised elements; a large one in memory that is used again when the array is gone.
-template <class T>
-py::array_t<T> empty(const Shape& shape) {
-  ptrdiff_t size = 1;
-  for (ptrdiff_t n : shape) size = checked_product({size, n}, sizeof(T));
-  if (size * ptrdiff_t(sizeof(T)) < (64 << 10)) return py::array_t<T>(shape);
-  T* const p = AlignedBuffer<T>(size).release();
-  return py::array_t<T>(shape, p, py::capsule(p, [](void* memory) { free_aligned(memory); }));
-}
-
-template <class T>
-T* data(const py::array& array) {
-  return static_cast<T*>(const_cast<void*>(array.data()));
-}
-
-// ---- networks ------------------------------------------------------------------------------------------------------
 
 // One sequence batch as both passes see it. The arrays are kept alive as long as the pointers into them.
 template <class T>
@@ -100,32 +20,6 @@ struct Batch {
   py::array x;
   std::vector<py::object> states;
   std::shared_ptr<const Order> order;
-};
-
-// One step at a time, with a state of its own that stays between steps.
-class StreamBase {
- public:
-  virtual ~StreamBase() = default;
-  virtual bool step(const py::handle& x, const py::handle& out) = 0;
-  virtual py::tuple states() const = 0;
-};
-
-class NetworkBase {
- public:
-  virtual ~NetworkBase() = default;
-  virtual py::tuple infer(const py::object& x, const py::tuple& states, const py::object& lengths, const py::object& out,
-                          std::optional<int> threads) const = 0;
-  virtual py::tuple train(const py::object& x, const py::tuple& states, const py::object& lengths, const py::object& out,
-                          std::optional<std::tuple<double, uint64_t, uint32_t>> dropout,
-                          std::optional<int> threads) const = 0;
-  virtual std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const = 0;
-};
-
-class TapeBase {
- public:
-  virtual ~TapeBase() = default;
-  virtual py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                             std::optional<int> threads) const = 0;
 };
 
 template <class T>
@@ -220,7 +114,8 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
   }
 
   py::tuple train(const py::object& x, const py::tuple& states, const py::object& lengths, const py::object& out,
-                  std::optional<std::tuple<double, uint64_t, uint32_t>> key, std::optional<int> threads) const override {
+                  std::optional<std::tuple<double, uint64_t, uint32_t>> key,
+                  std::optional<int> threads) const override {
     Dropout dropout;
     if (key) dropout = {std::get<0>(*key), std::get<1>(*key), std::get<2>(*key)};
     auto [final, tape] = run(x, states, lengths, out, true, dropout, threads);
@@ -235,7 +130,8 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
 
   // The initial or final states of a call, checked; None is a null pointer.
   std::vector<py::object> take_states(const char* name, const py::tuple& states, ptrdiff_t batch) const {
-    if (py::ssize_t(states.size()) != cell().states) throw py::value_error(std::string(name) + ": wrong number of states");
+    if (py::ssize_t(states.size()) != cell().states)
+      throw py::value_error(std::string(name) + ": wrong number of states");
     std::vector<py::object> taken;
     for (int i = 0; i < cell().states; ++i) {
       const py::object state = states[size_t(i)];
@@ -283,7 +179,8 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
         if (array.is_none() && (bias || !has(Param(p), cell)))
           row.push_back(array);
         else
-          row.push_back(checked<T>("params", array, param_shape(Param(p), cell, sizes, int(i) / sizes.directions), true));
+          row.push_back(
+              checked<T>("params", array, param_shape(Param(p), cell, sizes, int(i) / sizes.directions), true));
       }
       arrays.push_back(std::move(row));
     }
@@ -343,7 +240,8 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
       saved = pass.take_saved();
     }
     if (!training) return {final, nullptr};
-    return {final, std::make_unique<Tape<T>>(this->shared_from_this(), std::move(batch), output, std::move(saved), dropout)};
+    return {final,
+            std::make_unique<Tape<T>>(this->shared_from_this(), std::move(batch), output, std::move(saved), dropout)};
   }
 
   Arrays arrays_;
@@ -363,8 +261,8 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
                        .saved = saved_,
                        .dropout = dropout_};
   if (!d_output.is_none())
-    call.d_output = view<const T>("d_output", checked<T>("d_output", d_output,
-                                                         {batch_.steps, batch_.batch, sizes.width()}, false));
+    call.d_output =
+        view<const T>("d_output", checked<T>("d_output", d_output, {batch_.steps, batch_.batch, sizes.width()}, false));
   const auto finals = bound_->take_states("d_state", d_states, batch_.batch);
   py::tuple d_initial(static_cast<size_t>(cell.states));
   for (int i = 0; i < cell.states; ++i) {
@@ -426,8 +324,11 @@ Stream<T>::Stream(std::shared_ptr<const Bound<T>> bound, ptrdiff_t batch, int th
   release_ = pass_->cycles() > release_cycles;
 }
 
-std::shared_ptr<NetworkBase> make_network(const std::string& name, const py::dtype& dtype, ptrdiff_t input, ptrdiff_t hidden,
-                                          ptrdiff_t output, int layers, bool bidirectional, const py::list& params) {
+}  // namespace
+
+std::shared_ptr<NetworkBase> make_network(const std::string& name, const py::dtype& dtype, ptrdiff_t input,
+                                          ptrdiff_t hidden, ptrdiff_t output, int layers, bool bidirectional,
+                                          const py::list& params) {
   const CellSpec* cell = find_cell(name.c_str());
   if (!cell) throw py::value_error("cell: unknown name '" + name + "'");
   if (input < 1 || hidden < 1 || output < 1 || layers < 1) throw py::value_error("sizes: expected at least 1");
@@ -436,95 +337,6 @@ std::shared_ptr<NetworkBase> make_network(const std::string& name, const py::dty
   if (dtype.equal(py::dtype::of<float>())) return std::make_shared<Bound<float>>(*cell, sizes, params);
   if (dtype.equal(py::dtype::of<double>())) return std::make_shared<Bound<double>>(*cell, sizes, params);
   throw py::type_error("dtype: expected float32 or float64");
-}
-
-// ---- tests and configuration ---------------------------------------------------------------------------------------
-
-template <class T>
-py::array activation_of(const std::string& name, const py::array& x) {
-  const Kernels<T>& kernels = current_isa().of<T>();
-  const auto f = name == "exp"       ? kernels.exp
-                 : name == "tanh"    ? kernels.tanh
-                 : name == "sigmoid" ? kernels.sigmoid
-                                     : nullptr;
-  if (!f) throw py::value_error("name: expected exp, tanh or sigmoid, got '" + name + "'");
-  checked<T>("x", x, {x.size()}, true);
-  py::array_t<T> y(x.size());
-  const T* in = data<const T>(x);
-  T* out = y.mutable_data();
-  const py::ssize_t n = x.size();
-  const py::gil_scoped_release release;
-  f(in, out, n);
-  return y;
-}
-
-py::array activation(const std::string& name, const py::array& x) {
-  if (x.dtype().equal(py::dtype::of<float>())) return activation_of<float>(name, x);
-  return activation_of<double>(name, x);
-}
-
-std::vector<std::string> isa_names() {
-  std::vector<std::string> names;
-  for (const IsaKernels* isa : available_isas()) names.emplace_back(isa->name);
-  return names;
-}
-
-}  // namespace
-
-PYBIND11_MODULE(_core, m) {
-  m.doc() = "The compiled core of pylstm. Use the classes of the package; nothing here is a public interface.";
-  py::class_<NetworkBase, std::shared_ptr<NetworkBase>>(m, "Network")
-      .def(py::init(&make_network), py::arg("cell"), py::arg("dtype"), py::arg("input_size"), py::arg("hidden_size"),
-           py::arg("output_size"), py::arg("num_layers"), py::arg("bidirectional"), py::arg("params"))
-      .def("infer", &NetworkBase::infer, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
-           py::arg("num_threads"))
-      .def("train", &NetworkBase::train, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
-           py::arg("dropout"), py::arg("num_threads"))
-      .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
-  py::class_<StreamBase>(m, "Stream")
-      .def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
-      .def_property_readonly("states", &StreamBase::states);
-  py::class_<TapeBase>(m, "Tape").def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"),
-                                      py::arg("need_dx"), py::arg("num_threads"));
-
-  m.def("set_num_threads", [](int n) {
-    if (n < 1) throw py::value_error("num_threads: expected at least 1, got " + std::to_string(n));
-    configured_threads.store(n);
-  });
-  m.def("get_num_threads", [] { return thread_count(std::nullopt); });
-  m.def(
-      "empty",
-      [](const Shape& shape, const py::dtype& dtype) -> py::array {
-        for (ptrdiff_t n : shape)
-          if (n < 0) throw py::value_error("shape: expected no negative sizes");
-        if (dtype.equal(py::dtype::of<float>())) return empty<float>(shape);
-        if (dtype.equal(py::dtype::of<double>())) return empty<double>(shape);
-        throw py::type_error("dtype: expected float32 or float64");
-      },
-      py::arg("shape"), py::arg("dtype"));
-  m.def("release_memory", &release_memory);
-  m.def("available_isas", &isa_names);
-  m.def("isa", [] { return std::string(current_isa().name); });
-  m.def("use_isa", &use_isa, py::arg("name"));
-  m.def(
-      "force_plan",
-      [](std::optional<std::tuple<int, int, int>> split, ptrdiff_t chunk_rows) {
-        Forced forced;
-        forced.chunk_rows = chunk_rows;
-        if (split) {
-          const auto [rows, units, directions] = *split;
-          if (rows < 1 || units < 1 || directions < 1 || rows > 1024 || units > 1024 || directions > 2)
-            throw py::value_error("split: expected (rows, units, directions) from 1");
-          forced.split_set = true, forced.split = {rows, units, directions};
-        }
-        force_plan(forced);
-      },
-      py::arg("split") = py::none(), py::arg("chunk_rows") = -1);
-  m.def("activation", &activation, py::arg("name"), py::arg("x"));
-  m.attr("version") = PYLSTM_VERSION;
-  m.attr("compiler") = PYLSTM_COMPILER;
-  m.attr("has_openmp") = has_openmp;
-  thread_count(std::nullopt);  // notes the runtime's number of threads at import
 }
 
 }  // namespace pylstm

@@ -1,0 +1,69 @@
+// NumPy arrays at the border: checked, as views, and made.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <string>
+#include <vector>
+
+#include "memory.h"
+#include "view.h"
+
+namespace pylstm {
+
+namespace py = pybind11;
+
+using Shape = std::vector<ptrdiff_t>;
+
+inline std::string text(const Shape& shape) {
+  std::string s = "(";
+  for (size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
+  return s + (shape.size() == 1 ? ",)" : ")");
+}
+
+// An ndarray of exactly this dtype and shape.
+template <class T>
+py::array checked(const char* name, const py::handle& object, const Shape& shape, bool contiguous,
+                  bool writeable = false) {
+  if (!py::isinstance<py::array>(object)) throw py::type_error(std::string(name) + ": expected an array");
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  if (!array.dtype().equal(py::dtype::of<T>())) throw py::type_error(std::string(name) + ": wrong dtype");
+  if (Shape(array.shape(), array.shape() + array.ndim()) != shape)
+    throw py::value_error(std::string(name) + ": expected shape " + text(shape) + ", got " +
+                          text(Shape(array.shape(), array.shape() + array.ndim())));
+  if (contiguous && !(array.flags() & py::array::c_style))
+    throw py::value_error(std::string(name) + ": expected a C-contiguous array");
+  if (writeable && !array.writeable()) throw py::value_error(std::string(name) + ": is read-only");
+  if (reinterpret_cast<uintptr_t>(array.data()) % alignof(T))
+    throw py::value_error(std::string(name) + ": is misaligned");
+  return array;
+}
+
+// A (T, N, features) array as a view: the last axis contiguous, the other strides whole elements.
+template <class T>
+View<T> view(const char* name, const py::array& array) {
+  const auto element = static_cast<ptrdiff_t>(sizeof(T));
+  // Strides of axes of one element, and of empty arrays, may be anything.
+  if (array.size() &&
+      ((array.shape(2) > 1 && array.strides(2) != element) || (array.shape(0) > 1 && array.strides(0) % element) ||
+       (array.shape(1) > 1 && array.strides(1) % element)))
+    throw py::value_error(std::string(name) + ": expected a contiguous last axis");
+  return {static_cast<T*>(const_cast<void*>(array.data())), array.strides(0) / element, array.strides(1) / element};
+}
+
+// A new array of uninitialised elements; a large one in memory that is used again when the array is gone.
+template <class T>
+py::array_t<T> empty(const Shape& shape) {
+  ptrdiff_t size = 1;
+  for (ptrdiff_t n : shape) size = checked_product({size, n}, sizeof(T));
+  if (size * ptrdiff_t(sizeof(T)) < (64 << 10)) return py::array_t<T>(shape);
+  T* const p = AlignedBuffer<T>(size).release();
+  return py::array_t<T>(shape, p, py::capsule(p, [](void* memory) { free_aligned(memory); }));
+}
+
+template <class T>
+T* data(const py::array& array) {
+  return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+}  // namespace pylstm

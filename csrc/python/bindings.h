@@ -1,0 +1,53 @@
+// What Python sees of a network, of its streams and of a training pass, whatever the dtype.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+
+namespace pylstm {
+
+namespace py = pybind11;
+
+// The number of threads of a call: what was asked for, else what was configured. A limit put on the OpenMP runtime
+// since import (threadpoolctl) holds here too.
+int thread_count(std::optional<int> asked);
+void configure_threads(int threads);
+
+// One step at a time, with a state of its own that stays between steps.
+class StreamBase {
+ public:
+  virtual ~StreamBase() = default;
+  virtual bool step(const py::handle& x, const py::handle& out) = 0;
+  virtual py::tuple states() const = 0;
+};
+
+class NetworkBase {
+ public:
+  virtual ~NetworkBase() = default;
+  virtual py::tuple infer(const py::object& x, const py::tuple& states, const py::object& lengths,
+                          const py::object& out, std::optional<int> threads) const = 0;
+  virtual py::tuple train(const py::object& x, const py::tuple& states, const py::object& lengths,
+                          const py::object& out, std::optional<std::tuple<double, uint64_t, uint32_t>> dropout,
+                          std::optional<int> threads) const = 0;
+  virtual std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const = 0;
+};
+
+class TapeBase {
+ public:
+  virtual ~TapeBase() = default;
+  virtual py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
+                             std::optional<int> threads) const = 0;
+};
+
+// A network for a cell and dtype, its weights packed for the ISA in use. params: for every layer and direction a list
+// of weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, None where there is none.
+std::shared_ptr<NetworkBase> make_network(const std::string& cell, const py::dtype& dtype, ptrdiff_t input,
+                                          ptrdiff_t hidden, ptrdiff_t output, int layers, bool bidirectional,
+                                          const py::list& params);
+
+}  // namespace pylstm

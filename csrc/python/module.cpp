@@ -1,0 +1,117 @@
+// The module `_core`: what Python can call. No arithmetic. pylstm/_core.pyi is its stub.
+#include <algorithm>
+#include <atomic>
+
+#include "dispatch.h"
+#include "parallel.h"
+#include "plan.h"
+#include "python/arrays.h"
+#include "python/bindings.h"
+
+namespace pylstm {
+
+namespace {
+std::atomic<int> configured_threads{1};
+}  // namespace
+
+int thread_count(std::optional<int> asked) {
+  static const int at_import = runtime_threads();
+  const int threads = asked.value_or(configured_threads.load());
+  if (threads < 1) throw py::value_error("num_threads: expected at least 1, got " + std::to_string(threads));
+  const int now = runtime_threads();
+  if (!has_openmp) return 1;
+  return now < at_import ? std::min(threads, now) : threads;
+}
+
+void configure_threads(int threads) {
+  if (threads < 1) throw py::value_error("num_threads: expected at least 1, got " + std::to_string(threads));
+  configured_threads.store(threads);
+}
+
+namespace {
+
+template <class T>
+py::array activation_of(const std::string& name, const py::array& x) {
+  const Kernels<T>& kernels = current_isa().of<T>();
+  const auto f = name == "exp"       ? kernels.exp
+                 : name == "tanh"    ? kernels.tanh
+                 : name == "sigmoid" ? kernels.sigmoid
+                                     : nullptr;
+  if (!f) throw py::value_error("name: expected exp, tanh or sigmoid, got '" + name + "'");
+  checked<T>("x", x, {x.size()}, true);
+  py::array_t<T> y(x.size());
+  const T* in = data<const T>(x);
+  T* out = y.mutable_data();
+  const py::ssize_t n = x.size();
+  const py::gil_scoped_release release;
+  f(in, out, n);
+  return y;
+}
+
+py::array activation(const std::string& name, const py::array& x) {
+  if (x.dtype().equal(py::dtype::of<float>())) return activation_of<float>(name, x);
+  return activation_of<double>(name, x);
+}
+
+std::vector<std::string> isa_names() {
+  std::vector<std::string> names;
+  for (const IsaKernels* isa : available_isas()) names.emplace_back(isa->name);
+  return names;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The compiled core of pylstm. Use the classes of the package; nothing here is a public interface.";
+  py::class_<NetworkBase, std::shared_ptr<NetworkBase>>(m, "Network")
+      .def(py::init(&make_network), py::arg("cell"), py::arg("dtype"), py::arg("input_size"), py::arg("hidden_size"),
+           py::arg("output_size"), py::arg("num_layers"), py::arg("bidirectional"), py::arg("params"))
+      .def("infer", &NetworkBase::infer, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
+           py::arg("num_threads"))
+      .def("train", &NetworkBase::train, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
+           py::arg("dropout"), py::arg("num_threads"))
+      .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
+  py::class_<StreamBase>(m, "Stream")
+      .def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
+      .def_property_readonly("states", &StreamBase::states);
+  py::class_<TapeBase>(m, "Tape").def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"),
+                                      py::arg("need_dx"), py::arg("num_threads"));
+
+  m.def("set_num_threads", &configure_threads);
+  m.def("get_num_threads", [] { return thread_count(std::nullopt); });
+  m.def(
+      "empty",
+      [](const Shape& shape, const py::dtype& dtype) -> py::array {
+        for (ptrdiff_t n : shape)
+          if (n < 0) throw py::value_error("shape: expected no negative sizes");
+        if (dtype.equal(py::dtype::of<float>())) return empty<float>(shape);
+        if (dtype.equal(py::dtype::of<double>())) return empty<double>(shape);
+        throw py::type_error("dtype: expected float32 or float64");
+      },
+      py::arg("shape"), py::arg("dtype"));
+  m.def("release_memory", &release_memory);
+  m.def("available_isas", &isa_names);
+  m.def("isa", [] { return std::string(current_isa().name); });
+  m.def("use_isa", &use_isa, py::arg("name"));
+  m.def(
+      "force_plan",
+      [](std::optional<std::tuple<int, int, int>> split, ptrdiff_t chunk_rows) {
+        Forced forced;
+        forced.chunk_rows = chunk_rows;
+        if (split) {
+          const auto [rows, units, directions] = *split;
+          if (rows < 1 || units < 1 || directions < 1 || rows > 1024 || units > 1024 || directions > 2)
+            throw py::value_error("split: expected (rows, units, directions) from 1");
+          forced.split_set = true, forced.split = {rows, units, directions};
+        }
+        force_plan(forced);
+      },
+      py::arg("split") = py::none(), py::arg("chunk_rows") = -1);
+  m.def("activation", &activation, py::arg("name"), py::arg("x"));
+  m.attr("version") = PYLSTM_VERSION;
+  m.attr("compiler") = PYLSTM_COMPILER;
+  m.attr("has_openmp") = has_openmp;
+  thread_count(std::nullopt);  // notes the runtime's number of threads at import
+}
+
+}  // namespace pylstm

@@ -1,0 +1,78 @@
+// What the workers of the forward and the backward pass have in common: their share of a call, where the arrays of a
+// layer lie, and where a sequence is at a step.
+#pragma once
+
+#include <vector>
+
+#include "sequence.h"
+
+namespace pylstm {
+
+template <class T>
+class LayerWorker {
+ protected:
+  using Rows = std::vector<T*>;
+
+  LayerWorker(const Network<T>& network, const Order& order, int unit, int units, int group, int groups)
+      : network_(network),
+        cell_(network.cell()),
+        sizes_(network.sizes()),
+        order_(order),
+        unit_(unit),
+        units_(units),
+        rows_(order, group, groups) {}
+
+  static View<const T> as_const(const View<T>& v) { return {v.data, v.time, v.sequence}; }
+  static Slot<const T> as_const(const Slot<T>& slot) { return {const_cast<const T* const*>(slot.rows), slot.offset}; }
+
+  // Arrays of inner layers are (T, N, width) in C order; where there are fewer than layers, they are used in turn.
+  View<T> inner(const std::vector<AlignedBuffer<T>>& buffers, int layer) const {
+    const ptrdiff_t width = sizes_.width();
+    return {buffers[size_t(layer) % buffers.size()].data(), order_.batch() * width, width};
+  }
+  // What a layer behind the first reads.
+  View<const T> input_of(const Saved<T>& saved, int layer) const {
+    return as_const(inner(saved.dropped.empty() ? saved.outputs : saved.dropped, layer - 1));
+  }
+
+  void enter(int layer, int direction) {
+    reverse_ = direction == 1;
+    index_ = layer * sizes_.directions + direction;
+    weights_ = &network_.layer(layer, direction);
+  }
+
+  // Time of step s of a sequence: the reverse direction starts at the sequence's own end.
+  ptrdiff_t time(ptrdiff_t position, ptrdiff_t step) const {
+    return reverse_ ? order_.length(position) - 1 - step : step;
+  }
+
+  // The row of a sequence in an array of states, (layers x directions, N, size).
+  T* state_row(T* states, int state, ptrdiff_t position) const {
+    return states + (index_ * order_.batch() + order_.sequence(position)) * sizes_.state(state);
+  }
+  // The same to read; `none` where there is no array.
+  const T* state_row(const T* states, int state, ptrdiff_t position, const T* none) const {
+    return states ? state_row(const_cast<T*>(states), state, position) : none;
+  }
+
+  // The worker's blocks of a stage's units.
+  void set_blocks(StageArgs<T>& a, const Blocks& blocks) const {
+    const Share share(blocks.count(), unit_, units_);
+    a.units = blocks.units;
+    a.block_begin = share.begin, a.block_end = share.end;
+  }
+
+  const Network<T>& network_;
+  const CellSpec& cell_;
+  const Sizes& sizes_;
+  const Order& order_;
+  const int unit_, units_;
+  const RowSet rows_;
+
+  // Of the layer and direction under way.
+  bool reverse_ = false;
+  int index_ = 0;
+  const LayerWeights<T>* weights_ = nullptr;
+};
+
+}  // namespace pylstm
