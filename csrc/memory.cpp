@@ -1,6 +1,5 @@
 #include "memory.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <vector>
@@ -21,22 +20,30 @@ constexpr size_t line = 64;
 
 Header* header_of(void* p) { return reinterpret_cast<Header*>(static_cast<char*>(p) - line); }
 
-void* fresh(size_t bytes, size_t huge_from) {
-  constexpr size_t huge_page = size_t(2) << 20;
-  const size_t alignment = bytes >= huge_from ? huge_page : line;
-  if (bytes > size_t(PTRDIFF_MAX) - 2 * alignment) throw std::bad_alloc();
-  const size_t total = (bytes + line + alignment - 1) / alignment * alignment;
+constexpr size_t huge_page = size_t(2) << 20;
+
+// Room for `bytes` behind a header. Only a buffer smaller than a huge page is rounded up to one; the end of a larger
+// one lies on small pages.
+size_t rounded(size_t bytes, bool huge) {
+  const size_t total = (bytes + 2 * line - 1) / line * line;
+  return huge && total < huge_page ? huge_page : total;
+}
+
+void* fresh(size_t bytes, bool huge) {
+  if (bytes > size_t(PTRDIFF_MAX) - 2 * huge_page) throw std::bad_alloc();
+  const size_t total = rounded(bytes, huge), alignment = huge ? huge_page : line;
+  void* block = nullptr;
 #if defined(_WIN32)
-  void* block = _aligned_malloc(total, alignment);
+  block = _aligned_malloc(total, alignment);
 #else
-  void* block = std::aligned_alloc(alignment, total);
+  if (posix_memalign(&block, alignment, total) != 0) block = nullptr;
 #endif
   if (!block) throw std::bad_alloc();
 #if defined(__linux__)
-  if (alignment == huge_page) madvise(block, total, MADV_HUGEPAGE);  // a hint: a refusal costs speed alone
+  if (huge) madvise(block, total, MADV_HUGEPAGE);  // a hint: a refusal costs speed alone
 #endif
   void* p = static_cast<char*>(block) + line;
-  *header_of(p) = {total - line, alignment == huge_page};
+  *header_of(p) = {total - line, huge};
   return p;
 }
 
@@ -55,11 +62,11 @@ class Cache {
   static constexpr size_t smallest = size_t(64) << 10, limit = size_t(256) << 20;
 
   void* take(size_t bytes, bool huge) {
+    const size_t needed = rounded(bytes, huge), most_bytes = needed + needed / 4;
     const std::lock_guard lock(mutex_);
     size_t best = buffers_.size();
     for (size_t i = 0; i < buffers_.size(); ++i) {
       const size_t capacity = header_of(buffers_[i])->capacity;
-      const size_t most_bytes = huge ? std::max(bytes + bytes / 4, size_t(2) << 20) : bytes + bytes / 4 + line;
       if (header_of(buffers_[i])->huge == huge && capacity >= bytes && capacity <= most_bytes &&
           (best == buffers_.size() || capacity < header_of(buffers_[best])->capacity))
         best = i;
@@ -113,9 +120,10 @@ Cache& cache() {
 }  // namespace
 
 void* allocate_aligned(size_t bytes, size_t huge_from) {
+  const bool huge = bytes >= huge_from;
   if (bytes >= Cache::smallest)
-    if (void* p = cache().take(bytes, bytes >= huge_from)) return p;
-  return fresh(bytes, huge_from);
+    if (void* p = cache().take(bytes, huge)) return p;
+  return fresh(bytes, huge);
 }
 
 void free_aligned(void* p) {
