@@ -22,6 +22,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+# NumPy's matrix products have threads of their own, which keep turning for a while after each product, on the cores
+# that the LSTM needs next. The products here are small: one thread does.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 
 import pylstm
