@@ -1,4 +1,4 @@
-"""What a recurrent layer is made of: its hyper-parameters and its parameters, checked, copied and pickled."""
+"""What a layer is made of: its parameters and, of a recurrent one, its hyper-parameters; checked, copied, pickled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,62 @@ from . import _arrays, _checks
 from ._arrays import Array
 
 
-class Parameters(abc.ABC):
+class ParameterSet:
+    """Named arrays of fixed shapes, all of one dtype: the part of a layer that training changes."""
+
+    dtype: np.dtype[Any]
+    _param_shapes: dict[str, tuple[int, ...]]
+    _params: Mapping[str, Array]
+
+    def _parameters_changed(self) -> None:
+        """Called whenever `params` holds other arrays than before: drop what was derived from the old ones."""
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """Name -> array, both read-only: replace values with `load_state_dict`."""
+        return self._params
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(math.prod(shape) for shape in self._param_shapes.values())
+
+    def state_dict(self) -> dict[str, Array]:
+        """Name -> writeable copy of the parameter."""
+        return {name: value.copy() for name, value in self.params.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+        """Replace every parameter: all of them, or none if anything does not fit.
+
+        Takes whatever `np.asarray` takes (arrays, CPU tensors of PyTorch, lists), under exactly the names and shapes
+        of `params`, and converts it to the layer's dtype. Arrays of an earlier `params` keep their values.
+
+        Raises ValueError listing missing names, unexpected names and wrong shapes, TypeError for other dtypes.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"state_dict must be a mapping of names to arrays, got {_checks.kind(state_dict)}")
+        shapes = self._param_shapes
+        faults = []
+        if missing := [name for name in shapes if name not in state_dict]:
+            faults.append("missing " + ", ".join(missing))
+        if unexpected := [str(name) for name in state_dict if name not in shapes]:
+            faults.append("unexpected " + ", ".join(unexpected))
+        given = {name: state_dict[name] for name in shapes if name in state_dict}
+        arrays = {name: _arrays.real_array(name, value, self.dtype) for name, value in given.items()}
+        for name, array in arrays.items():
+            if array.shape != shapes[name]:
+                faults.append(f"{name} must have shape {shapes[name]}, got {array.shape}")
+        if faults:
+            raise ValueError(f"state_dict does not fit {self!r}: " + "; ".join(faults))
+        self._set_params(arrays)
+
+    def _set_params(self, arrays: Mapping[str, Array]) -> None:
+        # new arrays every time: a `backward` that is still held keeps the weights of its own forward pass
+        self._params = types.MappingProxyType({name: _arrays.frozen(arrays[name]) for name in self._param_shapes})
+        self._parameters_changed()
+
+
+class Parameters(ParameterSet, abc.ABC):
     """Hyper-parameters and parameters of a recurrent layer.
 
     Attributes (fixed once the layer is made): input_size, hidden_size, num_layers, bias, batch_first, dropout,
@@ -44,7 +99,6 @@ class Parameters(abc.ABC):
     dropout: float
     bidirectional: bool
     recurrent_bias: bool
-    dtype: np.dtype[Any]
     num_directions: int
     output_size: int
 
@@ -64,7 +118,11 @@ class Parameters(abc.ABC):
                 UserWarning,
                 stacklevel=3,
             )
-        rng = np.random.default_rng(_checks.seed_value("seed", seed))
+        self._draw(_checks.seed_value("seed", seed))
+
+    def _draw(self, seed: int | None) -> None:
+        """Draw the parameters and the seed of dropout."""
+        rng = np.random.default_rng(seed)
         bound = 1.0 / math.sqrt(self.hidden_size)
         # drawn in float64 whatever the dtype: layers that differ in dtype only start from the same values
         params = {name: rng.uniform(-bound, bound, shape) for name, shape in self._param_shapes.items()}
@@ -110,52 +168,6 @@ class Parameters(abc.ABC):
                 if size != self.hidden_size:
                     shapes["weight_hr" + suffix] = (size, self.hidden_size)
         return shapes
-
-    # ---- parameters ----------------------------------------------------------------------------------------------
-
-    @property
-    def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`."""
-        return self._params
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers the parameters hold."""
-        return sum(math.prod(shape) for shape in self._param_shapes.values())
-
-    def state_dict(self) -> dict[str, Array]:
-        """Name -> writeable copy of the parameter."""
-        return {name: value.copy() for name, value in self._params.items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
-        """Replace every parameter: all of them, or none if anything does not fit.
-
-        Takes whatever `np.asarray` takes (arrays, CPU tensors of PyTorch, lists), under exactly the names and shapes
-        of `params`, and converts it to the layer's dtype. Arrays of an earlier `params` keep their values.
-
-        Raises ValueError listing missing names, unexpected names and wrong shapes, TypeError for other dtypes.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"state_dict must be a mapping of names to arrays, got {_checks.kind(state_dict)}")
-        shapes = self._param_shapes
-        faults = []
-        if missing := [name for name in shapes if name not in state_dict]:
-            faults.append("missing " + ", ".join(missing))
-        if unexpected := [str(name) for name in state_dict if name not in shapes]:
-            faults.append("unexpected " + ", ".join(unexpected))
-        given = {name: state_dict[name] for name in shapes if name in state_dict}
-        arrays = {name: _arrays.real_array(name, value, self.dtype) for name, value in given.items()}
-        for name, array in arrays.items():
-            if array.shape != shapes[name]:
-                faults.append(f"{name} must have shape {shapes[name]}, got {array.shape}")
-        if faults:
-            raise ValueError(f"state_dict does not fit {self!r}: " + "; ".join(faults))
-        self._set_params(arrays)
-
-    def _set_params(self, arrays: Mapping[str, Array]) -> None:
-        # new arrays every time: a `backward` that is still held keeps the weights of its own forward pass
-        self._params = types.MappingProxyType({name: _arrays.frozen(arrays[name]) for name in self._param_shapes})
-        self._parameters_changed()
 
     # ---- the object ----------------------------------------------------------------------------------------------
 

@@ -130,7 +130,9 @@ class CallStepper:
         self.states = tuple(np.zeros((count, batch_size, size), layer.dtype) for size in layer._state_sizes)
 
     def step(self, x: object, out: object) -> bool:
-        if not (isinstance(x, np.ndarray) and isinstance(out, np.ndarray) and x.dtype == out.dtype == self._layer.dtype):
+        if not (isinstance(x, np.ndarray) and isinstance(out, np.ndarray)):
+            return False
+        if x.dtype != self._layer.dtype or out.dtype != self._layer.dtype:
             return False
         x3 = x.reshape(1, -1, x.shape[-1])
         view = out.reshape(1, -1, out.shape[-1])

@@ -1,7 +1,7 @@
 """What the linker may and may not see in the per-ISA objects.
 
-A weak symbol (an inline function or a template instance with external linkage) exists once per program: the linker could
-keep the AVX-512 copy and call it on a machine without AVX-512. And the baseline must not hold wide registers at all.
+A weak symbol (an inline function or a template instance with external linkage) exists once per program: the linker
+could keep the AVX-512 copy and call it on a machine without AVX-512. And the baseline must not hold wide registers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for command in (configure, ["cmake", "--build", str(build), "--parallel", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    found = {path.parts[-3].removeprefix("kernels_").removesuffix(".dir"): path for path in build.rglob("kernels.cpp.o")}
+    found = {
+        path.parts[-3].removeprefix("kernels_").removesuffix(".dir"): path for path in build.rglob("kernels.cpp.o")
+    }
     assert found, "CMake made no kernel object"
     return found
 

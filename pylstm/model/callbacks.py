@@ -1,0 +1,160 @@
+"""What fit calls after every epoch."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .. import _checks
+from .._arrays import Array
+
+if TYPE_CHECKING:
+    from .training import Training
+
+
+class Callback:
+    """Base of the callbacks. `training` has model, optimizer, epoch (from 0), logs, history and stop()."""
+
+    def begin(self, training: Training) -> None:
+        """Before the first epoch."""
+
+    def end_epoch(self, training: Training) -> None:
+        """After an epoch; `training.logs` holds its figures by name."""
+
+    def end(self, training: Training) -> None:
+        """At the very end, after Ctrl-C, too."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Numbers and arrays by name: what has to be known to go on later."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+
+
+def _sign(monitor: str, mode: str) -> float:
+    _checks.choice("mode", mode, ("auto", "min", "max"))
+    return -1.0 if mode == "max" or (mode == "auto" and "accuracy" in monitor) else 1.0
+
+
+def _watched(what: object, monitor: str, logs: Mapping[str, float]) -> float:
+    if monitor not in logs:
+        hint = "; give validation_data" if monitor.startswith("val_") else ""
+        raise ValueError(f"{type(what).__name__} watches {monitor!r}, but there are only {', '.join(logs)}{hint}")
+    return logs[monitor]
+
+
+class EarlyStopping(Callback):
+    """Ends training when `monitor` has not got better by more than min_delta for `patience` epochs.
+
+    mode: "min", "max" or "auto" ("max" for an accuracy). With restore_best the model ends with the weights of its best
+    epoch, also where training ends for another reason.
+    """
+
+    def __init__(
+        self,
+        patience: int = 10,
+        monitor: str = "val_loss",
+        *,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        self.patience, self.monitor = _checks.integer("patience", patience), monitor
+        self.min_delta = _checks.non_negative("min_delta", min_delta)
+        self.restore_best = _checks.flag("restore_best", restore_best)
+        self._sign = _sign(monitor, mode)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best_epoch: int | None = None
+        self._best, self._bad = math.inf, 0
+        self._weights: dict[str, Array] = {}
+
+    def begin(self, training: Training) -> None:  # noqa: ARG002
+        self._reset()
+
+    def end_epoch(self, training: Training) -> None:
+        value = self._sign * _watched(self, self.monitor, training.logs)
+        if value < self._best - self.min_delta or self.best_epoch is None:
+            self._best, self._bad, self.best_epoch = value, 0, training.epoch
+            if self.restore_best:
+                self._weights = training.model.state_dict()
+        else:
+            self._bad += 1
+        if self._bad >= self.patience:
+            training.stop()
+
+    def end(self, training: Training) -> None:
+        if self._weights:
+            training.model.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        epoch = -1 if self.best_epoch is None else self.best_epoch
+        return {"best": self._best, "bad": self._bad, "best_epoch": epoch, **self._weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        weights = dict(state)
+        self._best, self._bad = float(weights.pop("best")), int(weights.pop("bad"))
+        epoch = int(weights.pop("best_epoch"))
+        self.best_epoch, self._weights = (None if epoch < 0 else epoch), weights
+
+
+class ModelCheckpoint(Callback):
+    """Writes the model after every `every` epochs, with all that `fit(..., resume=path)` needs to go on.
+
+    path: may hold {epoch}, counted from 1, and figures, as in "m-{epoch:03d}-{val_loss:.3f}.npz". With best_only the
+    file is written only when `monitor` got better. `pylstm.load(path)` reads the model alone.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: int = 1,
+        best_only: bool = False,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+    ) -> None:
+        self.path, self.every = os.fspath(path), _checks.integer("every", every)
+        self.best_only, self.monitor = _checks.flag("best_only", best_only), monitor
+        self._sign, self._best = _sign(monitor, mode), math.inf
+
+    def begin(self, training: Training) -> None:  # noqa: ARG002
+        self._best = math.inf
+
+    def end_epoch(self, training: Training) -> None:
+        if (training.epoch + 1) % self.every:
+            return
+        if self.best_only:
+            value = self._sign * _watched(self, self.monitor, training.logs)
+            if not value < self._best:
+                return
+            self._best = value
+        training.save(self.path.format(epoch=training.epoch + 1, **training.logs))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._best = float(state["best"])
+
+
+class _Function(Callback):
+    def __init__(self, function: Callable[[int, dict[str, float]], object]) -> None:
+        self.function = function
+
+    def end_epoch(self, training: Training) -> None:
+        if self.function(training.epoch, dict(training.logs)) is True:
+            training.stop()
+
+
+def as_callback(callback: object) -> Callback:
+    """A plain callable (epoch, logs) becomes a Callback; returning True ends training."""
+    if isinstance(callback, Callback):
+        return callback
+    if not callable(callback):
+        raise TypeError(f"callbacks must be Callbacks or functions of (epoch, logs), got {_checks.kind(callback)}")
+    return _Function(callback)

@@ -1,0 +1,154 @@
+"""What every layer of a model obeys.
+
+    y = layer(x, lengths=lengths)                       inference: dropout does nothing, nothing is kept
+    y, backward = layer.forward(x, lengths=lengths)     training
+    dx, dparams = backward(dy)                          as often as wanted; gradients are returned, never accumulated
+
+x and y have the batch first: (N, T, F) for sequences, (N, F) for one vector each; a layer that looks at the last axis
+only takes any shape. `lengths` (N,) says how many of the T steps belong to a sequence; layers to which that does not
+matter ignore it, and layers with `keeps_time = False` give one vector per sequence, after which there are no lengths.
+`dx` is None where there is none (integer input, or `need_dx=False`). `dparams` has the keys of `layer.params`; its
+values are arrays, or a `RowGradient` for an embedding.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._arrays import Array, real_array
+from .._parameters import ParameterSet
+from .rows import RowGradient
+
+Gradient = Array | RowGradient
+Params = dict[str, Gradient]
+Backward = Callable[[ArrayLike], tuple[Array | None, Params]]
+Shape = tuple[int | None, ...]  # None: any size (batch, time)
+
+
+class Layer(ParameterSet, abc.ABC):
+    """Base of the layers of a model; see the module's text for what they promise.
+
+    A layer of your own derives from it, sets `_param_shapes`, `dtype` and `_params` (through `_set_params`) and writes
+    `__call__` and `forward`. Such a model trains, pickles and copies; saving takes the library's own layers only.
+    """
+
+    keeps_time: bool = True
+    _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
+    _params: Mapping[str, Array] = MappingProxyType({})
+
+    def __init__(self) -> None:
+        self.dtype = np.dtype(np.float32)
+        self._param_shapes = {}
+
+    @abc.abstractmethod
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        """Inference."""
+
+    @abc.abstractmethod
+    def forward(
+        self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
+    ) -> tuple[Array, Backward]:
+        """Training: the output, and `backward(dy) -> (dx, dparams)`."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
+        return shape
+
+    def input_shape(self) -> Shape | None:
+        """The shape of x as far as the layer itself knows it, None if it does not."""
+        return None
+
+    def _forward_from(
+        self,
+        x: ArrayLike,
+        lengths: ArrayLike | None,
+        need_dx: bool,
+        state: Any,  # noqa: ARG002
+    ) -> tuple[Array, Backward, Any]:
+        """`forward` that goes on from `state` (None: from the start) and returns the state after x, too."""
+        return *self.forward(x, lengths=lengths, need_dx=need_dx), None
+
+    def _without_dropout(self) -> Layer:
+        """The same layer, sharing its parameters, whose `forward` drops nothing."""
+        return self
+
+    # ---- how training changes parameters -------------------------------------------------------------------------
+
+    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+        """Writeable arrays that hold these parameters' values, for `_end_update`."""
+        return {name: self.params[name].copy() for name in names}
+
+    def _end_update(self, arrays: dict[str, Array]) -> None:
+        """Take over what `_begin_update` gave out, without a copy: nobody else holds it."""
+        for array in arrays.values():
+            array.flags.writeable = False
+        self._params = MappingProxyType({**self._params, **arrays})
+        self._parameters_changed()
+
+    # ---- randomness ----------------------------------------------------------------------------------------------
+
+    def _reseed(self, seed: np.random.SeedSequence) -> None:
+        """Draw the parameters and the dropout seed anew."""
+
+    def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
+        """Start the masks of dropout from this seed."""
+
+    def _dropout_state(self) -> list[int]:
+        """What decides the next masks: numbers that `_set_dropout_state` takes."""
+        return []
+
+    def _set_dropout_state(self, state: list[int]) -> None:
+        """Go on from `_dropout_state`."""
+
+    # ---- the object ----------------------------------------------------------------------------------------------
+
+    def _config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._config_names}
+
+    def __repr__(self) -> str:
+        parts = []
+        arguments = inspect.signature(type(self).__init__).parameters
+        for name, value in self._config().items():
+            default = arguments[name].default
+            if default is inspect.Parameter.empty:
+                parts.append(repr(value))
+            elif value != default:
+                parts.append(f"{name}={value if name == 'dtype' else repr(value)}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # views, read-only mappings and locks do not pickle: they are made anew
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_lock")}
+        return {"attributes": state, "params": dict(self._params)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        if state["params"]:
+            self._set_params(state["params"])
+
+
+def float_array(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of float32 or float64, whichever it has; anything else that is real becomes float32."""
+    dtype = getattr(value, "dtype", None)
+    keep = isinstance(dtype, np.dtype) and dtype == np.float64
+    return real_array(name, value, np.dtype(np.float64 if keep else np.float32))
+
+
+def gradient_like(dy: ArrayLike, y: Array) -> Array:
+    """`dy` as an array of the shape and dtype of the output."""
+    array = real_array("dy", dy, y.dtype)
+    if array.shape != y.shape:
+        raise ValueError(f"dy must have the shape of the output, {y.shape}, got {array.shape}")
+    return array
+
+
+def seed_number(seed: np.random.SeedSequence) -> int:
+    """A 64-bit seed for generators that want one number."""
+    return int(seed.generate_state(1, np.uint64)[0])

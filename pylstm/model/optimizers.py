@@ -1,0 +1,204 @@
+"""Optimizers: the updates of PyTorch's of the same names, with its defaults.
+
+    optimizer = Adam(1e-3)
+    optimizer.step(layer, dparams)                                   one layer, what its backward returned
+    optimizer.step({"embed": embed, "lstm": lstm}, {"embed": d, "lstm": grads.params}, clip_norm=1.0)
+
+A mapping of layers is for models written by hand; where a layer is used several times, its gradients may be a list.
+
+Tables with row gradients (`Embedding`): SGD without momentum and Adagrad touch the rows that a batch names, which is
+the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not named move on, too; the update is that of the
+dense gradient, as with PyTorch's `nn.Embedding` and in Keras. `lazy=True` leaves rows that a batch does not name
+exactly as they are, state and weight decay included (as torch.optim.SparseAdam): another algorithm, and a faster one
+for large vocabularies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from .. import _checks
+from .._arrays import Array
+from .optimizer import Optimizer
+
+
+class SGD(Optimizer):
+    """p -= lr g, with momentum b = momentum b + g; p -= lr b, with nesterov p -= lr (g + momentum b).
+
+    As torch.optim.SGD. weight_decay adds weight_decay·p to g.
+    """
+
+    _slots = ("momentum",)
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        *,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        lazy: bool = False,
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, lazy=lazy)
+        self.momentum = _checks.non_negative("momentum", momentum)
+        self.nesterov = _checks.flag("nesterov", nesterov)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
+    def _used_slots(self) -> tuple[str, ...]:
+        return self._slots if self.momentum else ()
+
+    def _rows_only(self) -> bool:
+        return self.momentum == 0.0 and self.weight_decay == 0.0
+
+    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:  # noqa: ARG002
+        if self.weight_decay:
+            g += np.multiply(p, self.weight_decay, out=a)
+        if self.momentum:
+            (b,) = slots
+            b *= self.momentum
+            b += g
+            if self.nesterov:
+                g += np.multiply(b, self.momentum, out=a)
+            else:
+                g = b
+        p -= np.multiply(g, self.lr, out=a)
+
+
+class Adagrad(Optimizer):
+    """s += g²; p -= lr g / (sqrt(s) + eps) (Duchi et al. 2011), as torch.optim.Adagrad."""
+
+    _slots = ("sum",)
+
+    def __init__(
+        self, lr: float = 1e-2, *, lr_decay: float = 0.0, eps: float = 1e-10, weight_decay: float = 0.0,
+        lazy: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, weight_decay=weight_decay, lazy=lazy)
+        self.lr_decay, self.eps = _checks.non_negative("lr_decay", lr_decay), _checks.non_negative("eps", eps)
+
+    def _rows_only(self) -> bool:
+        return self.weight_decay == 0.0
+
+    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:
+        if self.weight_decay:
+            g += np.multiply(p, self.weight_decay, out=a)
+        (s,) = slots
+        s += np.multiply(g, g, out=a)
+        np.sqrt(s, out=a)
+        a += self.eps
+        g /= a
+        g *= self.lr / (1 + (step - 1) * self.lr_decay)
+        p -= g
+
+
+class RMSprop(Optimizer):
+    """v = alpha v + (1-alpha) g²; p -= lr g / (sqrt(v) + eps) (Hinton 2012), as torch.optim.RMSprop."""
+
+    _slots = ("square", "momentum")
+
+    def __init__(
+        self, lr: float = 1e-2, alpha: float = 0.99, *, eps: float = 1e-8, momentum: float = 0.0,
+        weight_decay: float = 0.0, lazy: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, weight_decay=weight_decay, lazy=lazy)
+        self.alpha, self.eps = _checks.probability("alpha", alpha), _checks.non_negative("eps", eps)
+        self.momentum = _checks.non_negative("momentum", momentum)
+
+    def _used_slots(self) -> tuple[str, ...]:
+        return self._slots if self.momentum else self._slots[:1]
+
+    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:  # noqa: ARG002
+        if self.weight_decay:
+            g += np.multiply(p, self.weight_decay, out=a)
+        v = slots[0]
+        v *= self.alpha
+        np.multiply(g, g, out=a)
+        a *= 1 - self.alpha
+        v += a
+        np.sqrt(v, out=a)
+        a += self.eps
+        g /= a
+        if self.momentum:
+            b = slots[1]
+            b *= self.momentum
+            b += g
+            g = b
+        p -= np.multiply(g, self.lr, out=a)
+
+
+class Adam(Optimizer):
+    """Kingma & Ba 2015, as torch.optim.Adam: with t the number of steps,
+
+    m = b1 m + (1-b1) g; v = b2 v + (1-b2) g²; p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps).
+    weight_decay adds weight_decay·p to g: see `AdamW` for the better way.
+    """
+
+    _slots = ("mean", "square")
+    _decoupled: ClassVar[bool] = False
+
+    def __init__(
+        self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), *, eps: float = 1e-8,
+        weight_decay: float = 0.0, lazy: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, weight_decay=weight_decay, lazy=lazy)
+        b1, b2 = (_checks.probability("betas", beta) for beta in betas)
+        if 1.0 in (b1, b2):
+            raise ValueError(f"betas must be below 1, got {betas}")
+        self.betas, self.eps = (b1, b2), _checks.non_negative("eps", eps)
+
+    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:
+        b1, b2 = self.betas
+        m, v = slots
+        if self.weight_decay and self._decoupled:
+            p *= 1 - self.lr * self.weight_decay
+        elif self.weight_decay:
+            g += np.multiply(p, self.weight_decay, out=a)
+        m *= b1
+        m += np.multiply(g, 1 - b1, out=a)
+        np.multiply(g, math.sqrt(1 - b2), out=a)
+        a *= a
+        v *= b2
+        v += a
+        self._move(p, m, v, a, step)
+
+    def _update_some(
+        self, p: Array, rows: Array, values: Array, slots: list[Array], g: Array, a: Array, step: int
+    ) -> None:
+        if self.weight_decay:
+            super()._update_some(p, rows, values, slots, g, a, step)
+            return
+        b1, b2 = self.betas  # the same as above, without passes over zeros
+        m, v = slots
+        m *= b1
+        m[rows] += values * (1 - b1)
+        values *= math.sqrt(1 - b2)
+        values *= values
+        v *= b2
+        v[rows] += values
+        self._move(p, m, v, a, step)
+
+    def _move(self, p: Array, m: Array, v: Array, a: Array, step: int) -> None:
+        b1, b2 = self.betas
+        # the textbook's quotient, multiplied through by sqrt(1 - b2^t): one pass over the numbers less
+        root = math.sqrt(1 - b2**step)
+        np.sqrt(v, out=a)
+        a += self.eps * root
+        np.divide(m, a, out=a)
+        a *= self.lr * root / (1 - b1**step)
+        p -= a
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW: p -= lr·weight_decay·p."""
+
+    _decoupled = True
+
+    def __init__(
+        self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), *, eps: float = 1e-8,
+        weight_decay: float = 1e-2, lazy: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, betas, eps=eps, weight_decay=weight_decay, lazy=lazy)

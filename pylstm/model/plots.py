@@ -1,0 +1,161 @@
+"""Pictures of a training and of a layer at work. matplotlib is an optional extra."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _checks
+
+# What the letters mean to a reader, and the range of their values.
+_TITLES = {
+    "i": "input gate: how much of the new enters",
+    "f": "forget gate: how much of the old stays",
+    "g": "candidate: what would enter",
+    "o": "output gate: how much shows",
+    "c": "cell state: the memory",
+    "h": "output",
+    "r": "reset gate: how much of the past the candidate sees",
+    "z": "update gate: how much of the past stays",
+    "n": "candidate",
+}
+_GATES = "ifozr"
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'pylstm[train]'") from error
+    return plt
+
+
+def _finish(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure
+
+
+def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> Any:
+    """Draw what `fit` returned: each figure over the epochs, training and validation together.
+
+    path: also written there. Returns the matplotlib figure. Needs matplotlib (ImportError).
+    """
+    plt = _pyplot()
+    names = [name for name in history if not name.startswith("val_") and name not in ("lr", "seconds")]
+    if not names or not history[names[0]]:
+        raise ValueError("history holds no epochs")
+    figure, axes = plt.subplots(1, len(names), figsize=(5.2 * len(names), 3.6), squeeze=False, layout="constrained")
+    for ax, name in zip(axes[0], names, strict=True):
+        epochs = np.arange(1, len(history[name]) + 1)
+        ax.plot(epochs, history[name], marker=".", label="training")
+        if other := history.get(f"val_{name}"):
+            ax.plot(epochs, other, marker=".", label="validation")
+            best = int(np.argmax(other) if "accuracy" in name else np.argmin(other))
+            ax.axvline(epochs[best], color="0.8", zorder=0)
+            ax.annotate(f"best {other[best]:.3f}\nepoch {epochs[best]}", (epochs[best], other[best]),
+                        textcoords="offset points", xytext=(6, 8), fontsize=8, color="0.35")  # fmt: skip
+            ax.legend(frameon=False)
+        ax.set(title=name, xlabel="epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.spines[["top", "right"]].set_visible(False)
+    return _finish(figure, path)
+
+
+def plot_trace(
+    trace: Mapping[str, ArrayLike],
+    tokens: Sequence[str] | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    units: int = 24,
+    saliency: ArrayLike | None = None,
+    font: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Draw the gates and states of one sequence as strips: steps to the right, one row per hidden unit.
+
+    trace: of `LSTM.trace` for one sequence, arrays (T, H). tokens: T texts for the steps. names: which of the trace's
+    entries (default: all of the first layer). units: how many hidden units, those whose state moves most, ordered by
+    when they are most active, so that what belongs together stands together. saliency: (T,) numbers from
+    `Sequential.saliency`, drawn as bars above. font: a font that has the tokens' characters (default: the first CJK
+    font found, where it is needed). path: also written there.
+
+    Returns the matplotlib figure. Needs matplotlib (ImportError).
+    """
+    plt = _pyplot()
+    if names is None:
+        names = [name for name in trace if name.endswith("_l0")] or list(trace)
+    arrays = {name: np.asarray(trace[name]) for name in names}
+    steps = next(iter(arrays.values())).shape[0] if arrays else 0
+    if not arrays or any(a.ndim != 2 or a.shape[0] != steps for a in arrays.values()):
+        raise ValueError(
+            "plot_trace takes the trace of one sequence, arrays (T, H): of a batch, take one sequence each"
+        )
+    if tokens is not None and len(tokens) != steps:
+        raise ValueError(f"tokens must be {steps} texts, one per step, got {len(tokens)}")
+    chosen = _interesting_units(arrays, _checks.integer("units", units))
+    bars = None if saliency is None else np.asarray(saliency)[:steps]
+    with plt.rc_context(_fonts(tokens, font)):
+        heights = ([0.7] if bars is not None else []) + [1.0] * len(arrays)
+        size = (max(6.0, min(22.0, 1.6 + 0.36 * steps)), 0.6 + 1.75 * sum(heights))
+        figure, axes = plt.subplots(len(heights), 1, figsize=size, squeeze=False, sharex=True, layout="constrained",
+                                    gridspec_kw={"height_ratios": heights})  # fmt: skip
+        column = list(axes[:, 0])
+        if bars is not None:
+            top = column.pop(0)
+            top.bar(np.arange(steps), bars / max(float(bars.max()), 1e-30), color="0.35")
+            top.set_title("what the answer hangs on (gradient)", loc="left", fontsize=9)
+            top.set_yticks([])
+            top.spines[["top", "right", "left"]].set_visible(False)
+        for ax, (name, array) in zip(column, arrays.items(), strict=True):
+            _strip(figure, ax, name, array[:, chosen[array.shape[1]]])
+        if tokens is not None:
+            upright = max(map(len, tokens), default=0) <= 2
+            column[-1].set_xticks(np.arange(steps), list(map(_visible, tokens)), rotation=0 if upright else 90)
+        column[-1].set_xlabel("step" if tokens is None else "")
+        return _finish(figure, path)
+
+
+def _strip(figure: Any, ax: Any, name: str, values: NDArray[Any]) -> None:
+    letter, _, where = name.partition("_")
+    gate = letter in _GATES
+    limit = 1.0 if letter != "c" else max(1.0, float(np.abs(values).max(initial=0)))
+    image = ax.imshow(values.T, aspect="auto", interpolation="nearest", cmap="viridis" if gate else "RdBu_r",
+                      vmin=0 if gate else -limit, vmax=limit)  # fmt: skip
+    ax.set_title(f"{letter}  {_TITLES.get(letter, '')}  ({where})", loc="left", fontsize=9)
+    ax.set_yticks([])
+    ax.set_ylabel(f"{values.shape[1]} units", fontsize=8)
+    figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
+
+
+def _interesting_units(arrays: Mapping[str, NDArray[Any]], units: int) -> dict[int, NDArray[np.int64]]:
+    """For each width: the units that move most, ordered by their time of greatest strength. One order for all strips,
+    so that a unit's gates and states stand on the same line."""
+    chosen = {}
+    for width in {array.shape[1] for array in arrays.values()}:
+        same = {name: array for name, array in arrays.items() if array.shape[1] == width}
+        states = [array for name, array in same.items() if name[0] in "ch"] or list(same.values())
+        state = states[-1]
+        moving = np.argsort(-state.std(axis=0), kind="stable")[:units]
+        weight = np.abs(state[:, moving]) + 1e-12
+        centre = (np.arange(len(state))[:, None] * weight).sum(axis=0) / weight.sum(axis=0)
+        chosen[width] = moving[np.argsort(centre, kind="stable")]
+    return chosen
+
+
+def _visible(token: str) -> str:
+    return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(token, token).replace("$", r"\$")
+
+
+def _fonts(tokens: Sequence[str] | None, font: str | None) -> dict[str, Any]:
+    if font is None and tokens is not None and any(ord(char) > 0x2E80 for token in tokens for char in token):
+        from matplotlib import font_manager
+
+        known = {entry.name for entry in font_manager.fontManager.ttflist}
+        marks = ("CJK", "WenQuanYi", "Droid Sans Fallback", "SimHei", "PingFang", "YaHei", "Song")
+        font = next((name for name in sorted(known) if any(mark in name for mark in marks)), None)
+    return {} if font is None else {"font.sans-serif": [font, "DejaVu Sans"], "font.family": "sans-serif"}

@@ -1,0 +1,136 @@
+"""Learning-rate schedules: what the optimizer's own rate is multiplied by, batch by batch.
+
+`schedule.factor(epoch, batch, batches)` with epoch and batch from 0. fit calls it before every update, and
+`end_epoch(logs)` after every epoch. A plain function (epoch, batch, batches) -> factor is a schedule, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .. import _checks
+
+
+class Schedule:
+    """Base of the schedules."""
+
+    def factor(self, epoch: int, batch: int, batches: int) -> float:
+        """What the learning rate is multiplied by in this batch."""
+        raise NotImplementedError
+
+    def end_epoch(self, logs: Mapping[str, float]) -> None:
+        """Told the figures of each epoch, e.g. {"loss": 0.3, "val_loss": 0.4}."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has to be known to go on later."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+
+
+class StepLR(Schedule):
+    """Times gamma every `step_size` epochs, as torch.optim.lr_scheduler.StepLR."""
+
+    def __init__(self, step_size: int, gamma: float = 0.1) -> None:
+        self.step_size, self.gamma = _checks.integer("step_size", step_size), _checks.non_negative("gamma", gamma)
+
+    def factor(self, epoch: int, batch: int, batches: int) -> float:  # noqa: ARG002
+        return float(self.gamma ** (epoch // self.step_size))
+
+
+class Cosine(Schedule):
+    """Falls from 1 to `minimum` over `epochs` epochs along half a cosine (Loshchilov & Hutter 2017), then stays."""
+
+    def __init__(self, epochs: float, minimum: float = 0.0) -> None:
+        self.epochs, self.minimum = _checks.positive("epochs", epochs), _checks.non_negative("minimum", minimum)
+
+    def factor(self, epoch: int, batch: int, batches: int) -> float:
+        done = min(1.0, (epoch + batch / batches) / self.epochs)
+        return self.minimum + (1 - self.minimum) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class WarmUp(Schedule):
+    """Rises to 1 over the first `epochs` epochs, then goes on as the schedule `then`, which starts at that point."""
+
+    def __init__(self, epochs: int = 1, then: Schedule | None = None) -> None:
+        self.epochs, self.then = _checks.integer("epochs", epochs), then
+
+    def factor(self, epoch: int, batch: int, batches: int) -> float:
+        if epoch < self.epochs:
+            return (epoch * batches + batch + 1) / (self.epochs * batches)
+        return 1.0 if self.then is None else self.then.factor(epoch - self.epochs, batch, batches)
+
+    def end_epoch(self, logs: Mapping[str, float]) -> None:
+        if self.then is not None:
+            self.then.end_epoch(logs)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.then is None else self.then.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if self.then is not None:
+            self.then.load_state_dict(state)
+
+
+class ReduceOnPlateau(Schedule):
+    """Times gamma whenever `monitor` has not got better for more than `patience` epochs, as ReduceLROnPlateau.
+
+    Better: by more than the share `threshold`, downwards, or upwards for an accuracy.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 0.1,
+        patience: int = 10,
+        monitor: str = "val_loss",
+        threshold: float = 1e-4,
+        minimum: float = 0.0,
+    ) -> None:
+        self.gamma = _checks.non_negative("gamma", gamma)
+        self.patience = _checks.integer("patience", patience, minimum=0)
+        self.monitor, self.threshold = monitor, _checks.non_negative("threshold", threshold)
+        self.minimum = _checks.non_negative("minimum", minimum)
+        self._sign = -1.0 if "accuracy" in monitor else 1.0
+        self._factor, self._best, self._bad = 1.0, math.inf, 0
+
+    def factor(self, epoch: int, batch: int, batches: int) -> float:  # noqa: ARG002
+        return self._factor
+
+    def end_epoch(self, logs: Mapping[str, float]) -> None:
+        if self.monitor not in logs:
+            raise ValueError(f"ReduceOnPlateau watches {self.monitor!r}, but there are only {', '.join(logs)}")
+        value = self._sign * logs[self.monitor]
+        if value < self._best - self.threshold * abs(self._best) or math.isinf(self._best):
+            self._best, self._bad = value, 0
+        else:
+            self._bad += 1
+        if self._bad > self.patience:
+            self._factor, self._bad = max(self._factor * self.gamma, self.minimum), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"factor": self._factor, "best": self._best, "bad": self._bad}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._factor, self._best, self._bad = float(state["factor"]), float(state["best"]), int(state["bad"])
+
+
+class _Function(Schedule):
+    def __init__(self, function: Callable[[int, int, int], float]) -> None:
+        self.function = function
+
+    def factor(self, epoch: int, batch: int, batches: int) -> float:
+        return float(self.function(epoch, batch, batches))
+
+
+def as_schedule(schedule: object) -> Schedule:
+    """`schedule` as a Schedule: None is a constant rate."""
+    if schedule is None:
+        return _Function(lambda epoch, batch, batches: 1.0)  # noqa: ARG005
+    if isinstance(schedule, Schedule):
+        return schedule
+    if callable(schedule):
+        return _Function(schedule)
+    raise TypeError(f"schedule must be a schedule or a function, got {_checks.kind(schedule)}")

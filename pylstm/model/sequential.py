@@ -1,0 +1,282 @@
+"""Layers one after another, and what a user does with them: train, evaluate, predict, look at, save."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import _checks
+from .._arrays import Array
+from . import training
+from .basic import activate
+from .containers import AnyLayer, Container
+from .data import Sequences, Targets
+from .layer import Backward, Layer, Shape
+from .losses import ClassWeight, loss_function
+from .metrics import metric_functions
+from .optimizer import Optimizer
+from .schedules import as_schedule
+
+
+class Sequential(Container):
+    """A model: each layer's output is the next one's input.
+
+    layers: any of the library's, `LSTM`, `GRU`, `RNN` with batch_first=True among them. seed: draw all their parameters
+    anew from this number; without it they stay as they are. Sizes that do not fit raise ValueError here already.
+
+    Attributes: layers (a tuple), metadata (a dict of your own, e.g. the vocabulary, in JSON's types: saved with it).
+
+    >>> model = Sequential([Embedding(1000, 32), LSTM(32, 64, batch_first=True), LastStep(), Linear(64, 1)], seed=0)
+    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-3), epochs=5)
+    """
+
+    def __init__(self, layers: Iterable[AnyLayer], *, seed: int | None = None) -> None:
+        self._configure(layers)
+        if (number := _checks.seed_value("seed", seed)) is not None:
+            self._reseed(np.random.SeedSequence(number))
+
+    def _configure(self, layers: Iterable[AnyLayer]) -> None:
+        super()._configure(layers)
+        self.metadata: dict[str, Any] = {}
+        self._loss: Any = None  # what fit was given: evaluate takes the same
+        self._metrics: Sequence[object] | None = None
+        self.shapes()  # raises if sizes do not fit
+
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        """Inference. x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N."""
+        return self._chain(x, lengths)
+
+    def _forward_from(
+        self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
+    ) -> tuple[Array, Backward, Any]:
+        return self._chain_from(x, lengths, need_dx, state)
+
+    def _without_dropout(self) -> Layer:
+        return Sequential([part._without_dropout() for part in self._parts])
+
+    # ---- training ------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: Any,
+        optimizer: Optimizer,
+        batch_size: int = 32,
+        epochs: int = 1,
+        lengths: ArrayLike | None = None,
+        validation_data: Any = None,
+        metrics: Sequence[object] | None = None,
+        class_weight: ClassWeight | str = None,
+        callbacks: Iterable[object] = (),
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Any = None,
+        truncate: int | None = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        verbose: int = 1,
+    ) -> dict[str, list[float]]:
+        """Train the model.
+
+        x: an array (N, ...), with `lengths` (N,) if it is padded, or a list of sequences of differing length, which are
+            batched by length. y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...).
+        loss: "binary_cross_entropy", "cross_entropy" (labels), "mse" or a function (output, targets, lengths=) ->
+            (value, gradient). optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
+        validation_data: (x, y) or (x, y, lengths). metrics: "accuracy" (the default for classification), or functions
+            (output, targets, lengths) -> value.
+        class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
+        callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning True.
+        clip_norm, clip_value: clipping of the gradients. schedule: a learning-rate schedule.
+        truncate: update after every so many steps and carry the states on (truncated back-propagation through time):
+            for long or endless sequences, with one target per step.
+        shuffle: draw a new order every epoch. seed: everything random here, the order and the masks of dropout,
+            follows from it: with the same initial weights the same bits, whatever the number of threads. None: not
+            reproducible.
+        resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
+        verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
+
+        Returns the history: name -> one number per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
+        Ctrl-C ends training after the current batch and returns, too.
+
+        Raises FloatingPointError, before the weights are touched, when the loss or the gradients are not finite.
+        """
+        batch_size, epochs, verbose = training.batch_arguments(batch_size, epochs, verbose)
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be an optimizer, e.g. pylstm.Adam(1e-3), got {_checks.kind(optimizer)}")
+        inputs, targets = self._pair(x, y, lengths)
+        if len(inputs) == 0:
+            raise ValueError("x holds no sequences")
+        validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
+                raise ValueError("validation_data must be (x, y) or (x, y, lengths)")
+            validation = self._pair(*validation_data)
+        if isinstance(class_weight, str):
+            class_weight = _balanced(class_weight, y, inputs.lengths if self.keeps_time else None)
+        run = training.Training(
+            self,
+            optimizer,
+            loss_function(loss, class_weight),
+            metric_functions(metrics, loss),
+            as_schedule(schedule),
+            callbacks,
+            seed=_checks.seed_value("seed", seed),
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            truncate=None if truncate is None else _checks.integer("truncate", truncate),
+        )
+        self._loss, self._metrics = loss, metrics
+        return run.run(
+            inputs, targets, validation,
+            batch_size=batch_size, epochs=epochs, shuffle=_checks.flag("shuffle", shuffle), verbose=verbose,
+            resume=resume,
+        )  # fmt: skip
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        lengths: ArrayLike | None = None,
+        loss: Any = None,
+        metrics: Sequence[object] | None = None,
+        batch_size: int = 128,
+    ) -> dict[str, float]:
+        """The mean loss and the metrics over x and y, as fit takes them. loss and metrics: by default those of fit."""
+        loss = self._loss if loss is None else loss
+        if loss is None:
+            raise ValueError("the model has not been trained with fit: say which loss")
+        metrics = self._metrics if metrics is None and loss == self._loss else metrics
+        inputs, targets = self._pair(x, y, lengths)
+        size = _checks.integer("batch_size", batch_size)
+        return training.evaluate(self, inputs, targets, size, loss_function(loss), metric_functions(metrics, loss))
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        lengths: ArrayLike | None = None,
+        activation: str | None = None,
+        batch_size: int = 128,
+    ) -> Any:
+        """The model's outputs: of a classifier logits, or with activation="sigmoid" or "softmax" probabilities.
+
+        Returns an array (N, ...) in the order of x; a list of arrays (T_i, ...) for a list and an output per step. An
+        output per step is zero past a sequence's length.
+        """
+        inputs = Sequences(x, lengths)
+        size = _checks.integer("batch_size", batch_size)
+        rows = inputs.sorted_batches(size)
+        found: list[Array] = [np.empty(0)] * len(inputs)
+        per_step = self.keeps_time and inputs.lengths is not None
+        for some in rows:
+            array, lens = inputs.batch(some)
+            y = self(array, lengths=lens)
+            y = y if activation is None else activate(_checks.choice("activation", activation, _ACTIVATIONS), y)
+            for k, i in enumerate(some.tolist()):
+                found[i] = y[k, : lens[k]] if per_step and lens is not None else y[k]
+        if per_step and inputs.is_list:
+            return found
+        if not per_step:
+            return np.stack(found) if found else np.zeros((0, *self._known_output()), self.dtype)
+        out = np.zeros((len(inputs), inputs.steps or 0, *self._known_output()[1:]), self.dtype)
+        for row, value in zip(out, found, strict=True):
+            row[: len(value)] = value
+        return out
+
+    def _known_output(self) -> tuple[int, ...]:
+        return tuple(size or 0 for size in self.shapes()[-1][1:])
+
+    def _pair(self, x: Any, y: Any, lengths: ArrayLike | None = None) -> tuple[Sequences, Targets]:
+        inputs = Sequences(x, lengths)
+        return inputs, Targets(y, inputs, self.keeps_time)
+
+    # ---- looking at it -------------------------------------------------------------------------------------------
+
+    def shapes(self) -> list[Shape]:
+        """The shapes of the input and of every layer's output; None stands for any size: batch and time."""
+        start = next((shape for part in self._parts if (shape := part.input_shape()) is not None), (None, None))
+        try:
+            return self._shapes_from(start)
+        except ValueError:
+            if len(start) != 2 or start[1] is None:
+                raise
+            return self._shapes_from((start[0], None, start[1]))  # the first layer takes both: (N, F) and (N, T, F)
+
+    def _shapes_from(self, shape: Shape) -> list[Shape]:
+        shapes = [shape]
+        try:
+            for part in self._parts:
+                shapes.append(part.output_shape(shapes[-1]))
+        except ValueError as error:
+            raise ValueError(f"layer {len(shapes) - 1} does not fit: {error}") from None
+        return shapes
+
+    def summary(self) -> str:
+        """A table of the layers, their output shapes and numbers of parameters, and the total. None: any size."""
+        rows = [("Layer", "Output shape", "Parameters")]
+        for layer, part, shape in zip(self.layers, self._parts, self.shapes()[1:], strict=True):
+            rows.append((repr(layer), "(" + ", ".join(map(str, shape)) + ")", f"{part.num_parameters:,}"))
+        width = min(60, max(len(row[0]) for row in rows))
+        middle = max(len(row[1]) for row in rows)
+        last = max(len(row[2]) for row in rows)
+        lines = []
+        for name, shape_text, number in rows:
+            pieces = [name[at : at + width] for at in range(0, len(name), width)]
+            lines.append(f"{pieces[0]:{width}}  {shape_text:{middle}}  {number:>{last}}")
+            lines += pieces[1:]
+        rule = "-" * (width + middle + last + 4)
+        size = self.num_parameters * self.dtype.itemsize
+        lines = [lines[0], rule, *lines[1:], rule]
+        return "\n".join([*lines, f"Total: {self.num_parameters:,} parameters, {size / 2**20:.2f} MiB ({self.dtype})"])
+
+    def saliency(self, x: ArrayLike, target: int | None = None, *, lengths: ArrayLike | None = None) -> Array:
+        """How much each step matters: the norm of the gradient of one output to each step of the input.
+
+        For a model that ends in one vector per sequence. x: (N, T) or (N, T, F), or one sequence. target: which output
+        (None: for each sequence its largest). Returns (N, T), or (T,): not negative, zero past a length. For integer
+        input the gradient is that to the first layer's output (Li et al. 2016).
+        """
+        from .understanding import saliency
+
+        return saliency(self, x, target, lengths)
+
+    # ---- saving --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write structure, parameters and `metadata` to one file: .safetensors (an optional extra) or .npz.
+
+        Written beside its place and renamed, so that no half-written file is ever found. Read with `pylstm.load`.
+        """
+        from . import saving
+
+        if metadata is not None:
+            self.metadata = dict(metadata)
+        saving.save(self, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        own = state["attributes"]
+        if callable(own["_loss"]) or any(map(callable, own["_metrics"] or ())):
+            own["_loss"] = own["_metrics"] = None  # functions may be local ones, which do not pickle
+        return state
+
+
+_ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
+
+
+def _balanced(word: str, y: Any, lengths: Any) -> dict[int, float]:
+    """Weights N / (classes · count), as scikit-learn's "balanced"."""
+    _checks.choice("class_weight", word, ("balanced",))
+    if lengths is not None and not isinstance(y, (list, tuple)):
+        y = [row[:length] for row, length in zip(y, lengths, strict=True)]
+    labels = np.concatenate([np.ravel(row) for row in y]) if lengths is not None else np.ravel(y)
+    names, counts = np.unique(labels[labels >= 0], return_counts=True)
+    return {int(name): len(labels) / (len(names) * int(count)) for name, count in zip(names, counts, strict=True)}
