@@ -89,6 +89,9 @@ class Cache {
     return true;
   }
 
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
   void clear() {
     const std::lock_guard lock(mutex_);
     while (!buffers_.empty()) drop_oldest();
@@ -131,5 +134,7 @@ void free_aligned(void* p) {
 }
 
 void release_memory() { cache().clear(); }
+void lock_memory() { cache().lock(); }
+void unlock_memory() { cache().unlock(); }
 
 }  // namespace pylstm

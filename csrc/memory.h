@@ -25,6 +25,9 @@ void* allocate_aligned(size_t bytes, size_t huge_from = huge_from_default);
 void free_aligned(void* p);
 // Gives the kept buffers back to the system.
 void release_memory();
+// Between these two no thread is in the middle of a change to the kept buffers: a forked child finds them whole.
+void lock_memory();
+void unlock_memory();
 
 template <class T>
 class AlignedBuffer {

@@ -89,6 +89,11 @@ PYBIND11_MODULE(_core, m) {
         throw py::type_error("dtype: expected float32 or float64");
       },
       py::arg("shape"), py::arg("dtype"));
+  m.def("before_fork", [] {
+    pause_threads();
+    lock_memory();
+  });
+  m.def("after_fork", &unlock_memory);
   m.def("release_memory", &release_memory);
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });
