@@ -58,4 +58,4 @@ def torch(session: nox.Session) -> None:
     """Comparison with PyTorch; this version's wheel is the CPU build."""
     session.install("torch==2.13.0")
     session.install(".[test]")
-    session.run("pytest", "tests/test_torch.py", *session.posargs)
+    session.run("pytest", "tests/test_torch.py", "tests/test_model_torch.py", *session.posargs)

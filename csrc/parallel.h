@@ -123,8 +123,8 @@ inline int runtime_threads() {
 #endif
 }
 
-// A child made by fork() has none of the runtime's threads, but libgomp would wait for them: let them go before the fork.
-// The next parallel region starts new ones.
+// A child made by fork() has none of the runtime's threads, but libgomp would wait for them: let them go before the
+// fork. The next parallel region starts new ones.
 inline void pause_threads() {
 #if defined(_OPENMP) && (_OPENMP >= 201811 || !defined(__clang__))  // libgomp has had it for longer than it says
   omp_pause_resource_all(omp_pause_soft);
