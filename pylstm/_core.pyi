@@ -41,7 +41,6 @@ class Network:
         dropout: tuple[float, int, int] | None,
         num_threads: int | None,
     ) -> tuple[tuple[Array, ...], Tape]: ...
-
     def stream(self, batch_size: int, num_threads: int | None) -> Stream: ...
 
 class Stream:

@@ -56,7 +56,9 @@ def test_multiprocessing(problem, method):
         pytest.skip("a spawned child could import the source folder")
     layer, x = problem
     want = train(layer, x)
-    if method == "spawn":  # it must import this file by name, which importlib mode does not allow: send a method instead
+    if (
+        method == "spawn"
+    ):  # it must import this file by name, which importlib mode does not allow: send a method instead
         with multiprocessing.get_context(method).Pool(2) as pool:
             results = pool.starmap(pylstm.LSTM.__call__, [(layer, x)] * 4)
         assert all(np.array_equal(output, layer(x)[0]) for output, _ in results)
