@@ -12,38 +12,53 @@ namespace {
 
 // Constants of the model, in cycles and bytes, measured on 2-core Zen 4 and Zen 5 virtual machines. They need to be
 // right to a factor of two: the choice is between splits that differ by more.
-constexpr double fma_per_cycle = 2;        // vectors
-constexpr double chain_cycles = 4;         // latency of one fused multiply-add: what a tile of few rows runs at
-constexpr double activation_cycles = 60;   // the cell, per vector of units and accumulator column / 4
-constexpr double l2_bytes_per_cycle = 32;  // of one core
-constexpr double near_share = 0.9;         // weights up to this share of L2 stay there
-constexpr double far_bytes_per_cycle = 8;  // beyond its L2, all cores together: they share it
-constexpr double stage_cycles = 300;       // setting up one stage of one step
-constexpr double barrier_cycles = 1500;    // two cores meeting
-constexpr double fork_cycles = 15000;      // waking the pool, once a call
+constexpr double fma_per_cycle = 2;           // vectors
+constexpr double chain_cycles = 4;            // latency of one fused multiply-add: what a tile of few rows runs at
+constexpr double activation_cycles = 60;      // the cell, per vector of units and accumulator column / 4
+constexpr double near_share = 0.9;            // weights up to this share of L2 stay there
+constexpr double l2_bytes_per_cycle = 32;     // of one core
+constexpr double l3_bytes_per_cycle = 16;     // of one core
+constexpr double memory_bytes_per_cycle = 8;  // of all cores together
+constexpr double stage_cycles = 300;          // setting up one stage of one step
+constexpr double barrier_cycles = 1500;       // two cores meeting, and the lines that then move between them
+constexpr double fork_cycles = 15000;         // waking the pool, once a call
+constexpr double sharing_units = 1.02;        // meeting at every step suffers more from a disturbed core
 
-ptrdiff_t l2_bytes() {
-  static const ptrdiff_t bytes = [] {
-    long size = 0;
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-    size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+// Of one core's L2, or of the L3 that all share; a common size where the system does not tell.
+ptrdiff_t cache_bytes(int level) {
+  long l2 = 0, l3 = 0;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+  static const long known[] = {sysconf(_SC_LEVEL2_CACHE_SIZE), sysconf(_SC_LEVEL3_CACHE_SIZE)};
+  l2 = known[0], l3 = known[1];
 #endif
-    return size > 0 ? ptrdiff_t(size) : ptrdiff_t(1) << 20;
-  }();
-  return bytes;
+  if (level == 2) return l2 > 0 ? ptrdiff_t(l2) : ptrdiff_t(1) << 20;
+  return l3 > 0 ? ptrdiff_t(l3) : ptrdiff_t(16) << 20;
 }
 
 ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 
-// Vectors of accumulators of a layer, in whole blocks, that the busiest worker has.
+// Vectors of gates of a layer, in whole blocks of units, that the busiest worker has.
 ptrdiff_t worker_vectors(const Problem& p, int units) {
   const ptrdiff_t per_block = std::max(1, block_columns / p.columns);
   const ptrdiff_t blocks = ceil_div(ceil_div(p.hidden, p.lanes), per_block);
-  return std::min(ceil_div(blocks, units) * per_block, ceil_div(p.hidden, p.lanes)) * p.columns;
+  return std::min(ceil_div(blocks, units) * per_block, ceil_div(p.hidden, p.lanes)) * p.gates;
 }
 
-double worker_weight_bytes(const Problem& p, int units) {
-  return double(p.input + p.output) * double(worker_vectors(p, units) * p.lanes * p.element);
+// Bytes of packed weights of `k` rows that one worker reads.
+double worker_bytes(const Problem& p, ptrdiff_t k, int units) {
+  return double(k) * double(worker_vectors(p, units) * p.lanes * p.element);
+}
+
+bool stays_near(const Problem& p, const Split& split) {
+  return worker_bytes(p, p.input + p.output, split.units) < near_share * double(cache_bytes(2));
+}
+
+// Cycles to bring `bytes` of a worker's weights to its core.
+double read_cycles(const Problem& p, const Split& split, double bytes) {
+  const double all = double(p.input + p.output) * double(p.hidden * p.gates * p.element);
+  if (stays_near(p, split)) return bytes / l2_bytes_per_cycle;
+  if (all < near_share * double(cache_bytes(3))) return bytes / l3_bytes_per_cycle;
+  return bytes * split.threads() / memory_bytes_per_cycle;
 }
 
 std::mutex forced_mutex;
@@ -68,7 +83,7 @@ Problem describe(const Network<T>& network, const Order& order, bool backward) {
   p.steps = order.steps();
   p.hidden = network.sizes().hidden, p.output = network.sizes().output;
   p.input = network.sizes().layer_input(network.sizes().layers - 1);
-  p.columns = network.cell().columns == 3 ? 2 : network.cell().columns;  // two stages of at most two
+  p.gates = network.cell().gates, p.columns = network.cell().forward[0].columns;
   p.stages = network.cell().forward_stages;
   p.layers = network.sizes().layers, p.directions = network.sizes().directions;
   p.lanes = network.kernels().lanes, p.tile_rows = network.kernels().tile_rows, p.element = sizeof(T);
@@ -86,15 +101,15 @@ double estimate(const Problem& p, const Split& split) {
   const double per_k =
       std::max(double(rows) * vectors / fma_per_cycle, double(tiles) * chain_cycles * vectors / block_columns);
   const double cells = double(rows) * vectors * activation_cycles / 4;
-  const double bytes = worker_weight_bytes(p, split.units);
-  const bool near = bytes < near_share * double(l2_bytes());
-  const double weights = near ? bytes / l2_bytes_per_cycle : bytes * split.threads() / far_bytes_per_cycle;
+  // In chunks, the input weights are read once for several steps.
+  const ptrdiff_t chunk = input_chunk_rows(p, split);
+  const double steps_a_read = chunk ? std::max<double>(1, double(chunk) / double(std::max<ptrdiff_t>(1, rows))) : 1;
+  const double bytes = worker_bytes(p, p.output, split.units) + worker_bytes(p, p.input, split.units) / steps_a_read;
+  const double products = k * per_k, reads = read_cycles(p, split, bytes);
   // Reading weights hides behind arithmetic, and arithmetic behind reading, but not quite.
-  const double products = k * per_k;
-  const double step_products = std::max(products, weights) + 0.3 * std::min(products, weights);
-  double step = step_products + cells + p.stages * stage_cycles;
-  if (split.units > 1) step += p.stages * barrier_cycles;
-  const double passes = double(p.layers) * ceil_div(p.directions, split.directions) * (p.backward ? 2 : 1);
+  double step = std::max(products, reads) + 0.3 * std::min(products, reads) + cells + p.stages * stage_cycles;
+  if (split.units > 1) step = step * sharing_units + p.stages * barrier_cycles;
+  const double passes = double(p.layers) * double(ceil_div(p.directions, split.directions)) * (p.backward ? 2 : 1);
   return double(p.steps) * passes * step + (split.threads() > 1 ? fork_cycles : 0);
 }
 
@@ -119,11 +134,10 @@ Split choose_split(const Problem& p, int threads) {
 ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
   if (const Forced force = forced(); force.chunk_rows >= 0) return force.chunk_rows;
   const ptrdiff_t rows = ceil_div(p.batch, split.rows);
-  const bool near = worker_weight_bytes(p, split.units) < near_share * double(l2_bytes());
-  if (p.steps <= 1 || (near && rows >= p.tile_rows)) return 0;
+  if (p.steps <= 1 || (stays_near(p, split) && rows >= p.tile_rows)) return 0;
   // Half of L2 for the gate buffer, half for a panel and the rows.
   const ptrdiff_t row_bytes = worker_vectors(p, split.units) * p.lanes * p.element;
-  return std::clamp(l2_bytes() / 2 / row_bytes, 8 * p.tile_rows, ptrdiff_t(512));
+  return std::clamp(cache_bytes(2) / 2 / row_bytes, 8 * p.tile_rows, ptrdiff_t(512));
 }
 
 ptrdiff_t gradient_steps(ptrdiff_t batch) { return std::max<ptrdiff_t>(1, 512 / std::max<ptrdiff_t>(1, batch)); }

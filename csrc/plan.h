@@ -19,7 +19,7 @@ struct Split {
 struct Problem {
   ptrdiff_t batch = 0, steps = 0;
   ptrdiff_t input = 0, hidden = 0, output = 0;
-  int columns = 4, stages = 1, layers = 1, directions = 1;
+  int gates = 4, columns = 4, stages = 1, layers = 1, directions = 1;  // columns: side by side in a block
   ptrdiff_t lanes = 1, tile_rows = 1, element = 4;
   bool backward = false;
 };

@@ -41,6 +41,8 @@ class Network:
         dropout: tuple[float, int, int] | None,
         num_threads: int | None,
     ) -> tuple[tuple[Array, ...], Tape]: ...
+    def plan(self, steps: int, batch: int, backward: bool, num_threads: int) -> tuple[tuple[int, int, int], int, float]:
+        """What the cost model would do: (rows, units, directions), rows of an input chunk (0: fused), cycles."""
     def stream(self, batch_size: int, num_threads: int | None) -> Stream: ...
 
 class Stream:

@@ -68,3 +68,23 @@ def test_instruction_sets_with_fma_agree(t, variant, dtype):
             results.append(everything(t, layer, t.problem(layer, 9, 5, 2, lengths=True, state=True), 1))
     for other in results[1:]:
         t.assert_same_bits(other, results[0], "avx512 and avx2")
+
+
+def test_the_cost_model_splits_sensibly():
+    def split(layer, steps, batch, threads, backward=False):
+        return layer._packed().plan(steps, batch, backward, threads)[0]
+
+    tiny, wide = pylstm.LSTM(4, 8, seed=0), pylstm.LSTM(512, 512, seed=0)
+    assert split(tiny, 1, 1, 64) == (1, 1, 1)  # tiny work never wakes the pool
+    assert split(pylstm.LSTM(40, 128, seed=0), 1, 1, 64) == (1, 1, 1)  # a streamed step
+    rows, units, _ = split(wide, 100, 1, 16)
+    assert rows == 1  # one sequence cannot be split by rows
+    assert units > 4
+    both = pylstm.LSTM(64, 64, bidirectional=True, seed=0)
+    for threads in (1, 2, 3, 8, 16, 64):
+        for layer, batch in ((wide, 1), (wide, 64), (both, 32), (tiny, 500)):
+            for backward in (False, True):
+                parts = split(layer, 50, batch, threads, backward)
+                assert 1 <= np.prod(parts) <= threads
+                cycles = [layer._packed().plan(50, batch, backward, n)[2] for n in range(1, threads + 1)]
+                assert cycles == sorted(cycles, reverse=True)  # more threads are never predicted to be slower

@@ -34,6 +34,8 @@ class NetworkBase {
   virtual py::tuple train(const py::object& x, const py::tuple& states, const py::object& lengths,
                           const py::object& out, std::optional<std::tuple<double, uint64_t, uint32_t>> dropout,
                           std::optional<int> threads) const = 0;
+  // What the cost model would do for a full batch: ((rows, units, directions), rows of an input chunk, cycles).
+  virtual py::tuple plan(ptrdiff_t steps, ptrdiff_t batch, bool backward, int threads) const = 0;
   virtual std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const = 0;
 };
 

@@ -70,6 +70,7 @@ PYBIND11_MODULE(_core, m) {
            py::arg("num_threads"))
       .def("train", &NetworkBase::train, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
            py::arg("dropout"), py::arg("num_threads"))
+      .def("plan", &NetworkBase::plan, py::arg("steps"), py::arg("batch"), py::arg("backward"), py::arg("num_threads"))
       .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
   py::class_<StreamBase>(m, "Stream")
       .def("step", &StreamBase::step, py::arg("x"), py::arg("out"))

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "plan.h"
 #include "python/arrays.h"
 #include "python/bindings.h"
 #include "sequence.h"
@@ -120,6 +121,14 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
     if (key) dropout = {std::get<0>(*key), std::get<1>(*key), std::get<2>(*key)};
     auto [final, tape] = run(x, states, lengths, out, true, dropout, threads);
     return py::make_tuple(final, py::cast(std::move(tape)));
+  }
+
+  py::tuple plan(ptrdiff_t steps, ptrdiff_t batch, bool backward, int threads) const override {
+    if (steps < 1 || batch < 1 || threads < 1) throw py::value_error("steps, batch, threads: expected at least 1");
+    const Problem problem = describe(network_, Order(nullptr, steps, batch), backward);
+    const Split split = choose_split(problem, threads);
+    return py::make_tuple(py::make_tuple(split.rows, split.units, split.directions), input_chunk_rows(problem, split),
+                          estimate(problem, split));
   }
 
   std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const override {
