@@ -23,6 +23,7 @@ struct ColumnMap {
   static constexpr int columns = COLUMNS;
   static constexpr unsigned first = FIRST, second = SECOND;
 };
+// All columns for both operands.
 template <int COLUMNS>
 using Dense = ColumnMap<COLUMNS, (1u << COLUMNS) - 1, (1u << COLUMNS) - 1>;
 

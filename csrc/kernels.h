@@ -13,6 +13,12 @@ namespace pylstm {
 // of a stage with one column.
 constexpr int block_columns = 4;
 
+// Lanes that one gate takes in a block with `left` units to go, where x and the operand feed all four columns: when few
+// units are left, the gates share vectors. 100 units of an LSTM are 25 vectors of 16 lanes, not 28.
+[[gnu::always_inline]] inline ptrdiff_t gate_lanes(ptrdiff_t left, ptrdiff_t lanes) {
+  return 4 * left <= lanes ? lanes / 4 : 2 * left <= lanes ? lanes / 2 : lanes;
+}
+
 // Rows to be multiplied: row r starts at rows[r] + offset and its k-th element lies k * step further.
 template <class T>
 struct Operand {

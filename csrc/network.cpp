@@ -39,7 +39,8 @@ void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
   for (int s = 0; s < cell_.forward_stages; ++s) {
     const ForwardStage& stage = cell_.forward[s];
     auto& packed = layer.forward[s];
-    packed.blocks = {sizes_.of(stage.width), kernels_.lanes, stage.columns};
+    packed.blocks = {sizes_.of(stage.width), kernels_.lanes, stage.columns,
+                     stage.columns == block_columns && stage.gates == block_columns};
     const ptrdiff_t k = stage.operand.where == Where::prev_h ? sizes_.output : hidden;
     std::vector<PackSource<T>> x, operand;
     for (int g = stage.gate; g < stage.gate + stage.gates; ++g) {

@@ -41,12 +41,12 @@ PackedMatrix<T> pack(Arena<T>& arena, const Blocks& blocks, ptrdiff_t k_count,
   packed.data = data;
   if (!data) return packed;
   for (ptrdiff_t v = 0; v < vectors; ++v) {
-    const ptrdiff_t block = v / per_block, in_block = v % per_block;
-    const ptrdiff_t stride = std::min(per_block, vectors - block * per_block) * columns * lanes;
+    const ptrdiff_t block = v / per_block, in_block = v % per_block, width = blocks.lanes_of(v);
+    const ptrdiff_t stride = std::min(per_block, vectors - block * per_block) * columns * width;
     const ptrdiff_t units = std::min(lanes, blocks.units - v * lanes);
     for (ptrdiff_t c = 0; c < columns; ++c)
-      pack_vector(sources[size_t(c)], v * lanes, units, lanes, k_count,
-                  data + block * packed.block + (in_block * columns + c) * lanes, stride);
+      pack_vector(sources[size_t(c)], v * lanes, units, width, k_count,
+                  data + block * packed.block + (in_block * columns + c) * width, stride);
   }
   return packed;
 }

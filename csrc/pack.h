@@ -16,12 +16,13 @@ namespace pylstm {
 struct Blocks {
   ptrdiff_t units = 0, lanes = 0;
   int columns = 1;
+  bool dense = false;  // four columns that all operands feed: the last block may be narrow (gate_lanes)
 
   ptrdiff_t vectors() const { return (units + lanes - 1) / lanes; }
   ptrdiff_t vectors_per_block() const { return block_columns / columns; }
   ptrdiff_t count() const { return (vectors() + vectors_per_block() - 1) / vectors_per_block(); }
-  // Elements of one k of a full block.
-  ptrdiff_t row() const { return vectors_per_block() * columns * lanes; }
+  // Lanes of one column of vector v.
+  ptrdiff_t lanes_of(ptrdiff_t v) const { return dense ? gate_lanes(units - v * lanes, lanes) : lanes; }
 };
 
 // A matrix of which element (k, unit) of a column lies at data[unit * unit_stride + k * k_stride].

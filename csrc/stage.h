@@ -16,11 +16,24 @@ constexpr ptrdiff_t GROUP_ROWS = 4 * TILE_ROWS;
 template <class Map>
 constexpr int block_vectors = block_columns / Map::columns;
 
-// Unit vectors of a block: fewer in the last one.
+// How a block of a stage lies in panels and accumulators.
+template <class T>
+struct BlockShape {
+  int vectors;       // unit vectors; fewer in the last block
+  ptrdiff_t column;  // lanes between columns: less than a vector in a narrow last block
+  ptrdiff_t row;     // elements of the accumulators of a row
+  const Tile<T>* tiles;
+};
 template <class T, class Map>
-inline int vectors_in(ptrdiff_t units, ptrdiff_t unit) {
+inline BlockShape<T> shape_of(ptrdiff_t units, ptrdiff_t unit) {
   const ptrdiff_t left = (units - unit + lanes<T> - 1) / lanes<T>;
-  return int(left < block_vectors<Map> ? left : block_vectors<Map>);
+  const int vectors = int(left < block_vectors<Map> ? left : block_vectors<Map>);
+  if constexpr (Map::columns == block_columns && Map::first == Map::second) {
+    const ptrdiff_t column = gate_lanes(units - unit, lanes<T>);
+    if (4 * column == lanes<T>) return {1, column, lanes<T>, tiles_of<T, Dense<1>>()};
+    if (2 * column == lanes<T>) return {1, column, 2 * lanes<T>, tiles_of<T, Dense<2>>()};
+  }
+  return {vectors, lanes<T>, ptrdiff_t(vectors) * Map::columns * lanes<T>, tiles_of<T, Map>(vectors)};
 }
 
 template <bool FULL, class T>
@@ -41,14 +54,14 @@ inline void store_units(T* p, vec<T> v, ptrdiff_t n) {
 // The cell of one unit vector for rows [row, row + rows).
 template <class T, class Stage, bool SAVE, bool FULL>
 [[gnu::noinline]] void epilogue(const StageArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t unit, const T* scratch,
-                                ptrdiff_t scratch_row) {
+                                ptrdiff_t scratch_row, ptrdiff_t column) {
   constexpr int C = Stage::Map::columns, inputs = Stage::inputs, outputs = Stage::outputs + Stage::saved;
   constexpr int stores = SAVE ? outputs : Stage::outputs;
   const ptrdiff_t n = a.units - unit;
   for (ptrdiff_t r = row; r < row + rows; ++r, scratch += scratch_row) {
     vec<T> acc[C], in[inputs + 1], out[outputs];
 #pragma GCC unroll 4
-    for (int c = 0; c < C; ++c) acc[c] = load(scratch + c * lanes<T>);
+    for (int c = 0; c < C; ++c) acc[c] = load_units<FULL>(scratch + c * column, n);
 #pragma GCC unroll 9
     for (int i = 0; i < inputs; ++i) in[i] = load_units<FULL>(a.in[i].rows[r] + a.in[i].offset + unit, n);
     Stage::apply(acc, in, out);
@@ -59,30 +72,28 @@ template <class T, class Stage, bool SAVE, bool FULL>
 
 template <class T, class Stage, bool SAVE>
 void run_stage(const StageArgs<T>& a) {
-  constexpr int C = Stage::Map::columns;
+  using Map = typename Stage::Map;
   alignas(64) T scratch[GROUP_ROWS * block_columns * lanes<T>];
   for (ptrdiff_t block = a.block_begin; block < a.block_end; ++block) {
-    const ptrdiff_t unit = block * block_vectors<typename Stage::Map> * lanes<T>;
-    const int vectors = vectors_in<T, typename Stage::Map>(a.units, unit);
-    const ptrdiff_t scratch_row = ptrdiff_t(vectors) * C * lanes<T>;
-    const Tile<T>* tiles = tiles_of<T, typename Stage::Map>(vectors);
+    const ptrdiff_t unit = block * block_vectors<Map> * lanes<T>;
+    const BlockShape<T> shape = shape_of<T, Map>(a.units, unit);
     const T* first = a.first_panels.data + block * a.first_panels.block;
     const T* second = a.second_panels.data + block * a.second_panels.block;
     const T* init = a.init + block * a.init_block;
     const RowTiles cut(a.rows);
     ptrdiff_t row = 0, done = 0;  // rows multiplied, rows that have been through the cell
     for (ptrdiff_t i = 0; i < cut.count(); ++i) {
-      tiles[cut.size(i) - 1](a.first, first, a.second, second, row, init + row * a.init_row, a.init_row,
-                             scratch + (row - done) * scratch_row, scratch_row);
+      shape.tiles[cut.size(i) - 1](a.first, first, a.second, second, row, init + row * a.init_row, a.init_row,
+                                   scratch + (row - done) * shape.row, shape.row);
       row += cut.size(i);
       if (row - done + TILE_ROWS <= GROUP_ROWS && i + 1 < cut.count()) continue;
-      for (int v = 0; v < vectors; ++v) {
+      for (int v = 0; v < shape.vectors; ++v) {
         const ptrdiff_t at = unit + v * lanes<T>;
-        const T* acc = scratch + v * C * lanes<T>;
+        const T* acc = scratch + v * Map::columns * lanes<T>;
         if (a.units - at >= lanes<T>)
-          epilogue<T, Stage, SAVE, true>(a, done, row - done, at, acc, scratch_row);
+          epilogue<T, Stage, SAVE, true>(a, done, row - done, at, acc, shape.row, lanes<T>);
         else
-          epilogue<T, Stage, SAVE, false>(a, done, row - done, at, acc, scratch_row);
+          epilogue<T, Stage, SAVE, false>(a, done, row - done, at, acc, shape.row, shape.column);
       }
       done = row;
     }
@@ -92,9 +103,9 @@ void run_stage(const StageArgs<T>& a) {
 // The accumulators alone: the input product of a chunk of time steps.
 template <class T, class Stage>
 void run_product(const StageArgs<T>& a) {
+  using Map = typename Stage::Map;
   for (ptrdiff_t block = a.block_begin; block < a.block_end; ++block) {
-    const ptrdiff_t unit = block * block_vectors<typename Stage::Map> * lanes<T>;
-    const Tile<T>* tiles = tiles_of<T, typename Stage::Map>(vectors_in<T, typename Stage::Map>(a.units, unit));
+    const Tile<T>* tiles = shape_of<T, Map>(a.units, block * block_vectors<Map> * lanes<T>).tiles;
     const T* first = a.first_panels.data + block * a.first_panels.block;
     const T* init = a.init + block * a.init_block;
     T* out = a.product + block * a.product_block;
@@ -119,7 +130,7 @@ void outer(const OuterArgs<T>& a) {
     const ptrdiff_t rows = a.rows - row < OUTER_ROWS ? a.rows - row : OUTER_ROWS;
     for (ptrdiff_t i = 0; i < a.width; i += block_columns * lanes<T>) {
       const ptrdiff_t left = a.width - i;
-      const int vectors = vectors_in<T, Dense<1>>(a.width, i);
+      const int vectors = shape_of<T, Dense<1>>(a.width, i).vectors;
       for (ptrdiff_t r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v) {
           const T* p = a.operand[row + r] + a.operand_offset + i + v * lanes<T>;
