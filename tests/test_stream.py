@@ -124,7 +124,8 @@ def test_a_step_allocates_nothing():
         now, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert now - before[0] < 200  # the loop's own counter, but no array and nothing that grows
+    # one array would be over 600 bytes; the loop's counter and a kept frame are less
+    assert now - before[0] < 600
     assert peak - before[0] < 600
 
 
