@@ -99,6 +99,10 @@ def test_saliency_is_the_norm_of_the_gradient():
     np.testing.assert_allclose(scores, np.sqrt((numeric**2).sum(axis=-1)), rtol=1e-5, atol=1e-9)
     assert (scores[0, 4:] == 0).all()
     np.testing.assert_allclose(model.saliency(ids[1], target=1), scores[1], rtol=1e-10)
+    signed = model.saliency(ids, target=1, lengths=LENGTHS, signed=True)
+    np.testing.assert_allclose(signed, (numeric * vectors).sum(axis=-1), rtol=1e-5, atol=1e-9)
+    columns = pylstm.Sequential([pylstm.Columns(model.layers[:1]), *model.layers[1:]])
+    np.testing.assert_allclose(columns.saliency(ids[1][:, None], target=1), scores[1], rtol=1e-10)
 
 
 def test_saliency_drops_nothing_and_chooses_the_largest_output():
@@ -126,6 +130,14 @@ def plt():
     plt.close("all")
 
 
+def matplotlib_fonts():
+    from matplotlib import font_manager
+
+    marks = ("CJK", "WenQuanYi", "Droid Sans Fallback", "SimHei", "PingFang", "YaHei", "Song")
+    names = {entry.name for entry in font_manager.fontManager.ttflist}
+    return ["CJK"] if any(mark in name for name in names for mark in marks) else []
+
+
 def test_plot_trace(plt, tmp_path):  # noqa: ARG001
     layer = pylstm.LSTM(3, 40, bidirectional=True, seed=0)
     x = np.random.default_rng(0).standard_normal((5, 3))
@@ -140,6 +152,9 @@ def test_plot_trace(plt, tmp_path):  # noqa: ARG001
     figure = pylstm.plot_trace(trace, names=["c_l0_reverse"], units=100)
     shown = next(ax.images[0].get_array() for ax in figure.axes if ax.images)
     np.testing.assert_allclose(np.sort(np.asarray(shown).ravel()), np.sort(trace["c_l0_reverse"].ravel()), rtol=1e-6)
+    if not any("CJK" in name for name in matplotlib_fonts()):
+        with pytest.warns(UserWarning, match="no font has these characters"):
+            pylstm.plot_trace(trace, list("好好学习呀"))
     with pytest.raises(ValueError, match="5 texts"):
         pylstm.plot_trace(trace, ["a"])
     with pytest.raises(ValueError, match="one sequence"):

@@ -219,8 +219,11 @@ class Container(Layer):
 class Residual(Container):
     """y = x + f(x), with f the given layers one after another (He et al. 2016). f must keep the shape."""
 
+    def __init__(self, layers: AnyLayer | Iterable[AnyLayer]) -> None:
+        self._configure([layers] if isinstance(layers, (Layer, Recurrent)) else layers)
+
     def _configure(self, layers: Iterable[AnyLayer]) -> None:
-        super()._configure([layers] if isinstance(layers, (Layer, Recurrent)) else layers)
+        super()._configure(layers)
         if not self.keeps_time:
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 

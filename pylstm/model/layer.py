@@ -113,11 +113,11 @@ class Layer(ParameterSet, abc.ABC):
         return {name: getattr(self, name) for name in self._config_names}
 
     def __repr__(self) -> str:
-        parts = []
+        parts: list[str] = []
         arguments = inspect.signature(type(self).__init__).parameters
         for name, value in self._config().items():
             default = arguments[name].default
-            if default is inspect.Parameter.empty:
+            if default is inspect.Parameter.empty or not parts:
                 parts.append(repr(value))
             elif value != default:
                 parts.append(f"{name}={value if name == 'dtype' else repr(value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,10 +80,10 @@ def plot_trace(
     """Draw the gates and states of one sequence as strips: steps to the right, one row per hidden unit.
 
     trace: of `LSTM.trace` for one sequence, arrays (T, H). tokens: T texts for the steps. names: which of the trace's
-    entries (default: all of the first layer). units: how many hidden units, those whose state moves most, ordered by
-    when they are most active, so that what belongs together stands together. saliency: (T,) numbers from
-    `Sequential.saliency`, drawn as bars above. font: a font that has the tokens' characters (default: the first CJK
-    font found, where it is needed). path: also written there.
+    entries (default: all of the first layer). units: how many hidden units, those whose state moves most, from the
+    largest to the smallest value at the end. saliency: (T,) numbers from `Sequential.saliency`, drawn as bars above.
+    font: the name or file of a font that has the tokens' characters (default: the first CJK font found, where one is
+    needed; where there is none, steps are numbered, with a warning). path: also written there.
 
     Returns the matplotlib figure. Needs matplotlib (ImportError).
     """
@@ -99,7 +100,10 @@ def plot_trace(
         raise ValueError(f"tokens must be {steps} texts, one per step, got {len(tokens)}")
     chosen = _interesting_units(arrays, _checks.integer("units", units))
     bars = None if saliency is None else np.asarray(saliency)[:steps]
-    with plt.rc_context(_fonts(tokens, font)):
+    settings, readable = _fonts(tokens, font)
+    if not readable:
+        tokens = None
+    with plt.rc_context(settings):
         heights = ([0.7] if bars is not None else []) + [1.0] * len(arrays)
         size = (max(6.0, min(22.0, 1.6 + 0.36 * steps)), 0.6 + 1.75 * sum(heights))
         figure, axes = plt.subplots(len(heights), 1, figsize=size, squeeze=False, sharex=True, layout="constrained",
@@ -107,8 +111,11 @@ def plot_trace(
         column = list(axes[:, 0])
         if bars is not None:
             top = column.pop(0)
-            top.bar(np.arange(steps), bars / max(float(bars.max()), 1e-30), color="0.35")
-            top.set_title("what the answer hangs on (gradient)", loc="left", fontsize=9)
+            colours = ["tab:red" if bar < 0 else "0.35" for bar in bars]
+            top.bar(np.arange(steps), bars / max(float(np.abs(bars).max(initial=0)), 1e-30), color=colours)
+            top.axhline(0, color="0.7", linewidth=0.8)
+            signed = "grey speaks for it, red against it" if (bars < 0).any() else "size of the gradient"
+            top.set_title(f"what the answer hangs on: {signed}", loc="left", fontsize=9)
             top.set_yticks([])
             top.spines[["top", "right", "left"]].set_visible(False)
         for ax, (name, array) in zip(column, arrays.items(), strict=True):
@@ -133,17 +140,15 @@ def _strip(figure: Any, ax: Any, name: str, values: NDArray[Any]) -> None:
 
 
 def _interesting_units(arrays: Mapping[str, NDArray[Any]], units: int) -> dict[int, NDArray[np.int64]]:
-    """For each width: the units that move most, ordered by their time of greatest strength. One order for all strips,
-    so that a unit's gates and states stand on the same line."""
+    """For each width: the units that move most, by their value at the end. One order for all strips, so that a unit's
+    gates and states stand on the same line."""
     chosen = {}
     for width in {array.shape[1] for array in arrays.values()}:
         same = {name: array for name, array in arrays.items() if array.shape[1] == width}
         states = [array for name, array in same.items() if name[0] in "ch"] or list(same.values())
         state = states[-1]
         moving = np.argsort(-state.std(axis=0), kind="stable")[:units]
-        weight = np.abs(state[:, moving]) + 1e-12
-        centre = (np.arange(len(state))[:, None] * weight).sum(axis=0) / weight.sum(axis=0)
-        chosen[width] = moving[np.argsort(centre, kind="stable")]
+        chosen[width] = moving[np.argsort(-state[-1:, moving].sum(axis=0), kind="stable")]
     return chosen
 
 
@@ -151,11 +156,20 @@ def _visible(token: str) -> str:
     return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(token, token).replace("$", r"\$")
 
 
-def _fonts(tokens: Sequence[str] | None, font: str | None) -> dict[str, Any]:
-    if font is None and tokens is not None and any(ord(char) > 0x2E80 for token in tokens for char in token):
-        from matplotlib import font_manager
+def _fonts(tokens: Sequence[str] | None, font: str | None) -> tuple[dict[str, Any], bool]:
+    """Settings with a font for the tokens, and whether there is one."""
+    from matplotlib import font_manager
 
+    if font is None and tokens is not None and any(ord(char) > 0x2E80 for token in tokens for char in token):
         known = {entry.name for entry in font_manager.fontManager.ttflist}
         marks = ("CJK", "WenQuanYi", "Droid Sans Fallback", "SimHei", "PingFang", "YaHei", "Song")
         font = next((name for name in sorted(known) if any(mark in name for mark in marks)), None)
-    return {} if font is None else {"font.sans-serif": [font, "DejaVu Sans"], "font.family": "sans-serif"}
+        if font is None:
+            warnings.warn(
+                "no font has these characters, so steps are numbered: install one, or give font=", stacklevel=3
+            )
+            return {}, False
+    elif font is not None and os.path.isfile(font):
+        font_manager.fontManager.addfont(font)
+        font = font_manager.FontProperties(fname=font).get_name()
+    return ({} if font is None else {"font.sans-serif": [font, "DejaVu Sans"], "font.family": "sans-serif"}), True

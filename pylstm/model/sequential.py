@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from .. import _checks
 from .._arrays import Array
 from . import training
 from .basic import activate
-from .containers import AnyLayer, Container
+from .containers import AnyLayer, Columns, Container
 from .data import Sequences, Targets
 from .layer import Backward, Layer, Shape
 from .losses import ClassWeight, loss_function
@@ -221,9 +221,7 @@ class Sequential(Container):
 
     def summary(self) -> str:
         """A table of the layers, their output shapes and numbers of parameters, and the total. None: any size."""
-        rows = [("Layer", "Output shape", "Parameters")]
-        for layer, part, shape in zip(self.layers, self._parts, self.shapes()[1:], strict=True):
-            rows.append((repr(layer), "(" + ", ".join(map(str, shape)) + ")", f"{part.num_parameters:,}"))
+        rows = [("Layer", "Output shape", "Parameters"), *_rows(self, self.shapes()[0], "")]
         width = min(60, max(len(row[0]) for row in rows))
         middle = max(len(row[1]) for row in rows)
         last = max(len(row[2]) for row in rows)
@@ -237,16 +235,21 @@ class Sequential(Container):
         lines = [lines[0], rule, *lines[1:], rule]
         return "\n".join([*lines, f"Total: {self.num_parameters:,} parameters, {size / 2**20:.2f} MiB ({self.dtype})"])
 
-    def saliency(self, x: ArrayLike, target: int | None = None, *, lengths: ArrayLike | None = None) -> Array:
-        """How much each step matters: the norm of the gradient of one output to each step of the input.
+    def saliency(
+        self, x: ArrayLike, target: int | None = None, *, lengths: ArrayLike | None = None, signed: bool = False
+    ) -> Array:
+        """How much each step matters to one output: the norm of that output's gradient to the step's vector.
+
+        With signed=True gradient times vector, summed: how much the step speaks for (above 0) or against the output, to
+        first order (Shrikumar et al. 2016).
 
         For a model that ends in one vector per sequence. x: (N, T) or (N, T, F), or one sequence. target: which output
-        (None: for each sequence its largest). Returns (N, T), or (T,): not negative, zero past a length. For integer
-        input the gradient is that to the first layer's output (Li et al. 2016).
+        (None: for each sequence its largest). For integer input, a step's vector is the first layer's output. Returns
+        (N, T), or (T,): zero past a length. Dropout is off.
         """
         from .understanding import saliency
 
-        return saliency(self, x, target, lengths)
+        return saliency(self, x, target, lengths, signed)
 
     # ---- saving --------------------------------------------------------------------------------------------------
 
@@ -267,6 +270,20 @@ class Sequential(Container):
         if callable(own["_loss"]) or any(map(callable, own["_metrics"] or ())):
             own["_loss"] = own["_metrics"] = None  # functions may be local ones, which do not pickle
         return state
+
+
+def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str, str, str]]:
+    """Lines of a summary; layers in layers are indented."""
+    columns = isinstance(container, Columns)  # its layers stand side by side, and each takes one column
+    for layer, part in zip(container.layers, container._parts, strict=True):
+        before, after = (shape[:-1] if columns else shape), part.output_shape(shape[:-1] if columns else shape)
+        text = "(" + ", ".join(map(str, after)) + ")"
+        if isinstance(layer, Container):
+            yield indent + type(layer).__name__, text, ""
+            yield from _rows(layer, before, indent + "  ")
+        else:
+            yield indent + repr(layer), text, f"{part.num_parameters:,}"
+        shape = shape if columns else after
 
 
 _ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")

@@ -87,12 +87,12 @@ def _direction(
     return found
 
 
-def saliency(model: Sequential, x: ArrayLike, target: int | None, lengths: ArrayLike | None) -> Array:
+def saliency(model: Sequential, x: ArrayLike, target: int | None, lengths: ArrayLike | None, signed: bool) -> Array:
     """See `Sequential.saliency`."""
     if model.keeps_time:
         raise ValueError("saliency is for a model with one output per sequence")
     array = np.asarray(x)
-    one = array.ndim == (1 if array.dtype.kind in "iu" else 2)
+    one = array.ndim == len(model.shapes()[0]) - 1
     if one:
         array = array[None]
     parts = [part._without_dropout() for part in model._parts]
@@ -109,5 +109,7 @@ def saliency(model: Sequential, x: ArrayLike, target: int | None, lengths: Array
     stop = 1 if array.dtype.kind in "iu" else 0
     for back in reversed(backs[stop:]):
         d, _ = back(d)
-    score: Array = np.sqrt(np.sum(d * d, axis=-1))
+    score: Array = (
+        np.sum(d * (parts[0](array) if stop else array), axis=-1) if signed else np.sqrt(np.sum(d * d, axis=-1))
+    )
     return score[0] if one else score

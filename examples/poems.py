@@ -1,0 +1,157 @@
+"""Tang poems, one character at a time: an LSTM reads quatrains, learns to guess the next character, and writes.
+
+It is measured by its perplexity on poems it has not seen, next to a 4-gram model with modified Kneser-Ney smoothing of
+the same training poems (ngram.py), and its own verses are checked: four lines of five, or of seven, characters.
+--picture draws what goes on inside while it reads a poem. Data: one quatrain a line (tang_poems).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ngram import KneserNey
+
+import pylstm
+
+Array = np.ndarray[Any, np.dtype[Any]]
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tang_poems"
+PADDING, BORDER, UNKNOWN = 0, 1, 2  # the border is what a poem begins and ends with
+MARKS = "，。？！"
+
+
+class Vocabulary:
+    """Characters that occur more than once; all others are one and the same unknown."""
+
+    def __init__(self, characters: list[str]) -> None:
+        self.characters = characters
+        self.index = {char: i for i, char in enumerate(characters, UNKNOWN + 1)}
+
+    @classmethod
+    def of(cls, poems: list[str]) -> Vocabulary:
+        return cls(sorted(char for char, n in Counter("".join(poems)).items() if n > 1))
+
+    def encode(self, poem: str) -> Array:
+        return np.array([self.index.get(char, UNKNOWN) for char in poem])
+
+    def pair(self, poem: str) -> tuple[Array, Array]:
+        """Input and target: at each step the character before, and the one to guess."""
+        ids = np.concatenate([[BORDER], self.encode(poem), [BORDER]])
+        return ids[:-1], ids[1:]
+
+    def masked(self, poem: str) -> list[str]:
+        """The poem as the network sees it, for the n-gram model."""
+        return [char if char in self.index else "<unknown>" for char in poem]
+
+
+def perplexity(model: pylstm.Sequential, vocabulary: Vocabulary, poems: list[str]) -> float:
+    """exp of the mean of -log p over all characters; the ends of the poems are not counted."""
+    pairs = [vocabulary.pair(poem) for poem in poems]
+    targets = [np.append(y[:-1], -100) for _, y in pairs]  # -100: a target that does not count
+    return math.exp(model.evaluate([x for x, _ in pairs], targets, loss="cross_entropy")["loss"])
+
+
+def write(model: pylstm.Sequential, vocabulary: Vocabulary, temperature: float, rng: np.random.Generator) -> str:
+    """A poem, drawn character by character: each one drawn is the next step's input."""
+    embedding, _, lstm, _, head = model.layers
+    assert isinstance(embedding, pylstm.Embedding)
+    assert isinstance(lstm, pylstm.LSTM)
+    assert isinstance(head, pylstm.Linear)
+    stream, poem, last = lstm.stream(), "", BORDER
+    while len(poem) < 40:
+        logits = head(stream.step(embedding([last]))).ravel().astype(np.float64)
+        logits[[PADDING, UNKNOWN]] = -np.inf
+        # Gumbel trick: the argmax of logits plus this noise is a draw from their softmax.
+        last = int(np.argmax(logits / temperature + rng.gumbel(size=logits.size)))
+        if last == BORDER:
+            break
+        poem += vocabulary.characters[last - UNKNOWN - 1]
+    return poem
+
+
+def in_metre(poem: str) -> bool:
+    """Four lines of five, or of seven, characters, each with its mark at the end."""
+    for length in (5, 7):
+        lines = [poem[at : at + length + 1] for at in range(0, len(poem), length + 1)]
+        if len(lines) == 4 and all(
+            len(line) == length + 1 and line[-1] in MARKS and not any(mark in line[:-1] for mark in MARKS)
+            for line in lines
+        ):
+            return True
+    return False
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with train.txt and test.txt")
+    parser.add_argument("--embed", type=int, default=128, help="size of a character's vector (default: 128)")
+    parser.add_argument("--hidden", type=int, default=256, help="units of the LSTM (default: 256)")
+    parser.add_argument("--dropout", type=float, default=0.4, help="before and after the LSTM (default: 0.4)")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=0.7, help="below 1: safer guesses, above 1: wilder ones")
+    parser.add_argument("--poems", type=int, default=6, help="how many to write (default: 6)")
+    parser.add_argument("--test", action="store_true", help="the figures on the test poems, too")
+    parser.add_argument("--out", type=Path, help="where the model goes (.npz or .safetensors)")
+    parser.add_argument("--picture", type=Path, help="where a picture of the LSTM at work goes (.png)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    if not (args.data / "train.txt").is_file():
+        sys.exit(f"poems: there is no train.txt in {args.data}; say with --data where the poems are")
+    poems = (args.data / "train.txt").read_text("utf-8").split()
+    dev, train = poems[::20], [poem for i, poem in enumerate(poems) if i % 20]
+    vocabulary = Vocabulary.of(train)
+    size = len(vocabulary.characters) + 3
+
+    model = pylstm.Sequential([
+        pylstm.Embedding(size, args.embed, padding_idx=PADDING, std=0.1),
+        pylstm.Dropout(args.dropout),
+        pylstm.LSTM(args.embed, args.hidden, batch_first=True),
+        pylstm.Dropout(args.dropout),
+        pylstm.Linear(args.hidden, size),
+    ], seed=args.seed)  # fmt: skip
+    print(model.summary())
+    (x, y), dev_pairs = (tuple(map(list, zip(*map(vocabulary.pair, some), strict=True))) for some in (train, dev))
+    model.fit(
+        x, y, loss="cross_entropy", optimizer=pylstm.AdamW(3e-3, betas=(0.9, 0.99)), batch_size=32, epochs=args.epochs,
+        validation_data=dev_pairs, schedule=pylstm.WarmUp(1, pylstm.Cosine(max(1, args.epochs - 1))), clip_norm=1.0,
+        metrics=[], seed=args.seed, callbacks=[pylstm.EarlyStopping(patience=3)],
+    )  # fmt: skip
+
+    ngram = KneserNey(map(vocabulary.masked, train))
+    test = (args.data / "test.txt").read_text("utf-8").split() if args.test else []
+    for name, some in (("dev", dev), ("test", test)):
+        if some:
+            ours, theirs = perplexity(model, vocabulary, some), ngram.perplexity(map(vocabulary.masked, some))
+            print(f"{name}: perplexity per character {ours:.1f}; 4-gram with Kneser-Ney smoothing {theirs:.1f}, "
+                  f"the LSTM {1 - ours / theirs:.1%} lower")  # fmt: skip
+    if args.out is not None:
+        model.save(args.out, metadata={"characters": vocabulary.characters})
+
+    rng = np.random.default_rng(args.seed)
+    written = [write(model, vocabulary, args.temperature, rng) for _ in range(max(args.poems, 100))]
+    print(f"\n{sum(map(in_metre, written))} of {len(written)} poems written are in metre; the first of these:")
+    for poem in [poem for poem in written if in_metre(poem)][: args.poems]:
+        half = len(poem) // 2
+        print(f"  {poem[:half]}\n  {poem[half:]}\n")
+
+    if args.picture is not None:
+        poem = next(poem for poem in dev if len(poem) == 24)
+        embedding, lstm = model.layers[0], model.layers[2]
+        assert isinstance(embedding, pylstm.Embedding)
+        assert isinstance(lstm, pylstm.LSTM)
+        trace = lstm.trace(embedding(vocabulary.pair(poem)[0]))
+        pylstm.plot_trace(trace, ["▸", *poem], names=["f_l0", "i_l0", "c_l0"], units=30, path=args.picture)
+        print(f"the gates over {poem} are drawn in {args.picture}")
+
+
+if __name__ == "__main__":
+    main()
