@@ -63,11 +63,28 @@ void tile(const Operand<T>& first, const T* first_panel, const Operand<T>& secon
 #pragma GCC unroll 4
     for (int c = 0; c < COLUMNS; ++c) acc[r][c] = load(init + r * init_row + c * lanes<T>);
   multiply<T, ROWS, COLUMNS, Map::first>(acc, first, row, first_panel);
-  multiply<T, ROWS, COLUMNS, Map::second>(acc, second, row, second_panel);
+  const auto put = [&] {
 #pragma GCC unroll 8
-  for (int r = 0; r < ROWS; ++r)
+    for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 4
-    for (int c = 0; c < COLUMNS; ++c) store(out + r * out_row + c * lanes<T>, acc[r][c]);
+      for (int c = 0; c < COLUMNS; ++c) store(out + r * out_row + c * lanes<T>, acc[r][c]);
+  };
+  if (second.k > 0) {
+    if (first.k > 0) {  // else the first chain still lies in init
+      put();
+      init = out, init_row = out_row;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < COLUMNS; ++c) acc[r][c] = vec<T>{};
+    multiply<T, ROWS, COLUMNS, Map::second>(acc, second, row, second_panel);
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 4
+      for (int c = 0; c < COLUMNS; ++c) acc[r][c] = acc[r][c] + load(init + r * init_row + c * lanes<T>);
+  }
+  put();
 }
 
 template <class T>

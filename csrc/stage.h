@@ -116,9 +116,9 @@ void run_product(const StageArgs<T>& a) {
   }
 }
 
-// Rows that a weight gradient adds up in one chain before it goes to the total: short enough that a panel of four
-// vectors stays in L1, and short chains lose less to rounding than one over all rows of a batch.
-constexpr ptrdiff_t OUTER_ROWS = 256;
+// Rows that a weight gradient adds up in one chain before it goes to the total: a short chain loses less to rounding
+// than one over all rows of a batch. 256 rows were 1 to 4 % faster, with about 1.5 times the error.
+constexpr ptrdiff_t OUTER_ROWS = 64;
 
 template <class T>
 void outer(const OuterArgs<T>& a) {
@@ -158,16 +158,21 @@ void outer(const OuterArgs<T>& a) {
   }
 }
 
+// The same for biases, in chains of a few rows: they are cheap, and their terms have no factor that varies.
+constexpr ptrdiff_t SUM_ROWS = 16;
+
 template <class T>
 void sum_rows(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, ptrdiff_t j_end, T* sum) {
-  for (ptrdiff_t row = 0; row < rows; row += OUTER_ROWS) {
-    const ptrdiff_t end = rows - row < OUTER_ROWS ? rows : row + OUTER_ROWS;
-    for (ptrdiff_t j = j_begin; j < j_end; j += lanes<T>) {
-      const ptrdiff_t n = j_end - j < lanes<T> ? j_end - j : lanes<T>;
+  for (ptrdiff_t j = j_begin; j < j_end; j += lanes<T>) {
+    const ptrdiff_t n = j_end - j < lanes<T> ? j_end - j : lanes<T>;
+    vec<T> total{};
+    for (ptrdiff_t row = 0; row < rows; row += SUM_ROWS) {
+      const ptrdiff_t end = rows - row < SUM_ROWS ? rows : row + SUM_ROWS;
       vec<T> acc{};
       for (ptrdiff_t r = row; r < end; ++r) acc = acc + load_partial(d + r * d_row + j, n);
-      store_partial(sum + j, load_partial(sum + j, n) + acc, n);
+      total = total + acc;
     }
+    store_partial(sum + j, load_partial(sum + j, n) + total, n);
   }
 }
 
