@@ -27,6 +27,22 @@ class Case:
     layers: int = 1
     bidirectional: bool = False
     ragged: bool = False  # lengths uniform in T/4..T, unsorted
+    streamed: bool = False  # one step a call, the state kept from call to call; inference alone
+    initial: bool = False  # initial states are given
+    denormal: bool = False  # input, initial states and gradients are, and, without biases, all that follows from them
+    dtype: str = "float32"
+
+    @property
+    def modes(self) -> list[str]:
+        return ["inference"] if self.streamed else ["inference", "training"]
+
+    @property
+    def shape(self) -> str:
+        """For people: the cell, the sizes, and whatever is special."""
+        extras = [f"{self.layers} layers"] * (self.layers > 1) + ["bidirectional"] * self.bidirectional
+        extras += ["ragged"] * self.ragged + ["streamed"] * self.streamed + [self.dtype] * (self.dtype != "float32")
+        sizes = f"T={self.T} N={self.N} I={self.I} H={self.H}"
+        return ", ".join([f"{self.cell.upper()} {sizes}", *extras])
 
     @property
     def directions(self) -> int:
@@ -42,6 +58,7 @@ class Data:
     lengths: Array | None  # (N,)
     d_output: Array  # (T, N, directions * H), 0 past a length
     d_state: tuple[Array, ...]  # (layers * directions, N, H) each; h, and c for an LSTM
+    state: tuple[Array, ...] | None  # initial states, shaped like d_state; None: zero
 
 
 CASES = [
@@ -58,12 +75,18 @@ CASES = [
     Case("n1h512", "lstm", 100, 1, 512, 512),
     Case("n4h128", "lstm", 100, 4, 128, 128),
     Case("step", "lstm", 1, 1, 40, 128),  # one step: the cost of a call
+    Case("stream", "lstm", 1, 1, 40, 128, streamed=True),  # the same as a frame of audio arrives, from the last state
     Case("ragged_reviews", "lstm", 500, 64, 32, 100, ragged=True),
     Case("ragged_emotion", "lstm", 64, 128, 256, 128, ragged=True),
+    Case("reviews_f64", "lstm", 500, 64, 32, 100, dtype="float64"),
+    Case("emotion_f64", "lstm", 64, 128, 256, 128, dtype="float64"),
+    Case("classifier_f64", "lstm", 100, 32, 16, 64, dtype="float64"),
 ]
 BY_NAME = {case.name: case for case in CASES}
 GROUPS = {
     "floor": ["reviews", "emotion", "classifier", "lstm512"],
+    "float64": [case.name for case in CASES if case.dtype == "float64"],
+    "ragged": [case.name for case in CASES if case.ragged],
     "all": list(BY_NAME),
 }
 
@@ -76,12 +99,23 @@ def select(names: list[str]) -> list[Case]:
     return [BY_NAME[name] for name in dict.fromkeys(expanded)]
 
 
-def make_data(case: Case, dtype: str) -> Data:
-    """Seeded by the name, which is the same in every process (Python's own hash is not)."""
-    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+def seed(case: Case) -> int:
+    """By the name, which is the same in every process (Python's own hash is not)."""
+    return zlib.crc32(case.name.encode())
+
+
+def make_lengths(case: Case) -> Array | None:
+    if not case.ragged:
+        return None
+    return np.random.default_rng([seed(case), 1]).integers(case.T // 4, case.T + 1, case.N)
+
+
+def make_data(case: Case) -> Data:
+    """Weights as PyTorch draws them, everything else normal."""
+    rng = np.random.default_rng(seed(case))
 
     def normal(*shape: int) -> Array:
-        return rng.standard_normal(shape).astype(dtype)
+        return rng.standard_normal(shape).astype(case.dtype)
 
     weights = {}
     bound, rows = 1 / math.sqrt(case.H), GATES[case.cell] * case.H
@@ -94,13 +128,20 @@ def make_data(case: Case, dtype: str) -> Data:
                 ("bias_ih", (rows,)),
                 ("bias_hh", (rows,)),
             ]:
-                weights[f"{kind}_l{layer}{suffix}"] = rng.uniform(-bound, bound, shape).astype(dtype)
+                weights[f"{kind}_l{layer}{suffix}"] = rng.uniform(-bound, bound, shape).astype(case.dtype)
 
     x = normal(case.T, case.N, case.I)
-    lengths = rng.integers(case.T // 4, case.T + 1, case.N) if case.ragged else None
+    lengths = make_lengths(case)
     d_output = normal(case.T, case.N, case.directions * case.H)
     if lengths is not None:
         d_output[np.arange(case.T)[:, None] >= lengths] = 0
     states = 2 if case.cell == "lstm" else 1
-    d_state = tuple(normal(case.layers * case.directions, case.N, case.H) for _ in range(states))
-    return Data(weights, x, lengths, d_output, d_state)
+    state_shape = (case.layers * case.directions, case.N, case.H)
+    d_state = tuple(normal(*state_shape) for _ in range(states))
+    state = tuple(normal(*state_shape) for _ in range(states)) if case.initial else None
+    if case.denormal:
+        scale = np.finfo(case.dtype).smallest_normal / 64
+        x, d_output = x * scale, d_output * scale
+        d_state, state = tuple(s * scale for s in d_state), state and tuple(s * scale for s in state)
+        weights = {name: value * (value.ndim > 1) for name, value in weights.items()}
+    return Data(weights, x, lengths, d_output, d_state, state)

@@ -2,177 +2,140 @@
 
 Every library lives in a process of its own with the same number of threads; the libraries take turns sample by sample,
 so that whatever disturbs the machine disturbs them alike. Printed are medians, the spread (half the distance between
-the quartiles, in percent) and how many times slower than the first peer each is: the median of the ratios pair by pair.
+the quartiles, in percent), how many times slower than the first peer each is (the median of the ratios pair by pair),
+and for pylstm its share of what the machine could do: calibrated in the same run, and corrected for its speed during
+each case. See limits.py for that limit.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
-import platform
-import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
+import calibrate
+import extras
+import growth
+import limits
+import report
+import results
 from cases import Case, select
-
-HERE = Path(__file__).resolve().parent
-PEERS = {  # name -> the modules it needs
-    "pylstm": ["pylstm"],
-    "torch": ["torch"],
-    "onnxruntime": ["onnx", "onnxruntime"],
-    "openvino": ["onnx", "openvino"],
-    "reference": ["pylstm"],
-}
-REST = 0.02  # seconds between samples: idle pools stop spinning in this time
-TOLERANCE = {"float32": 2e-3, "float64": 1e-9}  # of a result's norm, between peers
-
-
-class Child:
-    """The parent's end of one worker."""
-
-    def __init__(self, peer: str, threads: int) -> None:
-        self.peer = peer
-        count = str(threads)
-        names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYLSTM_NUM_THREADS"]
-        command = [sys.executable, str(HERE / "worker.py"), peer, count]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | dict.fromkeys(names, count),
-        )
-
-    def ask(self, **request: Any) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps(request) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            return {"error": f"the process ended ({self.process.wait()})"}
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        self.process.communicate()  # closes its stdin, which ends it
-
-
-def disagreement(mine: dict[str, list[float]], other: dict[str, list[float]], tolerance: float) -> str:
-    """The first result that two peers do not share, or an empty string."""
-    for name in mine.keys() & other.keys():
-        scale = max(mine[name][0], 1e-30)
-        if any(abs(a - b) > tolerance * scale for a, b in zip(mine[name], other[name], strict=True)):
-            return name
-    return ""
+from contest import PEERS, TOLERANCE, Entry, compete
+from results import Record
 
 
 def measure(
-    case: Case, training: bool, dtype: str, peers: list[str], threads: int, repeats: int
-) -> list[dict[str, Any]]:
-    """One row per peer. Children are new for every case: no case inherits another's memory or warmth."""
-    children = [Child(peer, threads) for peer in peers]
-    rows: list[dict[str, Any]] = []
-    try:
-        for child in children:
-            answer = child.ask(do="setup", case=case.name, dtype=dtype, training=training)
-            rows.append({"peer": child.peer, "samples": [], **answer})
-        first = rows[0].get("check", {})
-        for row in rows:
-            if name := disagreement(first, row.get("check", {}), TOLERANCE[dtype]):
-                row["error"] = f"its {name} differs from {rows[0]['peer']}'s"
-        turn = [
-            (child, row) for child, row in zip(children, rows, strict=True) if "check" in row and "error" not in row
-        ]
-        for _ in range(repeats):
-            for child, row in turn:
-                time.sleep(REST)
-                answer = child.ask(do="sample")
-                if "seconds" in answer:
-                    row["samples"].append(answer["seconds"])
-                else:
-                    row |= answer
-    finally:
-        for child in children:
-            child.close()
-    for row in rows:
-        row.pop("check", None)
-        if len(row["samples"]) == repeats:
-            low, _, high = quantiles(row["samples"], n=4, method="inclusive")
-            row["median"] = median(row["samples"])
-            row["spread"] = (high - low) / 2 / row["median"]
-            if "median" in rows[0]:
-                row["ratio"] = median(b / a for a, b in zip(rows[0]["samples"], row["samples"], strict=True))
-    return rows
+    case: Case, mode: str, peers: list[str], threads: int, repeats: int, machine: calibrate.Machine | None = None
+) -> Record:
+    """All peers on one case. With a machine, also how fast that was meanwhile."""
+    paces: list[tuple[float, float]] = []
+
+    def between() -> None:
+        if machine is not None and (now := machine.now()) is not None:
+            paces.append(now)
+
+    entries = [Entry(peer, case, mode == "training", threads) for peer in peers]
+    record = results.record_of(case, mode, threads, compete(entries, repeats, between))
+    if paces:
+        record["speed"], record["meeting"] = (median(values) for values in zip(*paces, strict=True))
+    return record
 
 
-def show(case: Case, mode: str, rows: list[dict[str, Any]]) -> None:
-    shape = f"T={case.T} N={case.N} I={case.I} H={case.H}"
-    extras = [f"{case.layers} layers"] * (case.layers > 1) + ["bidirectional"] * case.bidirectional
-    print(f"\n{case.name} {mode}: {case.cell.upper()} {', '.join([shape, *extras, *(['ragged'] * case.ragged)])}")
-    for row in rows:
-        if "median" in row:
-            ratio = f"x {row['ratio']:.2f}" if "ratio" in row else ""
-            print(f"  {row['peer']:<12} {row['median'] * 1e3:10.3f} ms  ±{row['spread']:6.1%}  {ratio}", flush=True)
-        else:
-            why = f"not supported: {row['unsupported']}" if "unsupported" in row else f"failed: {row.get('error')}"
-            print(f"  {row['peer']:<12} {why}", flush=True)
+def add_limit(record: Record, found: calibrate.Calibration) -> None:
+    """The limit, for cores as fast as they were while this was measured."""
+    pace = record.get("speed", found.all["float32"]) / found.all["float32"]
+    case = results.case_of(record)
+    record["pace"], record["clock"] = pace, found.clock * pace
+    if found.activation:  # measured through pylstm
+        record["limit"] = asdict(limits.limit(case, record["mode"] == "training", found.at_pace(pace)))
 
 
-def main() -> None:
+def parse() -> tuple[argparse.Namespace, list[Case], list[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--cases", default="floor", help="names from cases.py, or the groups floor and all, separated by commas")
-    add("--peers", default="pylstm,torch", help=f"of {','.join(PEERS)}; ratios are to the first one that is installed")
+    add("--cases", default="floor", help="names from cases.py, or the groups floor, ragged, float64, all; with commas")
+    add("--peers", default=",".join(PEERS), help="ratios are to the first one that is installed")
     add("--mode", choices=["inference", "training", "both"], default="both")
-    add("--dtype", choices=list(TOLERANCE), default="float32")
+    add("--dtype", choices=list(TOLERANCE), help="for all cases, instead of what each of them says")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="for every library")
     add("--repeats", type=int, default=15, help="samples per peer and case")
+    add("--extras", metavar="NAMES", help=f"further checks: all, or of {','.join(extras.NAMES)}")
+    add("--plot", type=Path, metavar="DIR", help="draw everything there; also measures how time grows with the sizes")
     add("--json", type=Path, metavar="FILE", help="write every sample there")
+    add("--append", action="store_true", help="keep what FILE holds of other cases")
     args = parser.parse_args()
     try:
-        cases = select(args.cases.split(","))
+        cases = select(args.cases.split(",")) if args.cases != "none" else []
+        extras.select(args.extras)
     except ValueError as error:
         parser.error(str(error))
-    wanted = args.peers.split(",")
-    if unknown := set(wanted) - PEERS.keys():
+    peers = args.peers.split(",")
+    if unknown := set(peers) - PEERS.keys():
         parser.error(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    missing = [peer for peer in wanted if not all(map(importlib.util.find_spec, PEERS[peer]))]
-    peers = [peer for peer in wanted if peer not in missing]
     if args.repeats < 2 or args.threads < 1:
         parser.error("--repeats has to be at least 2, --threads at least 1")
+    if args.dtype:
+        cases = [replace(case, dtype=args.dtype) for case in cases]
+    return args, cases, peers
+
+
+def present(wanted: list[str]) -> list[str]:
+    """The peers that are installed; the others are named."""
+    missing = [peer for peer in wanted if not all(map(importlib.util.find_spec, PEERS[peer]))]
     if missing:
         print(f"not installed, so left out: {', '.join(missing)}")
-    if not peers:
+    if len(missing) == len(wanted):
         sys.exit("none of the peers is installed")
+    return [peer for peer in wanted if peer not in missing]
 
-    print(f"{platform.machine()}, {args.threads} threads, {args.dtype}, {args.repeats} samples each")
+
+def main() -> None:
+    args, cases, wanted = parse()
+    peers = present(wanted)
+    document = results.load(args.json) if args.append and args.json and args.json.exists() else results.new()
+    document["machine"] = results.machine()
+    print(f"{results.describe_machine(document)}\n{args.threads} threads, {args.repeats} samples each")
     if (load := os.getloadavg()[0]) > 0.5:
         print(f"something else runs on this machine (load {load:.1f}): the figures will be worth little")
-    found: list[dict[str, Any]] = []
-    versions: dict[str, str] = {}
-    for case in cases:
-        for mode in ["inference", "training"] if args.mode == "both" else [args.mode]:
-            rows = measure(case, mode == "training", args.dtype, peers, args.threads, args.repeats)
-            versions |= {row["peer"]: row["version"] for row in rows if "version" in row}
-            found.append({"case": case.name, "mode": mode, "rows": rows})
-            show(case, mode, rows)
-    print("\n" + ", ".join(f"{peer} {version}" for peer, version in versions.items()))
+    with calibrate.Machine(args.threads) as machine:
+        found = machine.calibrate()
+        print(calibrate.describe(found))
+        run: dict[str, Any] = {
+            "date": time.strftime("%Y-%m-%d %H:%M"),
+            "load": load,
+            "repeats": args.repeats,
+            "calibration": asdict(found),
+        }
+        document["runs"].append(run)
+        for case in cases:
+            for mode in [m for m in case.modes if args.mode in (m, "both")]:
+                record = measure(case, mode, peers, args.threads, args.repeats, machine)
+                record["run"] = len(document["runs"]) - 1
+                add_limit(record, found)
+                document["versions"] |= {row["peer"]: row["version"] for row in record["rows"] if "version" in row}
+                results.add(document["found"], record)
+                report.show(record)
+                if args.json:
+                    results.save(args.json, document)  # a run cut short keeps what it has
+        for finding in extras.run(args.extras, extras.Options(cases, peers, args.threads, args.repeats)):
+            document["findings"] = [f for f in document["findings"] if f["check"] != finding.check] + [asdict(finding)]
+        if args.plot:
+            document["growth"] = growth.measure(peers, args.threads, args.repeats)
+    print("\n" + ", ".join(f"{peer} {version}" for peer, version in document["versions"].items()))
     if args.json:
-        args.json.write_text(
-            json.dumps({"args": vars(args), "versions": versions, "found": found}, indent=1, default=str)
-        )
+        results.save(args.json, document)
+    if args.plot:
+        import plots
+
+        plots.draw(document, args.plot)
 
 
 if __name__ == "__main__":

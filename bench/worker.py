@@ -1,32 +1,36 @@
 """A child process that holds one library, so that no two thread pools ever meet.
 
-`run.py` starts it as `worker.py PEER THREADS` and speaks JSON with it, one object a line:
+`contest.py` starts it as `worker.py PEER THREADS` and speaks JSON with it, one object a line:
 
-    {"do": "setup", "case": .., "dtype": .., "training": ..}  ->  {"version": .., "repeats": .., "check": {name: [..]}}
-    {"do": "sample"}                                          ->  {"seconds": per call}
+    {"do": "setup", "case": {..}, "training": ..}  ->  {"version": .., "repeats": .., "check": {name: [..]}, ..}
+    {"do": "sample"}                               ->  {"seconds": per call}
+    {"do": "peak", "case": {..}, "training": ..}   ->  {"bytes": that calls add to the process, at most}
 
 An answer {"unsupported": why} or {"error": what} stands for the ones above. Between two lines it sleeps in `readline`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import math
 import os
+import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cases import BY_NAME, Array, make_data
+from cases import Array, Case, make_data
 
-SAMPLE_SECONDS = (
-    0.02  # a sample repeats the call until it lasts this long: short enough to alternate, long enough to time
-)
+# A sample repeats the call until it lasts this long: short enough to take turns, long enough to time.
+SAMPLE_SECONDS = 0.02
 WARM_CALLS, WARM_SECONDS = 3, 0.3
 PATIENCE = 10.0  # seconds; who needs longer for the warm-up calls than this is warm
+PEAK_CALLS = 3
 
 
 def fingerprint(value: Array) -> list[float]:
@@ -37,21 +41,49 @@ def fingerprint(value: Array) -> list[float]:
     return [scale] + [float(flat @ rng.standard_normal(flat.size)) for _ in range(3)]
 
 
+def resident_bytes() -> tuple[int, int]:
+    """What this process occupies now, and the most it did since `forget_peak`, or since it began."""
+    try:
+        words = Path("/proc/self/status").read_text(encoding="ascii").split()
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return most, most
+    now, most = (int(words[words.index(name) + 1]) << 10 for name in ("VmRSS:", "VmHWM:"))
+    return now, most
+
+
+def forget_peak() -> None:
+    """Start the peak anew, so that what an import once needed is not in it; where that cannot be, it stays."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 class Worker:
     def __init__(self, peer: str, threads: int) -> None:
+        # Some libraries take every core they see, whatever they are told.
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:threads])
         self.module = importlib.import_module(f"peers.{peer}_peer")
         self.threads = threads
 
-    def setup(self, case: str, dtype: str, training: bool) -> dict[str, Any]:
-        data = make_data(BY_NAME[case], dtype)
-        self.peer = self.module.Peer(BY_NAME[case], data, training=training, threads=self.threads)
+    def make(self, case: dict[str, Any], training: bool) -> Any:
+        made = Case(**case)
+        return self.module.Peer(made, make_data(made), training=training, threads=self.threads)
+
+    def setup(self, case: dict[str, Any], training: bool) -> dict[str, Any]:
+        self.peer = self.make(case, training)
         check = {name: fingerprint(value) for name, value in self.peer.results(self.peer.run()).items()}
         calls, fastest, began = 1, math.inf, time.perf_counter()
         while (spent := time.perf_counter() - began) < PATIENCE and (calls < WARM_CALLS or spent < WARM_SECONDS):
             fastest = min(fastest, self.timed(1))
             calls += 1
         self.repeats = max(1, math.ceil(SAMPLE_SECONDS / fastest))
-        return {"version": self.peer.version, "repeats": self.repeats, "check": check}
+        answer = {"version": self.peer.version, "repeats": self.repeats, "check": check}
+        if self.peer.formulation:
+            answer["formulation"] = self.peer.formulation
+        if (prediction := self.peer.prediction()) is not None:
+            answer["prediction"] = prediction
+        return answer
 
     def timed(self, repeats: int) -> float:
         run = self.peer.run
@@ -62,6 +94,15 @@ class Worker:
 
     def sample(self) -> dict[str, Any]:
         return {"seconds": self.timed(self.repeats)}
+
+    def peak(self, case: dict[str, Any], training: bool) -> dict[str, Any]:
+        """Memory that calls need beyond the layer and its input: results included, the library itself not."""
+        peer = self.make(case, training)
+        forget_peak()
+        before, _ = resident_bytes()
+        for _ in range(PEAK_CALLS):
+            peer.run()
+        return {"bytes": resident_bytes()[1] - before}
 
 
 def main() -> None:

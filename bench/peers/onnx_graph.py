@@ -34,11 +34,16 @@ def build(case: Case, data: Data, training: bool) -> bytes:
 
     lengths = "lengths" if data.lengths is not None else ""
     states = ["h_n", "c_n"] if case.cell == "lstm" else ["h_n"]
+    initial = [f"{s}_before" for s in states] if case.streamed or data.state is not None else []
+    if initial and case.layers > 1:
+        raise Unsupported("initial states of a stack")
     options: dict[str, Any] = {"hidden_size": case.H, "direction": "bidirectional" if case.bidirectional else "forward"}
     if case.cell == "gru":
         options["linear_before_reset"] = 1
     if case.cell == "rnn":
         options["activations"] = ["Tanh"] * case.directions
+    # One layer of one direction needs no other node: its output has an axis more, and the same bytes.
+    bare = case.layers == case.directions == 1
     below = "x"
     for layer in range(case.layers):
         biases = [reordered(f"bias_{kind}_l{layer}") for kind in ("ih", "hh")]
@@ -48,7 +53,11 @@ def build(case: Case, data: Data, training: bool) -> bytes:
             constant(f"R{layer}", reordered(f"weight_hh_l{layer}")),
             constant(f"B{layer}", np.concatenate(biases, axis=1)),
             lengths,
+            *initial,
         ]
+        if bare:
+            nodes.append(helper.make_node(case.cell.upper(), inputs, ["output", *states], **options))
+            break
         nodes.append(
             helper.make_node(case.cell.upper(), inputs, [f"Y{layer}", *(f"{s}{layer}" for s in states)], **options)
         )
@@ -57,20 +66,36 @@ def build(case: Case, data: Data, training: bool) -> bytes:
         shape = constant(f"S{layer}", np.array([0, 0, -1], np.int64))
         below = "output" if layer == case.layers - 1 else f"X{layer + 1}"
         nodes.append(helper.make_node("Reshape", [f"Z{layer}", shape], [below]))
-    nodes += [helper.make_node("Concat", [f"{s}{k}" for k in range(case.layers)], [s], axis=0) for s in states]
+    if not bare:
+        nodes += [helper.make_node("Concat", [f"{s}{k}" for k in range(case.layers)], [s], axis=0) for s in states]
 
     def value(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
-    inputs = [value("x", TensorProto.FLOAT, [case.T, case.N, case.I])]
+    taken = [value("x", TensorProto.FLOAT, [case.T, case.N, case.I])]
     if lengths:
-        inputs.append(value(lengths, TensorProto.INT32, [case.N]))
-    outputs = [value("output", TensorProto.FLOAT, [case.T, case.N, case.directions * case.H])]
-    outputs += [value(s, TensorProto.FLOAT, [case.layers * case.directions, case.N, case.H]) for s in states]
-    graph = helper.make_graph(nodes, case.name, inputs, outputs, initializer=constants)
+        taken.append(value(lengths, TensorProto.INT32, [case.N]))
+    state_shape = [case.layers * case.directions, case.N, case.H]
+    taken += [value(s, TensorProto.FLOAT, state_shape) for s in initial]
+    wide = [1, case.N, case.H] if bare else [case.N, case.directions * case.H]
+    outputs = [value("output", TensorProto.FLOAT, [case.T, *wide])]
+    outputs += [value(s, TensorProto.FLOAT, state_shape) for s in states]
+    graph = helper.make_graph(nodes, case.name, taken, outputs, initializer=constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return bytes(model.SerializeToString())
 
 
-def feeds(data: Data) -> dict[str, Array]:
-    return {"x": data.x} if data.lengths is None else {"x": data.x, "lengths": data.lengths.astype(np.int32)}
+def feeds(case: Case, data: Data) -> dict[str, Array]:
+    """By the names of the graph's inputs."""
+    found = {"x": data.x}
+    if data.lengths is not None:
+        found["lengths"] = data.lengths.astype(np.int32)
+    if data.state is not None or case.streamed:
+        states = data.state or [np.zeros_like(s) for s in data.d_state]
+        found |= dict(zip(["h_n_before", "c_n_before"], states, strict=False))
+    return found
+
+
+def carry(feeds: dict[str, Array], results: list[Array]) -> None:
+    """The states a step left, for the next one."""
+    feeds |= zip(["h_n_before", "c_n_before"], results[1:], strict=False)

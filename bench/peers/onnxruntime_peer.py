@@ -17,10 +17,14 @@ class Peer(BasePeer):
         options.inter_op_num_threads = 1
         model = onnx_graph.build(case, data, training)
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self.feeds = onnx_graph.feeds(data)
+        self.streamed = case.streamed
+        self.feeds = onnx_graph.feeds(case, data)
 
     def run(self) -> Any:
-        return self.session.run(None, self.feeds)
+        found = self.session.run(None, self.feeds)
+        if self.streamed:
+            onnx_graph.carry(self.feeds, found)
+        return found
 
     def results(self, raw: Any) -> dict[str, Array]:
         return dict(zip(["output", "h_n", "c_n"], raw, strict=False))

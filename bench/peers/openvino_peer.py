@@ -16,10 +16,15 @@ class Peer(BasePeer):
         model = core.read_model(onnx_graph.build(case, data, training))
         config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self.request = core.compile_model(model, "CPU", config).create_infer_request()
-        self.feeds = onnx_graph.feeds(data)
+        self.streamed = case.streamed
+        self.feeds = onnx_graph.feeds(case, data)
 
     def run(self) -> Any:
-        return self.request.infer(self.feeds, share_inputs=True, share_outputs=True)
+        # A step's results are the next one's input: they must not share memory.
+        found = self.request.infer(self.feeds, share_inputs=True, share_outputs=not self.streamed)
+        if self.streamed:
+            onnx_graph.carry(self.feeds, list(found.values()))
+        return found
 
     def results(self, raw: Any) -> dict[str, Array]:
         return dict(zip(["output", "h_n", "c_n"], raw.values(), strict=False))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import limits
 import pylstm
 from cases import Array, Case, Data
 from peers import BasePeer
@@ -17,17 +18,38 @@ class Peer(BasePeer):
             case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=data.x.dtype
         )
         self.layer.load_state_dict(data.weights)
-        self.data, self.training = data, training
+        self.case, self.data, self.training, self.threads = case, data, training, threads
+        self.state = data.state if data.state is None or case.cell == "lstm" else data.state[0]
         self.d_state = data.d_state if case.cell == "lstm" else data.d_state[0]
 
+        self.stream = self.layer.stream(case.N, num_threads=threads) if case.streamed else None
+        self.frame, self.out = data.x[0], data.d_output[0].copy()
+
     def run(self) -> Any:
+        if self.stream is not None:
+            return self.stream.step(self.frame, out=self.out)
         if not self.training:
-            return self.layer(self.data.x, lengths=self.data.lengths)
-        output, state, backward = self.layer.forward(self.data.x, lengths=self.data.lengths)
+            return self.layer(self.data.x, self.state, lengths=self.data.lengths)
+        output, state, backward = self.layer.forward(self.data.x, self.state, lengths=self.data.lengths)
         return output, state, backward(self.data.d_output, self.d_state)
 
+    def prediction(self) -> dict[str, Any] | None:
+        """What the plan's cost model expects: cycles of the slowest thread, forward and, in training, backward."""
+        network = self.layer._packed() if hasattr(self.layer, "_packed") else None
+        if network is None:
+            return None  # the reference
+        steps = self.case.T if self.data.lengths is None else int(self.data.lengths.max())
+        running = -(-limits.rows(self.case) // steps)  # sequences at a step, on average
+        plans = [network.plan(steps, running, way, self.threads) for way in (False, True)[: 1 + self.training]]
+        texts = []
+        for (rows, units, directions), chunk, _ in plans:
+            shares = {"batch": rows, "units": units, "directions": directions}
+            split = [f"{count} {name}" for name, count in shares.items() if count > 1]
+            texts.append((" x ".join(split) or "1 thread") + (f", x . W by {chunk} rows" if chunk else ""))
+        return {"plan": " | ".join(texts), "cycles": sum(cycles for _, _, cycles in plans)}
+
     def results(self, raw: Any) -> dict[str, Array]:
-        output, state = raw[:2]
+        output, state = (raw[None], self.stream.state) if self.stream is not None else raw[:2]
         h_n, *c_n = state if isinstance(state, tuple) else (state,)
         found = {"output": output, "h_n": h_n, **({"c_n": c_n[0]} if c_n else {})}
         if self.training:

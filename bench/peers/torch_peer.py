@@ -22,17 +22,24 @@ class Peer(BasePeer):
         self.steps, self.training = case.T, training
         self.x = torch.from_numpy(data.x).requires_grad_(training)
         self.lengths = None if data.lengths is None else torch.from_numpy(data.lengths)
+        state = data.state or (tuple(d * 0 for d in data.d_state) if case.streamed else None)
+        self.state = None if state is None else tuple(torch.from_numpy(s) for s in state)
+        self.streamed = case.streamed
         self.d_results = [torch.from_numpy(value) for value in (data.d_output, *data.d_state)]
 
     def forward(self) -> list[Any]:
         """Output and states. A ragged batch is packed and unpacked here, as its user has to."""
+        given = self.state if self.state is None or len(self.state) > 1 else self.state[0]
         if self.lengths is None:
-            output, state = self.module(self.x)
+            output, state = self.module(self.x, given)
         else:
             packed = pack_padded_sequence(self.x, self.lengths, enforce_sorted=False)
-            output, state = self.module(packed)
+            output, state = self.module(packed, given)
             output, _ = pad_packed_sequence(output, total_length=self.steps)
-        return [output, *(state if isinstance(state, tuple) else (state,))]
+        states = state if isinstance(state, tuple) else (state,)
+        if self.streamed:
+            self.state = states
+        return [output, *states]
 
     def run(self) -> Any:
         if not self.training:
