@@ -184,6 +184,19 @@ def test_pooling_equals_pooling_of_each_sequence(cls):
     assert cls()(np.zeros((2, 0, F))).tolist() == np.zeros((2, F)).tolist()
 
 
+@pytest.mark.parametrize("lengths", [None, [3, 5, 0, 1]])
+def test_of_several_equal_steps_the_first_gets_the_gradient(lengths):
+    x = np.random.default_rng(0).integers(-2, 3, (4, 5, 40)).astype(F64)
+    y, backward = pylstm.MaxOverTime().forward(x, lengths=lengths)
+    dx, _ = backward(np.ones_like(y))
+    for n, length in enumerate(lengths or [5] * 4):
+        for f in range(40):
+            want = np.zeros(5)
+            if length:
+                want[x[n, :length, f].argmax()] = 1
+            np.testing.assert_array_equal(dx[n, :, f], want)
+
+
 def test_a_single_sequence_equals_a_batch_of_one():
     model = pylstm.Sequential([embedding(), recurrent("LSTM"), pylstm.MaxOverTime(), linear(F, 2)])
     ids = np.array([1, 5, 2])

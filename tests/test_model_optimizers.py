@@ -283,3 +283,16 @@ def test_warm_up_then_cosine():
     np.testing.assert_allclose(factors[:8], np.arange(1, 9) / 8)
     assert factors[8] == 1
     assert (np.diff(factors[8:]) < 0).all()
+
+
+def test_a_step_gives_new_read_only_arrays():
+    """Of all layers but Embedding, which says that training writes to its table."""
+    layer = make_layer()
+    before = dict(layer.params)
+    kept = layer.state_dict()
+    pylstm.Adam(0.1).step(layer, gradients(np.random.default_rng(0)))
+    for name, value in layer.params.items():
+        assert (value != kept[name]).any()
+        np.testing.assert_array_equal(before[name], kept[name])
+        with pytest.raises(ValueError, match="read-only"):
+            value[...] = 0
