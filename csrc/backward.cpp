@@ -14,7 +14,8 @@ namespace {
 // is filled, the other still gives the step after, and the weight gradients of it.
 template <class T>
 struct Shared {
-  Shared(const BackwardCall<T>& call_, const Split& split_) : call(call_), split(split_) {
+  Shared(const BackwardCall<T>& call_, const Split& split_, const Problem& problem)
+      : call(call_), split(split_), interrupt(call.interrupted, estimate(problem, split), step_count(problem, split)) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const Order& order = call.order;
@@ -44,7 +45,8 @@ struct Shared {
   std::vector<AlignedBuffer<T>> d_inner;  // gradients to the outputs of inner layers, (T, N, width), two in turn
   std::vector<T> zeros;
   std::vector<T> bias;  // sums of the columns of d_gates
-  Barrier team{split.threads()};
+  Interrupt interrupt;
+  Barrier team{split.threads(), interrupt};
 };
 
 // One thread: a group of sequences and a share of the units in the recurrence; a share of the rows of every weight
@@ -65,14 +67,16 @@ class Worker : LayerWorker<T> {
     chunk_operand_.resize(size_t(shared.chunk_rows));
     chunk_d_.resize(size_t(shared.chunk_rows));
     chunk_dx_.resize(size_t(shared.chunk_rows));
+    panel_ = AlignedBuffer<T>(outer_panel_rows * block_columns * network_.kernels().lanes);
   }
 
   void run() {
     for (int layer = sizes_.layers - 1; layer >= 0; --layer) {
-      for (int d = 0; d < sizes_.directions; ++d) run_direction(layer, d);
+      for (int d = 0; d < sizes_.directions; ++d)
+        if (!run_direction(layer, d)) return;
       if (layer > 0 && !call_.saved.dropped.empty()) {
         drop(layer - 1);
-        shared_.team.wait();
+        if (!shared_.team.wait(id_)) return;
       }
     }
   }
@@ -93,7 +97,8 @@ class Worker : LayerWorker<T> {
   }
   View<T> d_input_of(int layer) const { return layer == 0 ? call_.d_x : inner(shared_.d_inner, layer - 1); }
 
-  void run_direction(int layer, int direction) {
+  // False: the call ends early, for all workers alike.
+  bool run_direction(int layer, int direction) {
     enter(layer, direction);
     in_ = layer == 0 ? call_.x : input_of(call_.saved, layer);
     out_ = output_of(layer);
@@ -103,18 +108,25 @@ class Worker : LayerWorker<T> {
     d_in_ = d_input_of(layer);
     records_ = call_.saved.records[size_t(index_)].data();
     start_gradients();
-    shared_.team.wait();
+    if (!shared_.team.wait(id_)) return false;
 
     const ptrdiff_t chunks = (order_.steps() + shared_.chunk_steps - 1) / shared_.chunk_steps;
     for (ptrdiff_t chunk = chunks - 1; chunk >= 0; --chunk) {
       const ptrdiff_t begin = chunk * shared_.chunk_steps, end = std::min(begin + shared_.chunk_steps, order_.steps());
-      for (ptrdiff_t s = end - 1; s >= begin; --s) step(s);
-      shared_.team.wait();
+      for (ptrdiff_t s = end - 1; s >= begin && step(s); --s) poll();
+      if (!shared_.team.wait(id_)) return false;
       if (d_in_.data) input_gradient(begin, end);
+      poll();
       weight_gradients(begin, end);
+      poll();
     }
+    if (!shared_.team.wait(id_)) return false;
     finish();
-    shared_.team.wait();
+    return shared_.team.wait(id_);
+  }
+
+  void poll() {
+    if (id_ == 0) shared_.interrupt.poll();
   }
 
   Share my_share(ptrdiff_t n) const { return {n, id_, shared_.split.threads()}; }
@@ -223,19 +235,20 @@ class Worker : LayerWorker<T> {
     a.second = operand(1), a.second_panels = packed.segment[1].panels();
   }
 
-  void set_blocks(StageArgs<T>& a, const Blocks& blocks) const {
-    Base::set_blocks(a, blocks);
+  void set_blocks(StageArgs<T>& a, const Blocks& blocks, ptrdiff_t step) const {
+    Base::set_blocks(a, blocks, step);
     a.init = shared_.zeros.data();
   }
 
-  void step(ptrdiff_t s) {
+  // False: interrupted. Workers that share units learn it together; others at once, and meet behind the chunk.
+  bool step(ptrdiff_t s) {
     point_rows(s);
     if (s > 0) prefetch(s - 1);
     const ptrdiff_t active = rows_.active(s), later = rows_.active(s + 1);
     for (int index = 0; index < cell_.backward_stages; ++index) {
       const BackwardStage& stage = cell_.backward[index];
       StageArgs<T> a;
-      set_blocks(a, weights_->backward[index].blocks);
+      set_blocks(a, weights_->backward[index].blocks, s);
       for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) a.in[i] = as_const(slot(stage.in[i]));
       for (int i = 0; i < max_refs && stage.out[i].where != Where::none; ++i) a.out[i] = slot(stage.out[i]);
       const auto run = network_.kernels().stage[int(stage.id)][0];
@@ -251,8 +264,9 @@ class Worker : LayerWorker<T> {
         a.rows = active - done;
         run(a);
       }
-      if (shared_.split.units > 1) shared_.team.wait();
+      if (shared_.split.units > 1 && !shared_.team.wait(id_)) return false;
     }
+    return shared_.split.units > 1 || !shared_.interrupt.stopped();
   }
 
   void prefetch(ptrdiff_t s) const {
@@ -273,7 +287,7 @@ class Worker : LayerWorker<T> {
         chunk_dx_[size_t(count)] = d_in_.row(time(p, s), order_.sequence(p));
       }
     StageArgs<T> a;
-    set_blocks(a, weights_->dx.blocks);
+    set_blocks(a, weights_->dx.blocks, 0);
     a.rows = count;
     const Segment all[max_segments] = {{0, 0, cell_.gates}, {}};
     set_product(a, chunk_d_.data(), all, weights_->dx);
@@ -294,6 +308,7 @@ class Worker : LayerWorker<T> {
     a.operand = chunk_operand_.data(), a.operand_offset = offset;
     a.width = width;
     a.gradient = gradient + segment.gate * sizes_.hidden * width, a.gradient_row = width;
+    a.panel = panel_.data();
     network_.kernels().outer(a);
   }
 
@@ -339,7 +354,6 @@ class Worker : LayerWorker<T> {
   // Gradients to the initial states, and the sums that are the gradients to the biases.
   void finish() {
     const ptrdiff_t hidden = sizes_.hidden;
-    shared_.team.wait();
     if (id_ == 0)
       for (int g = 0; g < cell_.gates; ++g)
         for (const auto& [param, column] : {std::pair(Param::bias_ih, g), std::pair(Param::bias_hh, cell_.r_column[g])})
@@ -355,7 +369,7 @@ class Worker : LayerWorker<T> {
         d_state_[size_t(i)] = cell_.carries_h ? carry_row(0, p) : shared_.zeros.data();
       }
       StageArgs<T> a;
-      set_blocks(a, weights_->backward[0].blocks);
+      set_blocks(a, weights_->backward[0].blocks, 0);
       set_product(a, d_gate_.data(), cell_.backward[0].segments, weights_->backward[0]);
       a.rows = active;
       a.in[0] = as_const({d_state_.data(), 0});
@@ -377,6 +391,8 @@ class Worker : LayerWorker<T> {
       const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
       for (ptrdiff_t t = 0; t < order_.length(p); ++t)
         apply_dropout(call_.dropout, layer, sizes_.layers, t, n, sizes_.width(), d.row(t, n), d.row(t, n));
+      poll();
+      if (shared_.interrupt.stopped()) return;
     }
   }
 
@@ -394,27 +410,28 @@ class Worker : LayerWorker<T> {
   // ... and of a chunk of steps: the operands of the weight gradients for all sequences, the others for the group's.
   std::vector<const T*> chunk_operand_, chunk_d_;
   Rows chunk_dx_;
+  AlignedBuffer<T> panel_;  // of a weight gradient
 };
 
 }  // namespace
 
 template <class T>
-void backward(const BackwardCall<T>& call, int threads) {
+bool backward(const BackwardCall<T>& call, int threads) {
   call.network.prepare_backward();
   const Problem problem = describe(call.network, call.order, true);
   for (;;) {
     const Split split = choose_split(problem, threads);
-    Shared<T> shared(call, split);
+    Shared<T> shared(call, split, problem);
     std::vector<Worker<T>> workers;
     workers.reserve(size_t(split.threads()));
     for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);
     const int got = parallel(split.threads(), [&](int id) { workers[size_t(id)].run(); });
-    if (got == split.threads()) return;
+    if (got == split.threads()) return !shared.interrupt.stopped();
     threads = got;
   }
 }
 
-template void backward(const BackwardCall<float>&, int);
-template void backward(const BackwardCall<double>&, int);
+template bool backward(const BackwardCall<float>&, int);
+template bool backward(const BackwardCall<double>&, int);
 
 }  // namespace pylstm

@@ -12,19 +12,23 @@ namespace {
 // What all workers of a call share, made on the caller's thread before they start.
 template <class T>
 struct Shared {
-  Shared(const ForwardCall<T>& call_, const Split& split_, Saved<T>& saved_)
-      : call(call_), split(split_), saved(saved_) {
+  Shared(const ForwardCall<T>& call_, const Split& split_, const Problem& problem, Saved<T>& saved_)
+      : call(call_),
+        split(split_),
+        saved(saved_),
+        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split)) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
-    const Problem problem = describe(network, call.order, false);
     const ptrdiff_t group = (call.order.batch() + split.rows - 1) / split.rows;
     if (const ptrdiff_t rows = input_chunk_rows(problem, split))
       chunk_steps = std::min(std::max<ptrdiff_t>(1, rows / std::max<ptrdiff_t>(1, group)), call.order.steps());
     chunk_rows = chunk_steps * group;
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + 64), T(0));
     teams.reserve(size_t(split.rows));
-    for (int r = 0; r < split.rows; ++r) teams.push_back(std::make_unique<Barrier>(split.units * split.directions));
-    for (int i = 0; i < split.rows * split.directions; ++i) sharers.push_back(std::make_unique<Barrier>(split.units));
+    for (int r = 0; r < split.rows; ++r)
+      teams.push_back(std::make_unique<Barrier>(split.units * split.directions, interrupt));
+    for (int i = 0; i < split.rows * split.directions; ++i)
+      sharers.push_back(std::make_unique<Barrier>(split.units, interrupt));
     if (chunk_rows) {
       ptrdiff_t elements = 0;
       for (int s = 0; s < network.cell().forward_stages; ++s)
@@ -42,6 +46,7 @@ struct Shared {
   Saved<T>& saved;
   ptrdiff_t chunk_steps = 0, chunk_rows = 0;  // of the input product; 0: it is part of every step
   std::vector<T> zeros;
+  Interrupt interrupt;
   std::vector<std::unique_ptr<Barrier>> teams;    // the workers of a group of sequences
   std::vector<std::unique_ptr<Barrier>> sharers;  // those of them that share the units of one direction
   std::vector<AlignedBuffer<T>> gates;            // per group and direction: accumulators of a chunk
@@ -56,6 +61,7 @@ class Worker : LayerWorker<T> {
                        id / shared.split.units / shared.split.directions, shared.split.rows),
         shared_(shared),
         call_(shared.call),
+        id_(id),
         direction_(id / shared.split.units % shared.split.directions),
         group_(id / shared.split.units / shared.split.directions) {
     for (auto* rows : {&x_, &h_, &prev_h_, &record_, &prev_state_}) rows->resize(size_t(rows_.count()));
@@ -66,10 +72,10 @@ class Worker : LayerWorker<T> {
     const Split& split = shared_.split;
     for (int layer = 0; layer < sizes_.layers; ++layer) {
       for (int d = direction_; d < sizes_.directions; d += split.directions) run_direction(layer, d);
-      team().wait();
+      if (!meet_team()) return;
       if (layer + 1 < sizes_.layers && !shared_.saved.dropped.empty()) {
         drop(layer);
-        team().wait();
+        if (!meet_team()) return;
       }
     }
   }
@@ -81,7 +87,10 @@ class Worker : LayerWorker<T> {
       Base::weights_;
   using typename Base::Rows;
 
-  Barrier& team() { return *shared_.teams[size_t(group_)]; }
+  bool meet_team() { return shared_.teams[size_t(group_)]->wait(direction_ * shared_.split.units + unit_); }
+  void poll() {
+    if (id_ == 0) shared_.interrupt.poll();
+  }
   int place() const { return group_ * shared_.split.directions + direction_; }
 
   View<T> output_of(int layer) const {
@@ -97,12 +106,14 @@ class Worker : LayerWorker<T> {
 
     const ptrdiff_t steps = rows_.steps();
     for (ptrdiff_t s = 0; s < steps; ++s) {
-      if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s);
+      if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s), chunk_row_ = 0;
       point_rows(s);
       for (int i = 0; i < cell_.forward_stages; ++i) {
         run_stage(i, s);
-        shared_.sharers[size_t(place())]->wait();
+        if (!shared_.sharers[size_t(place())]->wait(unit_)) return;  // and meet the team
       }
+      chunk_row_ += rows_.active(s);
+      poll();
     }
     if (unit_ == 0) finish();
   }
@@ -152,12 +163,10 @@ class Worker : LayerWorker<T> {
     const ForwardStage& stage = cell_.forward[index];
     const auto& packed = weights_->forward[index];
     StageArgs<T> a;
-    set_blocks(a, packed.blocks);
+    set_blocks(a, packed.blocks, s);
     a.rows = rows_.active(s);
     if (stage.takes_x && shared_.chunk_steps) {
-      ptrdiff_t before = 0;
-      for (ptrdiff_t i = s / shared_.chunk_steps * shared_.chunk_steps; i < s; ++i) before += rows_.active(i);
-      a.init = gates(index) + before * shared_.gate_row();
+      a.init = gates(index) + chunk_row_ * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
     } else {
       a.init = packed.bias.data, a.init_block = packed.bias.block;
@@ -189,7 +198,7 @@ class Worker : LayerWorker<T> {
       if (!stage.takes_x) continue;
       const auto& packed = weights_->forward[i];
       StageArgs<T> a;
-      set_blocks(a, packed.blocks);
+      set_blocks(a, packed.blocks, 0);
       a.rows = count;
       a.init = packed.bias.data, a.init_block = packed.bias.block;
       a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels();
@@ -221,17 +230,20 @@ class Worker : LayerWorker<T> {
       const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
       for (ptrdiff_t t = 0; t < order_.length(p); ++t)
         apply_dropout(call_.dropout, layer, sizes_.layers, t, n, sizes_.width(), from.row(t, n), to.row(t, n));
+      poll();
+      if (shared_.interrupt.stopped()) return;
     }
   }
 
   Shared<T>& shared_;
   const ForwardCall<T>& call_;
-  const int direction_, group_;
+  const int id_, direction_, group_;
 
   // Of the layer and direction under way.
   View<const T> in_;
   View<T> out_;
   T* records_ = nullptr;
+  ptrdiff_t chunk_row_ = 0;  // rows of the chunk before the step under way
 
   // Row pointers of the step under way, one for each of the group's sequences that still run.
   Rows x_, h_, prev_h_, record_, prev_state_;
@@ -258,7 +270,8 @@ Saved<T> make_saved(const ForwardCall<T>& call) {
 
 template <class T>
 struct ForwardPass<T>::Layout {
-  Layout(const ForwardCall<T>& call, const Split& split, Saved<T>& saved) : shared(call, split, saved) {
+  Layout(const ForwardCall<T>& call, const Split& split, const Problem& problem, Saved<T>& saved)
+      : shared(call, split, problem, saved) {
     workers.reserve(size_t(split.threads()));
     for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);
   }
@@ -275,16 +288,16 @@ ForwardPass<T>::~ForwardPass() = default;
 
 template <class T>
 void ForwardPass<T>::lay_out(int threads) {
-  const Split split = choose_split(describe(call_.network, call_.order, false), threads);
-  layout_ = std::make_unique<Layout>(call_, split, saved_);
+  const Problem problem = describe(call_.network, call_.order, false);
+  layout_ = std::make_unique<Layout>(call_, choose_split(problem, threads), problem, saved_);
 }
 
 template <class T>
-void ForwardPass<T>::run() {
+bool ForwardPass<T>::run() {
   for (;;) {
     const int threads = layout_->shared.split.threads();
     const int got = parallel(threads, [this](int id) { layout_->workers[size_t(id)].run(); });
-    if (got == threads) return;
+    if (got == threads) return !layout_->shared.interrupt.stopped();
     lay_out(got);
   }
 }

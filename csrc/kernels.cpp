@@ -1,6 +1,7 @@
 // Compiled once per ISA (CMakeLists.txt): PYLSTM_ISA_HEADER names the header of its vector type.
 #include "kernels.h"
 
+#include "adam_kernel.h"
 #include "stage.h"
 
 namespace pylstm {
@@ -32,6 +33,7 @@ constexpr Kernels<T> make() {
   fill_products(kernels, StageList<Lstm, GruAfter, GruBeforeGates, GruBeforeCandidate, Rnn<false>, Rnn<true>>{});
   kernels.outer = outer<T>;
   kernels.sum_rows = sum_rows<T>;
+  kernels.adam = adam<T>;
   kernels.exp = map<T, exp<vec<T>>>;
   kernels.tanh = map<T, tanh<vec<T>>>;
   kernels.sigmoid = map<T, sigmoid<vec<T>>>;

@@ -2,6 +2,11 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "interrupt.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -47,29 +52,52 @@ class FlushDenormals {
   Mode saved_;
 };
 
-// Lets `size` threads meet. It spins, since a step of an RNN is microseconds long; threads that outnumber the cores
-// give way after a while.
+// Lets `size` threads meet: a dissemination barrier (Hensgen, Finkel and Manber 1988). In round k, member i tells
+// member i + 2^k that it has arrived, and what it has heard; after log2(size) rounds all have heard of all. Two threads
+// meet by one write and one read each, where a shared counter takes three transfers of a cache line one after the
+// other.
+//
+// It spins, since a step of an RNN is microseconds long; threads that outnumber the cores give way after a while.
 class Barrier {
  public:
-  explicit Barrier(int size = 1) : size_(size) {}
+  Barrier(int size, const Interrupt& interrupt) : size_(size), interrupt_(interrupt), turns_(size_t(size)) {
+    while (size > 1 << rounds_) ++rounds_;
+    slots_ = std::vector<Slot>(size_t(2 * rounds_ * size));
+  }
 
-  void wait() {
-    if (size_ == 1) return;
-    const int turn = turn_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-      arrived_.store(0, std::memory_order_relaxed);
-      turn_.store(turn + 1, std::memory_order_release);
-      return;
+  // By every member with its own number. Whether to go on: no, for all of them, if one knew on arrival of an
+  // interrupt.
+  [[nodiscard]] bool wait(int member) {
+    bool stop = interrupt_.stopped();
+    if (size_ == 1) return !stop;
+    const uint32_t turn = ++turns_[size_t(member)].value;
+    for (int round = 0, distance = 1; round < rounds_; ++round, distance *= 2) {
+      // Two sets in turn: a member that is late still reads the message of this turn while others are in the next.
+      Slot* const set = slots_.data() + ((turn & 1) * rounds_ + round) * size_;
+      set[(member + distance) % size_].message.store(2 * turn + stop, std::memory_order_release);
+      stop = listen(set[member].message, 2 * turn) || stop;
     }
-    for (int spins = 0; turn_.load(std::memory_order_acquire) == turn; ++spins) {
+    return !stop;
+  }
+
+ private:
+  struct alignas(64) Slot {
+    std::atomic<uint32_t> message{0};  // 2 * turn, + 1: stop
+  };
+  struct alignas(64) Turn {
+    uint32_t value = 0;
+  };
+
+  static bool listen(const std::atomic<uint32_t>& message, uint32_t expected) {
+    for (int spins = 0;; ++spins) {
+      const uint32_t heard = message.load(std::memory_order_acquire);
+      if ((heard & ~1u) == expected) return heard & 1;
       if (spins < 4096)
         pause();
       else
         yield();
     }
   }
-
- private:
   static void pause() {
 #if defined(__SSE2__)
     _mm_pause();
@@ -83,9 +111,11 @@ class Barrier {
 #endif
   }
 
-  int size_;
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int> turn_{0};
+  const int size_;
+  int rounds_ = 0;
+  const Interrupt& interrupt_;
+  std::vector<Slot> slots_;  // [turn & 1][round][member]
+  std::vector<Turn> turns_;  // of every member
 };
 
 // Runs f(0) ... f(threads - 1), each on a thread of its own, so that they may meet at a Barrier. Where the runtime

@@ -13,8 +13,9 @@ namespace {
 // Constants of the model, in cycles and bytes, measured on 2-core Zen 4 and Zen 5 virtual machines. They need to be
 // right to a factor of two: the choice is between splits that differ by more.
 constexpr double fma_per_cycle = 2;           // vectors
-constexpr double chain_cycles = 4;            // latency of one fused multiply-add: what a tile of few rows runs at
+constexpr double chain_cycles = 5;            // latency of one fused multiply-add, and a rest: a tile of few rows
 constexpr double activation_cycles = 60;      // the cell, per vector of units and accumulator column / 4
+constexpr double cell_latency_cycles = 250;   // the cell of a block of few rows: its chain of activations
 constexpr double near_share = 0.9;            // weights up to this share of L2 stay there
 constexpr double l2_bytes_per_cycle = 32;     // of one core
 constexpr double l3_bytes_per_cycle = 16;     // of one core
@@ -100,7 +101,7 @@ double estimate(const Problem& p, const Split& split) {
   const ptrdiff_t tiles = std::max<ptrdiff_t>(1, ceil_div(rows, p.tile_rows));
   const double per_k =
       std::max(double(rows) * vectors / fma_per_cycle, double(tiles) * chain_cycles * vectors / block_columns);
-  const double cells = double(rows) * vectors * activation_cycles / 4;
+  const double cells = vectors / block_columns * std::max(double(rows) * activation_cycles, cell_latency_cycles);
   // In chunks, the input weights are read once for several steps.
   const ptrdiff_t chunk = input_chunk_rows(p, split);
   const double steps_a_read = chunk ? std::max<double>(1, double(chunk) / double(std::max<ptrdiff_t>(1, rows))) : 1;
@@ -109,8 +110,11 @@ double estimate(const Problem& p, const Split& split) {
   // Reading weights hides behind arithmetic, and arithmetic behind reading, but not quite.
   double step = std::max(products, reads) + 0.3 * std::min(products, reads) + cells + p.stages * stage_cycles;
   if (split.units > 1) step = step * sharing_units + p.stages * barrier_cycles;
-  const double passes = double(p.layers) * double(ceil_div(p.directions, split.directions)) * (p.backward ? 2 : 1);
-  return double(p.steps) * passes * step + (split.threads() > 1 ? fork_cycles : 0);
+  return step_count(p, split) * (p.backward ? 2 : 1) * step + (split.threads() > 1 ? fork_cycles : 0);
+}
+
+double step_count(const Problem& p, const Split& split) {
+  return double(p.steps) * double(p.layers) * double(ceil_div(p.directions, split.directions));
 }
 
 Split choose_split(const Problem& p, int threads) {
@@ -134,7 +138,7 @@ Split choose_split(const Problem& p, int threads) {
 ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
   if (const Forced force = forced(); force.chunk_rows >= 0) return force.chunk_rows;
   const ptrdiff_t rows = ceil_div(p.batch, split.rows);
-  if (p.steps <= 1 || (stays_near(p, split) && rows >= p.tile_rows)) return 0;
+  if (p.steps <= 1 || (stays_near(p, split) && 2 * rows > p.tile_rows)) return 0;
   // Input weights far larger than L2 are best read for many rows at a time: 50 x 32 x 1536 -> 1536 (GRU) gained 8 %
   // from chunks of 512 rows instead of 64. Where they are nearer, the gate buffer had better stay in L2 (50 x 64 x 512
   // -> 512: 4 % slower with 512 rows).

@@ -29,6 +29,9 @@ Problem describe(const Network<T>& network, const Order& order, bool backward);
 // Cycles the slowest worker needs under a split.
 double estimate(const Problem& problem, const Split& split);
 
+// Calls of a worker's step: layers x directions x steps.
+double step_count(const Problem& problem, const Split& split);
+
 // The cheapest split for at most `threads` workers.
 Split choose_split(const Problem& problem, int threads);
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "interrupt.h"
 #include "memory.h"
 #include "network.h"
 #include "rows.h"
@@ -39,17 +40,19 @@ struct ForwardCall {
   T* final[max_states];
   bool training = false;
   Dropout dropout;
+  Interrupted interrupted = nullptr;
 };
 
 // A forward pass, laid out once and run any number of times: a stream keeps one and only moves the pointers of its
-// call, which must outlive it. run() fills output and final and allocates nothing.
+// call, which must outlive it. run() fills output and final and allocates nothing; false: interrupted, and what they
+// hold means nothing.
 template <class T>
 class ForwardPass {
  public:
   ForwardPass(const ForwardCall<T>& call, int threads);
   ~ForwardPass();
 
-  void run();
+  [[nodiscard]] bool run();
   double cycles() const;  // the cost model's estimate
   Saved<T> take_saved();  // what backward needs; nothing of use unless call.training
 
@@ -77,10 +80,11 @@ struct BackwardCall {
   View<T> d_x = {};              // data null: not wanted
   T* d_initial[max_states];
   std::vector<Params<T>> d_params = {};  // [layer x direction]
+  Interrupted interrupted = nullptr;
 };
 
-// Fills d_x, d_initial and the arrays of d_params.
+// Fills d_x, d_initial and the arrays of d_params; false: interrupted.
 template <class T>
-void backward(const BackwardCall<T>& call, int threads);
+[[nodiscard]] bool backward(const BackwardCall<T>& call, int threads);
 
 }  // namespace pylstm

@@ -55,11 +55,13 @@ class LayerWorker {
     return states ? state_row(const_cast<T*>(states), state, position) : none;
   }
 
-  // The worker's blocks of a stage's units.
-  void set_blocks(StageArgs<T>& a, const Blocks& blocks) const {
+  // The worker's blocks of a stage's units. Every other step goes through them backwards: of weights larger than a
+  // cache, the part used last is still there.
+  void set_blocks(StageArgs<T>& a, const Blocks& blocks, ptrdiff_t step) const {
     const Share share(blocks.count(), unit_, units_);
     a.units = blocks.units;
     a.block_begin = share.begin, a.block_end = share.end;
+    a.descending = step & 1;
   }
 
   const Network<T>& network_;

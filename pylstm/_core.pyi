@@ -60,6 +60,18 @@ class Tape:
         self, d_output: Array | None, d_states: tuple[Array | None, ...], need_dx: bool, num_threads: int | None
     ) -> tuple[Array | None, tuple[Array, ...], list[list[Array | None]]]: ...
 
+def adam(
+    parameter: Array,
+    mean: Array,
+    square: Array,
+    gradient: Array,
+    rows: NDArray[np.int64] | None,
+    only_rows: bool,
+    factors: Sequence[float],
+    num_threads: int | None,
+) -> None:
+    """One step in place. rows: those of `parameter` that `gradient` holds. factors: as AdamStep in csrc/kernels.h."""
+
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array: ...

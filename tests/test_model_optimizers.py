@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import pylstm
+from pylstm import _core
 from pylstm.model import schedules
+from pylstm.reference.adam import adam, adam_factors
 
 SHAPES = {"weight": (7, 5), "bias": (7,)}
 KINDS = {
@@ -63,6 +65,73 @@ def test_100_steps_follow_torch(kind):
 def row_gradient(rng, num, dim, used=None):
     ids = rng.integers(0, num, 9) if used is None else np.asarray(used)
     return pylstm.model.rows.sum_rows(ids, rng.standard_normal((len(ids), dim)), (num, dim))
+
+
+ADAMS = {
+    "plain": (pylstm.Adam, {}),
+    "decay": (pylstm.Adam, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.01}),
+    "decoupled": (pylstm.AdamW, {"weight_decay": 0.1}),
+    "lazy": (pylstm.Adam, {"lazy": True}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ADAMS)
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_adam_of_the_core_is_its_numpy_twin(name, dtype, isa):
+    """Bit for bit, on every ISA and number of threads, for arrays, rows of tables, and clipped gradients."""
+    make, options = ADAMS[name]
+    rng = np.random.default_rng(3)
+    num, dim = 700, 251  # more numbers than one thread takes, and a rest behind the vectors
+    before, threads = _core.isa(), pylstm.get_num_threads()
+    pylstm.set_num_threads(int(rng.integers(1, 5)))
+    _core.use_isa(isa)
+    try:
+        table, linear = pylstm.Embedding(num, dim, dtype=dtype, seed=0), pylstm.Linear(5, 7, dtype=dtype, seed=1)
+        optimizer = make(**options)
+        twins = [[np.array(p), np.zeros_like(p), np.zeros_like(p)] for p in
+                 (table.params["weight"], linear.params["weight"], linear.params["bias"])]  # fmt: skip
+        for step in range(1, 5):
+            rows = row_gradient(rng, num, dim)
+            rows = pylstm.model.rows.RowGradient(rows.rows, rows.values.astype(dtype), rows.shape)
+            small = {key: rng.standard_normal(value.shape).astype(dtype) for key, value in linear.params.items()}
+            limit = 0.7 if step % 2 else math.inf
+            optimizer.step({"t": table, "l": linear}, {"t": {"weight": rows}, "l": small},
+                           clip_value=limit if step % 2 else None)  # fmt: skip
+            decoupled = make is pylstm.AdamW
+            factors = adam_factors(optimizer.lr, optimizer.betas, optimizer.eps, optimizer.weight_decay, decoupled,
+                                   step, 1.0, limit)  # fmt: skip
+            for twin, gradient in zip(twins, (rows.dense(), small["weight"], small["bias"]), strict=True):
+                some = rows.rows if optimizer.lazy and twin is twins[0] else slice(None)
+                parts = adam(*(array[some] for array in twin), gradient[some], factors)
+                for array, new in zip(twin, parts, strict=True):
+                    array[some] = new
+    finally:
+        _core.use_isa(before)
+        pylstm.set_num_threads(threads)
+    for twin, layer, key in zip(twins, (table, linear, linear), ("weight", "weight", "bias"), strict=True):
+        assert np.array_equal(layer.params[key], twin[0])
+        state = optimizer.state_dict()["slots"][("t." if layer is table else "l.") + key]
+        assert np.array_equal(state["mean"], twin[1])
+        assert np.array_equal(state["square"], twin[2])
+
+
+def test_adam_of_the_core_refuses_what_would_be_a_wild_pointer():
+    table = [np.zeros((4, 3), np.float32) for _ in range(3)]
+    rows, values, factors = np.array([1, 2]), np.zeros((2, 3), np.float32), adam_factors(1, (0.9, 0.9), 0, 0, False, 1)
+    _core.adam(*table, values, rows, False, factors, None)
+    for wrong in (rows[::-1].copy(), rows + 2, rows - 2, np.array([1, 1]), np.array([1]), rows[None]):
+        with pytest.raises(ValueError, match=r"rows|gradient"):
+            _core.adam(*table, values, wrong, False, factors, None)
+    with pytest.raises(TypeError):
+        _core.adam(*table, values, rows.astype(np.int32), False, factors, None)
+    with pytest.raises(TypeError):
+        _core.adam(*table, values.astype(np.float64), rows, False, factors, None)
+    with pytest.raises(ValueError, match="mean"):
+        _core.adam(table[0], table[1][:2], table[2], values, rows, False, factors, None)
+    table[0].flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        _core.adam(*table, values, rows, False, factors, None)
 
 
 def test_rows_give_the_update_of_the_dense_gradient(kind):

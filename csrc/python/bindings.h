@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,5 +52,11 @@ class TapeBase {
 std::shared_ptr<NetworkBase> make_network(const std::string& cell, const py::dtype& dtype, ptrdiff_t input,
                                           ptrdiff_t hidden, ptrdiff_t output, int layers, bool bidirectional,
                                           const py::list& params);
+
+// One step of Adam in place. rows: the rows of `parameter` that `gradient` holds, or None: all of them. factors: as in
+// AdamStep, in its order.
+using AdamFactors = std::array<double, 10>;
+void adam_step(const py::array& parameter, const py::array& mean, const py::array& square, const py::array& gradient,
+               const py::object& rows, bool only_rows, const AdamFactors& factors, std::optional<int> threads);
 
 }  // namespace pylstm

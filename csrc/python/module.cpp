@@ -78,6 +78,9 @@ PYBIND11_MODULE(_core, m) {
   py::class_<TapeBase>(m, "Tape").def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"),
                                       py::arg("need_dx"), py::arg("num_threads"));
 
+  m.def("adam", &adam_step, py::arg("parameter"), py::arg("mean"), py::arg("square"), py::arg("gradient"),
+        py::arg("rows"), py::arg("only_rows"), py::arg("factors"), py::arg("num_threads"));
+
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
   m.def(

@@ -2,6 +2,7 @@
 // what is checked again is what a wrong call could otherwise turn into a wild pointer.
 #include <atomic>
 #include <functional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,12 @@
 
 namespace pylstm {
 namespace {
+
+// Lets Python's signal handlers run in the middle of a call; true where one of them raised.
+bool interrupted() {
+  const py::gil_scoped_acquire acquire;
+  return PyErr_CheckSignals() != 0;
+}
 
 // One sequence batch as both passes see it. The arrays are kept alive as long as the pointers into them.
 template <class T>
@@ -60,11 +67,12 @@ class Stream : public StreamBase {
     if (!in || !to || overlap(in, sizes_in(), to, sizes_out())) return false;
     if (busy_.exchange(true)) throw std::runtime_error("this stream is in the middle of a step in another thread");
     call_.x.data = in, call_.output.data = to;
+    // A step is never interrupted: it is short, and the states of its layers belong together.
     if (release_) {
       const py::gil_scoped_release release;
-      pass_->run();
+      std::ignore = pass_->run();
     } else {
-      pass_->run();
+      std::ignore = pass_->run();
     }
     busy_.store(false);
     return true;
@@ -233,7 +241,8 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
                         .x = view<const T>("x", batch.x),
                         .output = view<T>("out", output),
                         .training = training,
-                        .dropout = dropout};
+                        .dropout = dropout,
+                        .interrupted = interrupted};
     for (int i = 0; i < cell().states; ++i) {
       if (!batch.states[size_t(i)].is_none()) call.initial[i] = data<const T>(batch.states[size_t(i)]);
       const auto state = empty<T>(state_shape(i, batch.batch));
@@ -242,12 +251,14 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
     }
     const int threads = thread_count(asked);
     Saved<T> saved;
+    bool done = false;
     {
       const py::gil_scoped_release release;
       ForwardPass<T> pass(call, threads);
-      pass.run();
+      done = pass.run();
       saved = pass.take_saved();
     }
+    if (!done) throw py::error_already_set();
     if (!training) return {final, nullptr};
     return {final,
             std::make_unique<Tape<T>>(this->shared_from_this(), std::move(batch), output, std::move(saved), dropout)};
@@ -268,7 +279,8 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
                        .x = view<const T>("x", batch_.x),
                        .output = view<const T>("output", output_),
                        .saved = saved_,
-                       .dropout = dropout_};
+                       .dropout = dropout_,
+                       .interrupted = interrupted};
   if (!d_output.is_none())
     call.d_output =
         view<const T>("d_output", checked<T>("d_output", d_output, {batch_.steps, batch_.batch, sizes.width()}, false));
@@ -304,10 +316,12 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
     d_params.append(arrays);
   }
   const int threads = thread_count(asked);
+  bool done = false;
   {
     const py::gil_scoped_release release;
-    pylstm::backward(call, threads);
+    done = pylstm::backward(call, threads);
   }
+  if (!done) throw py::error_already_set();
   return py::make_tuple(dx, d_initial, d_params);
 }
 

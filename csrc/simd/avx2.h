@@ -22,6 +22,8 @@ typedef int64_t i64v __attribute__((vector_size(32)));
 
 inline f32v fma(f32v a, f32v b, f32v c) { return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 inline f64v fma(f64v a, f64v b, f64v c) { return (f64v)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c); }
+inline f32v sqrt(f32v a) { return (f32v)_mm256_sqrt_ps((__m256)a); }
+inline f64v sqrt(f64v a) { return (f64v)_mm256_sqrt_pd((__m256d)a); }
 
 // The first n lanes, 0 <= n <= lanes; the others read as 0 and are not touched in memory.
 inline i32v lane_mask32(ptrdiff_t n) { return i32v{0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)n; }

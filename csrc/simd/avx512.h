@@ -22,6 +22,8 @@ typedef int64_t i64v __attribute__((vector_size(64)));
 
 inline f32v fma(f32v a, f32v b, f32v c) { return (f32v)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 inline f64v fma(f64v a, f64v b, f64v c) { return (f64v)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c); }
+inline f32v sqrt(f32v a) { return (f32v)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)a); }
+inline f64v sqrt(f64v a) { return (f64v)_mm512_maskz_sqrt_pd((__mmask8)-1, (__m512d)a); }
 
 // The first n lanes, 0 <= n <= lanes; the others read as 0 and are not touched in memory.
 inline f32v load_partial(const float* p, ptrdiff_t n) {

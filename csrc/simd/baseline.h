@@ -22,6 +22,11 @@ typedef int64_t i64v __attribute__((vector_size(16)));
 inline f32v fma(f32v a, f32v b, f32v c) { return a * b + c; }
 inline f64v fma(f64v a, f64v b, f64v c) { return a * b + c; }
 
+inline f32v sqrt(f32v a) {
+  return f32v{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])};
+}
+inline f64v sqrt(f64v a) { return f64v{__builtin_sqrt(a[0]), __builtin_sqrt(a[1])}; }
+
 #include "simd/partial_loop.h"
 
 }  // namespace

@@ -33,8 +33,20 @@ class Optimizer(abc.ABC):
         self._steps: dict[str, int] = {}
 
     @abc.abstractmethod
-    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:
-        """Update p and its state in place; all arrays are of one shape. g and the scratch a may be overwritten."""
+    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> None:
+        """Update p and its state in place with a gradient cut to +-limit and then scaled; all are flat, of one size."""
+
+    @abc.abstractmethod
+    def _all_rows(
+        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
+    ) -> None:
+        """The same for a table: rows that the gradient does not name have a gradient of zero."""
+
+    @abc.abstractmethod
+    def _touched_rows(
+        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
+    ) -> None:
+        """The same, rows that the gradient does not name left as they are."""
 
     def _rows_only(self) -> bool:
         """Whether rows with a zero gradient stay as they are anyway."""
@@ -123,49 +135,6 @@ class Optimizer(abc.ABC):
         else:
             self._all_rows(p, gradient, slots, step, scale, limit)
 
-    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> None:
-        g, a = (np.empty(min(_BLOCK, p.size), p.dtype) for _ in range(2))
-        for start in range(0, p.size, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            some = p[part]
-            scaled = _prepared(gradient[part], g[: some.size], scale, limit)
-            self._update(some, scaled, [s[part] for s in slots], a[: some.size], step)
-
-    def _all_rows(
-        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> None:
-        """The dense update, block by block, without ever making the dense gradient."""
-        count = max(1, _BLOCK // p.shape[1])
-        g, a = (np.empty((count, p.shape[1]), p.dtype) for _ in range(2))
-        edges = np.searchsorted(gradient.rows, np.arange(0, len(p) + count, count))
-        for k, start in enumerate(range(0, len(p), count)):
-            part = slice(start, start + count)
-            some, own = p[part], slice(edges[k], edges[k + 1])
-            rows, values = gradient.rows[own] - start, gradient.values[own]
-            values = _prepared(values, np.empty_like(values), scale, limit)
-            self._update_some(some, rows, values, [s[part] for s in slots], g[: len(some)], a[: len(some)], step)
-
-    def _update_some(
-        self, p: Array, rows: Array, values: Array, slots: list[Array], g: Array, a: Array, step: int
-    ) -> None:
-        """`_update` where the gradient is zero but for `values` in some rows of p."""
-        g[...] = 0
-        g[rows] = values
-        self._update(p, g, slots, a, step)
-
-    def _touched_rows(
-        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> None:
-        count = max(1, _BLOCK // p.shape[1])
-        g, a = (np.empty((count, p.shape[1]), p.dtype) for _ in range(2))
-        for start in range(0, len(gradient.rows), count):
-            rows = gradient.rows[start : start + count]
-            own = [array.take(rows, axis=0) for array in (p, *slots)]
-            scaled = _prepared(gradient.values[start : start + count], g[: len(rows)], scale, limit)
-            self._update(own[0], scaled, own[1:], a[: len(rows)], step)
-            for array, new in zip((p, *slots), own, strict=True):
-                array[rows] = new
-
     # ---- going on later ------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -188,6 +157,52 @@ class Optimizer(abc.ABC):
     def __repr__(self) -> str:
         options = [f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_")]
         return f"{type(self).__name__}({', '.join(options)})"
+
+
+class BlockOptimizer(Optimizer):
+    """Updates written in NumPy, a block of numbers at a time."""
+
+    @abc.abstractmethod
+    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:
+        """Update p and its state in place; all arrays are of one shape. g and the scratch a may be overwritten."""
+
+    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> None:
+        g, a = (np.empty(min(_BLOCK, p.size), p.dtype) for _ in range(2))
+        for start in range(0, p.size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            some = p[part]
+            scaled = _prepared(gradient[part], g[: some.size], scale, limit)
+            self._update(some, scaled, [s[part] for s in slots], a[: some.size], step)
+
+    def _all_rows(
+        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
+    ) -> None:
+        """The dense update, block by block, without ever making the dense gradient."""
+        count = max(1, _BLOCK // p.shape[1])
+        g, a = (np.empty((count, p.shape[1]), p.dtype) for _ in range(2))
+        edges = np.searchsorted(gradient.rows, np.arange(0, len(p) + count, count))
+        for k, start in enumerate(range(0, len(p), count)):
+            part = slice(start, start + count)
+            some, own = p[part], slice(edges[k], edges[k + 1])
+            rows, values = gradient.rows[own] - start, gradient.values[own]
+            values = _prepared(values, np.empty_like(values), scale, limit)
+            dense = g[: len(some)]
+            dense[...] = 0
+            dense[rows] = values
+            self._update(some, dense, [s[part] for s in slots], a[: len(some)], step)
+
+    def _touched_rows(
+        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
+    ) -> None:
+        count = max(1, _BLOCK // p.shape[1])
+        g, a = (np.empty((count, p.shape[1]), p.dtype) for _ in range(2))
+        for start in range(0, len(gradient.rows), count):
+            rows = gradient.rows[start : start + count]
+            own = [array.take(rows, axis=0) for array in (p, *slots)]
+            scaled = _prepared(gradient.values[start : start + count], g[: len(rows)], scale, limit)
+            self._update(own[0], scaled, own[1:], a[: len(rows)], step)
+            for array, new in zip((p, *slots), own, strict=True):
+                array[rows] = new
 
 
 def _merge(own: Any) -> dict[str, Gradient]:

@@ -15,17 +15,18 @@ for large vocabularies.
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _core
 from .._arrays import Array
-from .optimizer import Optimizer
+from ..reference.adam import adam_factors
+from .optimizer import BlockOptimizer, Optimizer
+from .rows import RowGradient
 
 
-class SGD(Optimizer):
+class SGD(BlockOptimizer):
     """p -= lr g, with momentum b = momentum b + g; p -= lr b, with nesterov p -= lr (g + momentum b).
 
     As torch.optim.SGD. weight_decay adds weight_decay·p to g.
@@ -68,7 +69,7 @@ class SGD(Optimizer):
         p -= np.multiply(g, self.lr, out=a)
 
 
-class Adagrad(Optimizer):
+class Adagrad(BlockOptimizer):
     """s += g²; p -= lr g / (sqrt(s) + eps) (Duchi et al. 2011), as torch.optim.Adagrad."""
 
     _slots = ("sum",)
@@ -95,7 +96,7 @@ class Adagrad(Optimizer):
         p -= g
 
 
-class RMSprop(Optimizer):
+class RMSprop(BlockOptimizer):
     """v = alpha v + (1-alpha) g²; p -= lr g / (sqrt(v) + eps) (Hinton 2012), as torch.optim.RMSprop."""
 
     _slots = ("square", "momentum")
@@ -150,46 +151,21 @@ class Adam(Optimizer):
             raise ValueError(f"betas must be below 1, got {betas}")
         self.betas, self.eps = (b1, b2), _checks.non_negative("eps", eps)
 
-    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:
-        b1, b2 = self.betas
-        m, v = slots
-        if self.weight_decay and self._decoupled:
-            p *= 1 - self.lr * self.weight_decay
-        elif self.weight_decay:
-            g += np.multiply(p, self.weight_decay, out=a)
-        m *= b1
-        m += np.multiply(g, 1 - b1, out=a)
-        np.multiply(g, math.sqrt(1 - b2), out=a)
-        a *= a
-        v *= b2
-        v += a
-        self._move(p, m, v, a, step)
+    def _factors(self, step: int, scale: float, limit: float) -> tuple[float, ...]:
+        return adam_factors(self.lr, self.betas, self.eps, self.weight_decay, self._decoupled, step, scale, limit)
 
-    def _update_some(
-        self, p: Array, rows: Array, values: Array, slots: list[Array], g: Array, a: Array, step: int
+    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> None:
+        mean, square = slots
+        _core.adam(p, mean, square, gradient, None, False, self._factors(step, scale, limit), None)
+
+    def _all_rows(
+        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
     ) -> None:
-        if self.weight_decay:
-            super()._update_some(p, rows, values, slots, g, a, step)
-            return
-        b1, b2 = self.betas  # the same as above, without passes over zeros
-        m, v = slots
-        m *= b1
-        m[rows] += values * (1 - b1)
-        values *= math.sqrt(1 - b2)
-        values *= values
-        v *= b2
-        v[rows] += values
-        self._move(p, m, v, a, step)
+        mean, square = slots
+        values, factors = np.ascontiguousarray(gradient.values, p.dtype), self._factors(step, scale, limit)
+        _core.adam(p, mean, square, values, gradient.rows, self.lazy, factors, None)
 
-    def _move(self, p: Array, m: Array, v: Array, a: Array, step: int) -> None:
-        b1, b2 = self.betas
-        # the textbook's quotient, multiplied through by sqrt(1 - b2^t): one pass over the numbers less
-        root = math.sqrt(1 - b2**step)
-        np.sqrt(v, out=a)
-        a += self.eps * root
-        np.divide(m, a, out=a)
-        a *= self.lr * root / (1 - b1**step)
-        p -= a
+    _touched_rows = _all_rows
 
 
 class AdamW(Adam):

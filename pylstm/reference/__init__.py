@@ -1,8 +1,8 @@
 """The NumPy twin of the compiled layers: the same calls and results, plain enough to read beside the equations.
 
 `cells` holds one time step of each cell, forward and backward; `sequence` the loop over time, directions and layers;
-`dropout` the masks. It computes in the layer's dtype; with `dtype=np.float64` it is what the compiled code is tested
-against. `num_threads` is accepted and has no effect.
+`dropout` the masks; `adam` the optimizer that the core has, too. It computes in the layer's dtype; with
+`dtype=np.float64` it is what the compiled code is tested against. `num_threads` is accepted and has no effect.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from .._arrays import Array
 from .._fronts import GRUFront, LSTMFront, RNNFront
 from .._recurrent import Recurrent, RunBackward, States
-from . import cells, dropout, sequence
+from . import adam, cells, dropout, sequence
 
-__all__ = ["GRU", "LSTM", "RNN", "cells", "dropout", "sequence"]
+__all__ = ["GRU", "LSTM", "RNN", "adam", "cells", "dropout", "sequence"]
 
 
 class _NumPyBackend(Recurrent[Any]):

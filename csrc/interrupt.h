@@ -1,0 +1,46 @@
+// Ending a call early: how Ctrl-C reaches a pass that runs for seconds.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+namespace pylstm {
+
+// Whether to go on, seen from the core: true ends the call. It is asked on the caller's thread.
+using Interrupted = bool (*)();
+
+// Worker 0 runs on the caller's thread and asks now and then; the others learn of it where they meet (see Barrier), or
+// at their next step where they never do.
+class Interrupt {
+ public:
+  // cycles: the cost model's estimate of the call, cut into `polls` parts. Short calls never ask.
+  Interrupt(Interrupted asks, double cycles, double polls)
+      : asks_(cycles < short_call_cycles ? nullptr : asks), every_(std::max(1.0, polls * clock_cycles / cycles)) {}
+
+  // By worker 0, after each part.
+  void poll() {
+    if (!asks_ || ++parts_ < every_) return;
+    parts_ = 0;
+    const auto now = Clock::now();
+    if (now - last_ < interval) return;
+    if (asks_()) stop_.store(true, std::memory_order_relaxed);
+    last_ = Clock::now();
+  }
+
+  bool stopped() const { return stop_.load(std::memory_order_relaxed); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr auto interval = std::chrono::milliseconds(50);  // the GIL is needed to ask
+  static constexpr double short_call_cycles = 3e7;                 // some 10 ms
+  static constexpr double clock_cycles = 1e6;                      // from one look at the clock to the next
+
+  const Interrupted asks_;
+  const double every_;
+  double parts_ = 0;
+  Clock::time_point last_ = Clock::now();
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace pylstm

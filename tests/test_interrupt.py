@@ -1,0 +1,130 @@
+"""Ctrl-C in the middle of a native call: it ends soon, nothing is changed, and the next call works."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import pylstm
+from pylstm import _core
+
+SPLITS = [None, (1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 2, 1)]
+DELAY = 0.3  # seconds until the signal comes
+BOUND = 1.0  # seconds it may take: 0.05 to 0.1 are seen; a busy machine gets some more
+
+
+@pytest.fixture(autouse=True)
+def python_hears_the_signal():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+    _core.force_plan()
+
+
+def seconds_to_stop(call, signals=1):
+    """How long `call` goes on after the signal, or the last of several."""
+    sent: list[float] = []
+
+    def send():
+        for _ in range(signals):
+            time.sleep(0.1)  # a native call hears of one before the next is sent
+            sent[:] = [time.perf_counter()]
+            signal.raise_signal(signal.SIGINT)
+
+    timer = threading.Timer(DELAY, send)
+    timer.start()
+    try:
+        try:
+            call()
+            time.sleep(2 * DELAY)  # over too soon: the signal comes here
+        except KeyboardInterrupt:
+            return time.perf_counter() - sent[0]
+        return pytest.fail("nothing was interrupted")
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def steps_of(layer, batch, seconds):
+    """Sequence length for a call of about `seconds`."""
+    x = np.zeros((50, batch, layer.input_size), layer.dtype)
+    layer(x, num_threads=2)
+    start = time.perf_counter()
+    layer(x, num_threads=2)
+    return max(100, int(50 * seconds / (time.perf_counter() - start)))
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=str)
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+def test_forward(split, training):
+    layer = pylstm.LSTM(64, 256, 2, bidirectional=True, dropout=0.3 * training, seed=0)
+    rng = np.random.default_rng(0)
+    before = layer.state_dict()
+    small = rng.standard_normal((20, 4, 64)).astype(np.float32)
+    expected = layer(small)[0]
+    x = np.zeros((steps_of(layer, 4, 1.5), 4, 64), np.float32)
+    _core.force_plan(split)
+    call = layer.forward if training else layer
+    assert seconds_to_stop(lambda: call(x, num_threads=4)) < BOUND
+    _core.force_plan()
+    assert all(np.array_equal(value, before[name]) for name, value in layer.state_dict().items())
+    assert np.array_equal(layer(small)[0], expected)
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=str)
+def test_backward(split):
+    layer = pylstm.GRU(32, 256, 2, bidirectional=True, dropout=0.3, seed=0)
+    x = np.zeros((steps_of(layer, 4, 0.5), 4, 32), np.float32)
+    output, _, backward = layer.forward(x)
+    _core.force_plan(split)
+    assert seconds_to_stop(lambda: [backward(output) for _ in range(9)]) < BOUND
+    _core.force_plan()
+    small = np.random.default_rng(0).standard_normal((9, 2, 32)).astype(np.float32)
+    out, _, again = layer.forward(small)
+    assert np.isfinite(again(out).x).all()
+
+
+def test_a_chunk_of_a_stream_leaves_its_state():
+    layer = pylstm.LSTM(32, 64, seed=0)
+    stream = layer.stream(8)
+    stream(np.random.default_rng(0).standard_normal((5, 8, 32)).astype(np.float32))
+    before = stream.state
+    x = np.zeros((steps_of(layer, 8, 3), 8, 32), np.float32)
+    assert seconds_to_stop(lambda: stream(x)) < BOUND
+    assert all(np.array_equal(a, b) for a, b in zip(stream.state, before, strict=True))
+
+
+def test_a_handler_that_does_not_raise_changes_nothing():
+    layer = pylstm.LSTM(32, 64, seed=0)
+    x = np.random.default_rng(0).standard_normal((steps_of(layer, 8, 1), 8, 32)).astype(np.float32)
+    expected = layer(x)[0]
+    small = x[:10].copy()
+    heard = []
+    signal.signal(signal.SIGINT, lambda *_: heard.append(layer(small)[0]))  # it may even call the layer
+    timer = threading.Timer(DELAY, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    found = layer(x)[0]
+    timer.join()
+    time.sleep(0.01)
+    assert np.array_equal(found, expected)
+    assert len(heard) == 1
+    assert np.array_equal(heard[0], expected[:10])
+
+
+def test_a_second_signal_ends_training_in_the_middle_of_a_batch():
+    """The first one asks `fit` to return behind the batch."""
+    lstm = pylstm.LSTM(16, 256, batch_first=True, seed=1)
+    model = pylstm.Sequential(
+        [pylstm.Embedding(10, 16, seed=0), lstm, pylstm.LastStep(), pylstm.Linear(256, 2, seed=2)]
+    )
+    steps = steps_of(pylstm.LSTM(16, 256), 4, 0.7)
+    x, y = np.zeros((4, steps), np.int64), np.zeros(4, np.int64)
+    before = model.state_dict()
+    options = {"loss": "cross_entropy", "optimizer": pylstm.Adam(), "epochs": 100, "verbose": 0}
+    assert seconds_to_stop(lambda: model.fit(x, y, **options), signals=2) < BOUND
+    assert all(np.array_equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.predict(np.zeros((2, 3), np.int64)).shape == (2, 2)
