@@ -53,9 +53,96 @@ def isa(session: nox.Session) -> None:
         session.run("pytest", *KERNEL_TESTS, *session.posargs, env={"PYLSTM_ISA": name})
 
 
+BITS = """
+import hashlib, numpy as np, pylstm
+found, rng = hashlib.sha256(), np.random.default_rng(0)
+for name, options in [("LSTM", {}), ("LSTM", {"proj_size": 25}), ("GRU", {}), ("GRU", {"reset_after": False}),
+                      ("RNN", {}), ("RNN", {"nonlinearity": "relu"})]:
+    for dtype in ("float32", "float64"):
+        layer = getattr(pylstm, name)(13, 70, 2, bidirectional=True, dropout=0.3, dtype=dtype, seed=1, **options)
+        x = rng.standard_normal((50, 9, 13)).astype(dtype)
+        output, state, backward = layer.forward(x, lengths=rng.integers(0, 51, 9))
+        grads = backward(output)
+        for array in [output, grads.x, *grads.params.values()]:
+            found.update(np.ascontiguousarray(array).tobytes())
+print(found.hexdigest())
+"""
+
+
+@nox.session
+def compilers(session: nox.Session) -> None:
+    """GCC's and Clang's builds give the same bits."""
+    bits = {}
+    for compiler in ("g++", "clang++"):
+        session.install("--force-reinstall", "--no-cache-dir", ".", env={"CXX": compiler})
+        bits[compiler] = session.run("python", "-I", "-c", BITS, silent=True)
+    if len(set(bits.values())) > 1:
+        session.error(f"different bits: {bits}")
+
+
 @nox.session
 def torch(session: nox.Session) -> None:
     """Comparison with PyTorch; this version's wheel is the CPU build."""
     session.install("torch==2.13.0")
     session.install(".[test]")
     session.run("pytest", "tests/test_torch.py", "tests/test_model_torch.py", *session.posargs)
+
+
+# ---- sanitizers: builds that watch themselves, each with faults planted that it has to find --------------------------
+
+THREADING_TESTS = ["tests/test_threads.py", "tests/test_plan.py", "tests/test_stream.py", "tests/test_interrupt.py"]
+FAULTS = ["-C", "cmake.define.PYLSTM_PLANT_FAULTS=ON"]
+
+
+def runtime_of(session: nox.Session, compiler: str, name: str) -> str:
+    """Path of a compiler's sanitizer runtime, which has to be loaded before Python."""
+    path = str(session.run(compiler, f"-print-file-name={name}", external=True, silent=True)).strip()
+    if "/" not in path:
+        session.error(f"{compiler} has no {name}")
+    return path
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    """AddressSanitizer and UndefinedBehaviorSanitizer over the whole test suite, and over random calls."""
+    session.install(".[test]", "-C", "cmake.define.PYLSTM_SANITIZE=address,undefined", *FAULTS, env={"CXX": "g++"})
+    env = {
+        "LD_PRELOAD": " ".join(runtime_of(session, "g++", name) for name in ("libasan.so", "libubsan.so")),
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # the interpreter frees little at its end
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "PYLSTM_CHECKER": "asan",
+    }
+    session.run("pytest", *session.posargs, env=env)
+    session.run("python", "tests/fuzz.py", "--calls", "30000", env=env)
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    """ThreadSanitizer over the tests of threads. Clang with libomp and Archer (Debian: clang, libomp-dev), which tells
+    it what OpenMP's threads wait for; GCC's libgomp does not, and every barrier would be reported."""
+    build = ["-C", "cmake.define.PYLSTM_SANITIZE=thread", *FAULTS]
+    session.install(".[test]", *build, env={"CXX": "clang++", "CC": "clang"})
+    env = {
+        "LD_PRELOAD": runtime_of(session, "clang++", "libclang_rt.tsan-x86_64.so"),
+        "OMP_TOOL_LIBRARIES": runtime_of(session, "clang++", "libarcher.so"),
+        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66",
+        "PYLSTM_CHECKER": "tsan",
+    }
+    session.run("pytest", *THREADING_TESTS, "tests/test_sanitizers.py", *session.posargs, env=env)
+
+
+@nox.session
+def valgrind(session: nox.Session) -> None:
+    """Valgrind over a short run. It knows no AVX-512, so AVX2 is what runs."""
+    session.install(".[test]", *FAULTS)
+    checker = f"valgrind --quiet --error-exitcode=9 --suppressions={session.invoked_from}/tests/valgrind.supp"
+    env = {"PYTHONMALLOC": "malloc", "PYLSTM_CHECKER": "valgrind", "PYLSTM_CHECK_WITH": checker}
+    session.run(*checker.split(), "python", "tests/fuzz.py", "--calls", "300", external=True, env=env)
+    session.run("pytest", "tests/test_sanitizers.py", env=env)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """A million random calls, right and wrong ones."""
+    session.install(".")
+    session.run("python", "tests/fuzz.py", *session.posargs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from pathlib import Path
 
 import results
@@ -45,7 +46,7 @@ def cells(record: Record | None) -> list[str]:
     if record is None or row is None:
         return ["–", "–", "–"]
     best, share = results.best_peer(record), results.share(record)
-    ratio = f"{best['ratio']:.1f} x {NAMES[best['peer']]}" if best else "–"
+    ratio = f"{best['ratio']:.2f} x {NAMES[best['peer']]}" if best else "–"
     return [duration(row["median"]), ratio, f"{share:.0%}" if share else "–"]
 
 
@@ -75,16 +76,12 @@ def block(path: str, document: Document) -> str:
     versions = document["versions"]
     peers = ", ".join(f"{NAMES[p]} {v.split('-')[0]}" for p, v in versions.items() if p not in results.OURS)
     threads = max(record["threads"] for record in document["found"])
-    text = [
-        BEGIN.format(path),
-        f"Medians on {threads} threads; {results.describe_machine(document)}. The best of {peers}; each in a process",
-        "of its own, taking turns, all checked to compute the same. The limit is what the machine, calibrated in the",
-        "same run, could do at best: see [bench/limits.py](bench/limits.py).",
-        "",
-        *table(document),
-        END,
-    ]
-    return "\n".join(text)
+    text = (
+        f"Medians on {threads} threads; {results.describe_machine(document)}. The best of {peers}; each in a "
+        "process of its own, taking turns, all checked to compute the same. The limit is what the machine, "
+        "calibrated in the same run, could do at best: see [bench/limits.py](bench/limits.py)."
+    )
+    return "\n".join([BEGIN.format(path), *textwrap.wrap(text, 120), "", *table(document), END])
 
 
 def everything(document: Document) -> list[str]:

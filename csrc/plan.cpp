@@ -125,9 +125,11 @@ Split choose_split(const Problem& p, int threads) {
   }
   Split best;
   double least = estimate(p, best);
+  if (least <= fork_cycles) return best;
+  const ptrdiff_t blocks = ceil_div(p.hidden, p.lanes);  // more workers than these have no share of the units
   for (int d = 1; d <= (p.backward ? 1 : std::min(p.directions, threads)); ++d)
     for (int r = 1; r <= threads / d && r <= std::max<ptrdiff_t>(1, p.batch); ++r)
-      for (int u = 1; u <= threads / d / r; ++u) {
+      for (int u = 1; u <= std::min<ptrdiff_t>(threads / d / r, blocks); ++u) {
         const Split split{r, u, d};
         const double cycles = estimate(p, split);
         if (cycles < least) least = cycles, best = split;

@@ -8,15 +8,26 @@ from typing import Any
 
 import numpy as np
 
+MOST_THREADS = 1024
+MOST_LAYERS = 2**16
+MOST_BYTES = 2**46  # of parameters: more than machines hold
 
-def integer(name: str, value: object, minimum: int = 1) -> int:
-    """`value` as an int that is at least `minimum`; bools and floats are refused."""
+
+def integer(name: str, value: object, minimum: int = 1, maximum: int | None = None) -> int:
+    """`value` as an int in minimum..maximum; bools and floats are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {kind(value)}")
     number = int(value)
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {number}")
     return number
+
+
+def threads(name: str, value: object) -> int:
+    """A number of threads, at least 1; more than the core can split work over count as that many."""
+    return min(integer(name, value), MOST_THREADS)
 
 
 def flag(name: str, value: object) -> bool:

@@ -10,7 +10,7 @@ from . import _checks, _core
 
 def set_num_threads(n: int) -> None:
     """Use up to n threads from now on, in calls that do not say otherwise. Tiny work stays on the caller's thread."""
-    _core.set_num_threads(_checks.integer("n", n))
+    _core.set_num_threads(_checks.threads("n", n))
 
 
 def get_num_threads() -> int:
@@ -36,7 +36,7 @@ def _default_threads() -> int:
         if not text:
             continue
         if text.isdecimal() and int(text) > 0:
-            return min(int(text), 2**15)
+            return min(int(text), _checks.MOST_THREADS)
         if variable == "PYLSTM_NUM_THREADS":
             raise ValueError(f"environment variable {variable}: expected a whole number from 1, got {text!r}")
     return _usable_cores()

@@ -135,7 +135,7 @@ class Parameters(ParameterSet, abc.ABC):
         values: dict[str, Any] = {
             "input_size": _checks.integer("input_size", config["input_size"]),
             "hidden_size": _checks.integer("hidden_size", config["hidden_size"]),
-            "num_layers": _checks.integer("num_layers", config["num_layers"]),
+            "num_layers": _checks.integer("num_layers", config["num_layers"], maximum=_checks.MOST_LAYERS),
             "dropout": _checks.probability("dropout", config["dropout"]),
             "dtype": _checks.real_dtype("dtype", config["dtype"]),
         }
@@ -147,6 +147,9 @@ class Parameters(ParameterSet, abc.ABC):
         self.__dict__.update(values)
         self._state_sizes = (self.output_size, self.hidden_size)[: len(self._state_names)]
         self._param_shapes = self._shapes()
+        size = sum(math.prod(shape) for shape in self._param_shapes.values()) * self.dtype.itemsize
+        if size > _checks.MOST_BYTES:
+            raise MemoryError(f"{self!r} would need {size / 2**30:,.0f} GiB for its parameters")
         self._dropout_lock = threading.Lock()
 
     @abc.abstractmethod

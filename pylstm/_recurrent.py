@@ -117,7 +117,7 @@ class Recurrent(Parameters, Generic[State]):
         states = self._take_states("state", state, batch, batched)
         lens = None if lengths is None else self._take_lengths(lengths, steps, batch, batched)
         if num_threads is not None:
-            num_threads = _checks.integer("num_threads", num_threads)
+            num_threads = _checks.threads("num_threads", num_threads)
         if out is None:
             view = self._new_output(steps, batch, batched)
             output = self._to_user(view, batched)
@@ -154,7 +154,7 @@ class Recurrent(Parameters, Generic[State]):
         lens = None if lengths is None else self._take_lengths(lengths, steps, batch, batched)
         need_dx = _checks.flag("need_dx", need_dx)
         if num_threads is not None:
-            num_threads = _checks.integer("num_threads", num_threads)
+            num_threads = _checks.threads("num_threads", num_threads)
         view = self._new_output(steps, batch, batched)
         key = self._dropout_key()
         new_states, run_backward = self._train(time_major, states, lens, view, key, need_dx, num_threads)
@@ -187,7 +187,7 @@ class Recurrent(Parameters, Generic[State]):
             raise ValueError("a bidirectional layer cannot stream: it needs the end of a sequence first")
         batch_size = _checks.integer("batch_size", batch_size)
         if num_threads is not None:
-            num_threads = _checks.integer("num_threads", num_threads)
+            num_threads = _checks.threads("num_threads", num_threads)
         return Stream(self, batch_size, num_threads)
 
     def trace(self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import multiprocessing
 import os
 import signal
@@ -50,18 +51,29 @@ def work(x):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing(problem, method):
-    if method == "spawn" and "" in sys.path:
-        pytest.skip("a spawned child could import the source folder")
+def test_a_pool_of_forked_processes(problem):
     layer, x = problem
     want = train(layer, x)
-    if (
-        method == "spawn"
-    ):  # it must import this file by name, which importlib mode does not allow: send a method instead
-        with multiprocessing.get_context(method).Pool(2) as pool:
-            results = pool.starmap(pylstm.LSTM.__call__, [(layer, x)] * 4)
-        assert all(np.array_equal(output, layer(x)[0]) for output, _ in results)
-        return
-    with multiprocessing.get_context(method).Pool(2) as pool:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map_async(work, [x] * 4).get(timeout=60) == [want] * 4
+
+
+# A child of these starts from nothing and imports what it is sent by name: methods of the installed package, since
+# importlib mode lets nobody import this file.
+@pytest.mark.parametrize("kind", ["spawn", "forkserver", "concurrent.futures", "joblib"])
+def test_other_ways_to_start_processes(problem, kind):
+    if "" in sys.path:
+        pytest.skip("a child could import the source folder")
+    layer, x = problem
+    want = layer(x, num_threads=2)[0].tobytes()
+    if kind == "joblib":
+        joblib = pytest.importorskip("joblib")
+        results = joblib.Parallel(2, timeout=60)(joblib.delayed(pylstm.LSTM.__call__)(layer, x) for _ in range(4))
+    elif kind == "concurrent.futures":
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+            results = list(pool.map(pylstm.LSTM.__call__, [layer] * 4, [x] * 4, timeout=60))
+    else:
+        with multiprocessing.get_context(kind).Pool(2) as pool:
+            results = pool.starmap_async(pylstm.LSTM.__call__, [(layer, x)] * 4).get(timeout=60)
+    assert [output.tobytes() for output, _ in results] == [want] * 4

@@ -59,4 +59,7 @@ using AdamFactors = std::array<double, 10>;
 void adam_step(const py::array& parameter, const py::array& mean, const py::array& square, const py::array& gradient,
                const py::object& rows, bool only_rows, const AdamFactors& factors, std::optional<int> threads);
 
+// See planted.cpp; in no release.
+int planted_fault(const std::string& name);
+
 }  // namespace pylstm

@@ -117,6 +117,9 @@ PYBIND11_MODULE(_core, m) {
       },
       py::arg("split") = py::none(), py::arg("chunk_rows") = -1);
   m.def("activation", &activation, py::arg("name"), py::arg("x"));
+#if defined(PYLSTM_PLANT_FAULTS)
+  m.def("planted_fault", &planted_fault);
+#endif
   m.attr("version") = PYLSTM_VERSION;
   m.attr("compiler") = PYLSTM_COMPILER;
   m.attr("has_openmp") = has_openmp;
