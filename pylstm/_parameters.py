@@ -149,7 +149,7 @@ class Parameters(ParameterSet, abc.ABC):
         self._param_shapes = self._shapes()
         size = sum(math.prod(shape) for shape in self._param_shapes.values()) * self.dtype.itemsize
         if size > _checks.MOST_BYTES:
-            raise MemoryError(f"{self!r} would need {size / 2**30:,.0f} GiB for its parameters")
+            raise ValueError(f"{self!r} would need {size / 2**30:,.0f} GiB for its parameters")
         self._dropout_lock = threading.Lock()
 
     @abc.abstractmethod

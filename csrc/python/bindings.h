@@ -1,6 +1,7 @@
 // What Python sees of a network, of its streams and of a training pass, whatever the dtype.
 #pragma once
 
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
