@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import nox
 
 nox.options.sessions = ["lint", "typing", "tests"]
@@ -131,6 +133,41 @@ def tsan(session: nox.Session) -> None:
         "PYLSTM_CHECKER": "tsan",
     }
     session.run("pytest", *THREADING_TESTS, "tests/test_sanitizers.py", *session.posargs, env=env)
+
+
+SOURCES = [
+    f"csrc/{name}.cpp" for name in ("adam", "backward", "forward", "memory", "network", "pack", "plan", "dropout")
+]
+CORE_FLAGS = ["-std=c++20", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", "-Icsrc"]
+ISA_FLAGS = {"avx2": ["-mavx2", "-mfma"]}
+
+
+def core_test(session: nox.Session, compiler: str, isas: list[str]) -> str:
+    """Builds tests/kernels.cpp with these instruction sets; its path."""
+    room = session.create_tmp()
+    objects = []
+    for isa in isas:
+        objects.append(f"{room}/{compiler}-{isa}.o")
+        header = f'-DPYLSTM_ISA_HEADER="simd/{isa}.h"'
+        command = [compiler, *CORE_FLAGS, *ISA_FLAGS.get(isa, []), header, "-c", "csrc/kernels.cpp", "-o", objects[-1]]
+        session.run(*command, external=True)
+    names = "-DPYLSTM_TEST_ISAS(f)=" + " ".join(f"f({isa})" for isa in isas)
+    program = f"{room}/{compiler}-kernels"
+    sources = ["tests/kernels.cpp", *SOURCES, "csrc/cells/cells.cpp", *objects]
+    session.run(compiler, *CORE_FLAGS, names, *sources, "-static", "-o", program, external=True)
+    return program
+
+
+@nox.session(venv_backend="none")
+def neon(session: nox.Session) -> None:
+    """The core on AArch64 in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user): right, and the bits of AVX2."""
+    arm = core_test(session, "aarch64-linux-gnu-g++", ["baseline", "neon"])
+    said = str(session.run("qemu-aarch64", arm, external=True, silent=True))
+    session.log(said)
+    if platform.machine() == "x86_64":
+        here = str(session.run(core_test(session, "g++", ["baseline", "avx2"]), external=True, silent=True))
+        if said.split("neon ")[1].split()[0] != here.split("avx2 ")[1].split()[0]:
+            session.error(f"NEON and AVX2 differ in their bits:\n{said}\n{here}")
 
 
 @nox.session

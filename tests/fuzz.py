@@ -196,8 +196,11 @@ def limited(room: int = 4 << 30):
 
 def fuzz(calls: int, seed: int, report: float = 10.0) -> collections.Counter:
     """Makes the calls; how often each outcome came."""
-    with limited():
-        return make_calls(calls, seed, report)
+    try:
+        with limited():
+            return make_calls(calls, seed, report)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def make_calls(calls: int, seed: int, report: float) -> collections.Counter:
@@ -222,7 +225,6 @@ def make_calls(calls: int, seed: int, report: float) -> collections.Counter:
         if (now := time.monotonic()) - shown > report:
             shown = now
             print(f"{number + 1:,} calls, {(number + 1) / (now - began):,.0f} a second, {resident()} MiB", flush=True)
-    faulthandler.cancel_dump_traceback_later()
     return seen
 
 

@@ -1,0 +1,184 @@
+// The core without Python: every cell, forward and backward, on the instruction sets named on the command line, each
+// compared with the first. Prints a hash of all bits per instruction set, so that machines can be compared, too.
+// `nox -s neon` builds this for AArch64, runs it in an emulator, and for this machine.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "adam.h"
+#include "sequence.h"
+
+namespace pylstm {
+#define PYLSTM_DECLARE(name) extern const IsaKernels kernels_##name;
+PYLSTM_TEST_ISAS(PYLSTM_DECLARE)
+}  // namespace pylstm
+
+using namespace pylstm;
+
+namespace {
+
+template <class T>
+using Array = std::vector<T>;
+
+class Hash {  // FNV-1a
+ public:
+  template <class T>
+  void add(const Array<T>& values) {
+    for (const T& value : values) {
+      unsigned char bytes[sizeof(T)];
+      std::memcpy(bytes, &value, sizeof(T));
+      for (unsigned char byte : bytes) state_ = (state_ ^ byte) * 1099511628211ull;
+    }
+  }
+  unsigned long long value() const { return state_; }
+
+ private:
+  unsigned long long state_ = 14695981039346656037ull;
+};
+
+// Normal-ish numbers that are the same on every machine: std::normal_distribution is not.
+template <class T>
+Array<T> random_array(std::mt19937& rng, ptrdiff_t n, double scale) {
+  Array<T> values(static_cast<size_t>(n));
+  for (T& v : values) v = T(scale * (double(rng()) / 4294967296.0 - 0.5) * 3);
+  return values;
+}
+
+struct Shape {
+  ptrdiff_t steps, batch, input, hidden, output;
+  int layers, directions;
+  bool ragged;
+};
+
+// All arrays that the two passes leave.
+template <class T>
+std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Shape& s, int threads) {
+  std::mt19937 rng(7);
+  const Sizes sizes{s.input, s.hidden, cell.projection ? s.output : s.hidden, s.layers, s.directions};
+  const ptrdiff_t gates = cell.gates * s.hidden;
+  std::vector<std::vector<Array<T>>> weights, gradients;
+  std::vector<Params<const T>> params;
+  std::vector<Params<T>> d_params;
+  for (int i = 0; i < s.layers * s.directions; ++i) {
+    const ptrdiff_t count[param_count] = {gates * sizes.layer_input(i / s.directions), gates * sizes.output, gates,
+                                          gates, cell.projection ? sizes.output * s.hidden : 0};
+    weights.emplace_back(), gradients.emplace_back(), params.emplace_back(), d_params.emplace_back();
+    for (int p = 0; p < param_count; ++p) {
+      weights.back().push_back(random_array<T>(rng, count[p], 0.5 / std::sqrt(double(s.hidden))));
+      gradients.back().emplace_back(size_t(count[p]));
+      if (!count[p]) continue;
+      params.back().data[p] = weights.back().back().data();
+      d_params.back().data[p] = gradients.back().back().data();
+    }
+  }
+  const Network<T> network(cell, sizes, isa.of<T>(), params);
+  std::vector<int64_t> lengths;
+  for (ptrdiff_t n = 0; n < s.batch; ++n) lengths.push_back(n == 0 ? s.steps : int64_t(rng() % size_t(s.steps + 1)));
+  const Order order(s.ragged ? lengths.data() : nullptr, s.steps, s.batch);
+
+  const ptrdiff_t width = sizes.width(), states = ptrdiff_t(s.layers) * s.directions * s.batch;
+  const auto x = random_array<T>(rng, s.steps * s.batch * s.input, 1);
+  const auto d_output = random_array<T>(rng, s.steps * s.batch * width, 1);
+  Array<T> output(size_t(s.steps * s.batch * width)), d_x(x.size());
+  std::vector<Array<T>> initial, final, d_final, d_initial;
+  for (int i = 0; i < cell.states; ++i) {
+    initial.push_back(random_array<T>(rng, states * sizes.state(i), 1));
+    d_final.push_back(random_array<T>(rng, states * sizes.state(i), 1));
+    final.emplace_back(initial.back().size()), d_initial.emplace_back(initial.back().size());
+  }
+  ForwardCall<T> call{.network = network, .order = order, .steps = s.steps, .training = true, .dropout = {0.3, 5, 1}};
+  call.x = {x.data(), s.batch * s.input, s.input}, call.output = {output.data(), s.batch * width, width};
+  for (int i = 0; i < cell.states; ++i)
+    call.initial[i] = initial[size_t(i)].data(), call.final[i] = final[size_t(i)].data();
+  ForwardPass<T> pass(call, threads);
+  bool done = pass.run();
+  const Saved<T> saved = pass.take_saved();
+  BackwardCall<T> back{.network = network, .order = order, .steps = s.steps, .saved = saved, .dropout = call.dropout};
+  back.x = call.x, back.output = {output.data(), s.batch * width, width};
+  back.d_output = {d_output.data(), s.batch * width, width}, back.d_x = {d_x.data(), s.batch * s.input, s.input};
+  back.d_params = d_params;
+  for (int i = 0; i < cell.states; ++i) {
+    const size_t at = size_t(i);
+    back.initial[i] = initial[at].data(), back.d_final[i] = d_final[at].data(),
+    back.d_initial[i] = d_initial[at].data();
+  }
+  done = backward(back, threads) && done;
+
+  const auto steps_of_adam = random_array<T>(rng, gates * s.input, 1);  // a computed zero may have either sign
+  AdamStep<T> step{1, T(INFINITY), 1, 0, T(0.9), T(0.1), T(0.999), T(0.03), T(1e-8), T(1e-3)};
+  Array<T> moved = weights[0][0], mean(moved.size()), square(moved.size());
+  adam(isa.of<T>(), {moved.data(), mean.data(), square.data(), gates, s.input, steps_of_adam.data()}, step, threads);
+
+  std::vector<Array<T>> all{output, d_x, moved};
+  for (auto* some : {&final, &d_initial}) all.insert(all.end(), some->begin(), some->end());
+  for (auto& own : gradients) all.insert(all.end(), own.begin(), own.end());
+  if (!done) all.clear();
+  return all;
+}
+
+// The largest difference, relative to the largest number of its array, or to a part of the largest of all: terms that
+// cancel leave small numbers behind.
+template <class T>
+double difference(const std::vector<Array<T>>& a, const std::vector<Array<T>>& b) {
+  if (a.size() != b.size() || a.empty()) return INFINITY;
+  const auto largest = [](const Array<T>& values) {
+    double most = 0;
+    for (const T value : values) most = std::max(most, std::fabs(double(value)));
+    return most;
+  };
+  double all = 0, worst = 0;
+  for (const auto& values : a) all = std::max(all, largest(values));
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double scale = std::max(largest(a[i]), 0.02 * all);
+    for (size_t k = 0; k < a[i].size(); ++k) {
+      const double apart = std::fabs(double(a[i][k]) - double(b[i][k])) / scale;
+      if (!(apart <= worst)) worst = apart;  // NaN is taken
+    }
+  }
+  return worst;
+}
+
+const Shape shapes[] = {
+    {7, 5, 9, 13, 6, 2, 2, true},   {3, 1, 1, 1, 1, 1, 1, false},      {5, 12, 4, 33, 20, 1, 1, false},
+    {4, 2, 70, 64, 17, 2, 1, true}, {6, 19, 16, 100, 50, 1, 2, false},
+};
+const char* const cells[] = {"lstm", "lstm_projected", "gru_after", "gru_before", "rnn_tanh", "rnn_relu"};
+
+template <class T>
+bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
+  double worst = 0;
+  for (const char* name : cells)
+    for (const Shape& shape : shapes) {
+      const CellSpec* cell = find_cell(name);
+      if (!cell) return std::printf("no cell %s\n", name), false;
+      if (cell->projection && shape.output >= shape.hidden) continue;
+      const auto first = run<T>(*isas[0], *cell, shape, 1);
+      for (size_t i = 0; i < isas.size(); ++i) {
+        const auto got = run<T>(*isas[i], *cell, shape, int(1 + i % 3));
+        for (const auto& array : got) hashes[i].add(array);
+        const double apart = difference(first, got);
+        if (apart > bound)
+          std::printf("%s %s %td x %td x %td -> %td: %.1e\n", name, isas[i]->name, shape.steps, shape.batch,
+                      shape.input, shape.hidden, apart);
+        worst = std::max(worst, apart);
+      }
+    }
+  std::printf("%s: apart by %.1e of the largest, %.0e allowed\n", sizeof(T) == 4 ? "float32" : "float64", worst, bound);
+  return worst <= bound;
+}
+
+}  // namespace
+
+int main() {
+  std::vector<const IsaKernels*> isas;
+#define PYLSTM_ADDRESS(name) isas.push_back(&kernels_##name);
+  PYLSTM_TEST_ISAS(PYLSTM_ADDRESS)
+  std::vector<Hash> hashes(isas.size());
+  bool fine = compare<float>(isas, hashes, 5e-6);
+  fine = compare<double>(isas, hashes, 1e-14) && fine;
+  for (size_t i = 0; i < isas.size(); ++i) std::printf("%s %016llx\n", isas[i]->name, hashes[i].value());
+  return fine ? 0 : 1;
+}
