@@ -107,7 +107,7 @@ def draw_growth(document: Document, path: Path) -> None:
             panel.set_title(f"{mode}, {label}", fontsize=10)
         panels[0].set_ylabel("milliseconds")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(f"{growth.BASE.shape}, one size at a time", fontsize=11)
     save(figure, path)
 

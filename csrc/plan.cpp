@@ -21,7 +21,8 @@ constexpr double l2_bytes_per_cycle = 32;     // of one core
 constexpr double l3_bytes_per_cycle = 16;     // of one core
 constexpr double memory_bytes_per_cycle = 8;  // of all cores together
 constexpr double stage_cycles = 300;          // setting up one stage of one step
-constexpr double barrier_cycles = 1500;       // two cores meeting, and the lines that then move between them
+constexpr double barrier_cycles = 1500;       // two cores meeting, and the lines that then move between them; for more
+                                              // cores, each round of the barrier
 constexpr double fork_cycles = 15000;         // waking the pool, once a call
 constexpr double sharing_units = 1.02;        // meeting at every step suffers more from a disturbed core
 
@@ -37,6 +38,13 @@ ptrdiff_t cache_bytes(int level) {
 }
 
 ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
+// Of a barrier: see parallel.h.
+int rounds(int threads) {
+  int count = 0;
+  while (threads > 1 << count) ++count;
+  return count;
+}
 
 // Vectors of gates of a layer, in whole blocks of units, that the busiest worker has.
 ptrdiff_t worker_vectors(const Problem& p, int units) {
@@ -109,7 +117,7 @@ double estimate(const Problem& p, const Split& split) {
   const double products = k * per_k, reads = read_cycles(p, split, bytes);
   // Reading weights hides behind arithmetic, and arithmetic behind reading, but not quite.
   double step = std::max(products, reads) + 0.3 * std::min(products, reads) + cells + p.stages * stage_cycles;
-  if (split.units > 1) step = step * sharing_units + p.stages * barrier_cycles;
+  if (split.units > 1) step = step * sharing_units + p.stages * rounds(split.units) * barrier_cycles;
   return step_count(p, split) * (p.backward ? 2 : 1) * step + (split.threads() > 1 ? fork_cycles : 0);
 }
 
