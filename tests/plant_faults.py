@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+PATIENCE = 240  # seconds for the tests of one fault
+HUNG = 999
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -193,7 +195,11 @@ class Copy:
         script = "import sys, pytest; sys.path.remove(''); sys.exit(pytest.main(sys.argv[1:]))"
         options = ["-q", "-x", "-p", "no:cacheprovider", f"--rootdir={self.source}", f"-c={self.source}/pyproject.toml"]
         environment = os.environ | {"PYTHONPATH": str(self.package)}
-        return run([sys.executable, "-c", script, *options, *files], env=environment, cwd=self.package).returncode
+        command = [sys.executable, "-c", script, *options, *files]
+        try:
+            return run(command, env=environment, cwd=self.package, timeout=PATIENCE).returncode
+        except subprocess.TimeoutExpired:
+            return HUNG
 
 
 def plant(copy: Copy, fault: Fault) -> str:

@@ -51,12 +51,12 @@ def seconds_to_stop(call, signals=1):
 
 
 def steps_of(layer, batch, seconds):
-    """Sequence length for a call of about `seconds`."""
+    """Sequence length for a call of about `seconds` on one thread: on a busy machine, two wait for each other."""
     x = np.zeros((50, batch, layer.input_size), layer.dtype)
     times = []
     for _ in range(10):
         start = time.perf_counter()
-        layer(x, num_threads=2)
+        layer(x, num_threads=1)
         times.append(time.perf_counter() - start)
     return max(100, int(50 * seconds / min(times)))
 

@@ -61,6 +61,7 @@ def test_registers(objects: dict[str, Path]) -> None:
         pytest.skip("not an x86-64 build")
     code = {isa: run("objdump", "-d", "--no-show-raw-insn", str(path)) for isa, path in objects.items()}
     assert not re.search(r"%[yz]mm", code["baseline"])
+    assert not re.search(r"^\s*[0-9a-f]+:\s+v", code["baseline"], re.MULTILINE)  # AVX's way to write SSE instructions
     assert "%ymm" in code["avx2"]
     assert "%zmm" not in code["avx2"]
     assert "%zmm" in code["avx512"]
