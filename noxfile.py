@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import nox
@@ -125,10 +126,10 @@ def tsan(session: nox.Session) -> None:
     Clang 18 or newer (older runtimes end at once on newer kernels) with its libomp, which loads Archer to tell it what
     OpenMP's threads wait for; GCC's libgomp does not, and every barrier would be reported.
     """
-    build = ["-C", "cmake.define.PYLSTM_SANITIZE=thread", *FAULTS]
-    session.install(".[test]", *build, env={"CXX": "clang++", "CC": "clang"})
+    compiler = os.environ.get("CXX", "clang++")
+    session.install(".[test]", "-C", "cmake.define.PYLSTM_SANITIZE=thread", *FAULTS, env={"CXX": compiler})
     env = {
-        "LD_PRELOAD": runtime_of(session, "clang++", "libclang_rt.tsan-x86_64.so"),
+        "LD_PRELOAD": runtime_of(session, compiler, "libclang_rt.tsan-x86_64.so"),
         "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66",
         "PYLSTM_CHECKER": "tsan",
     }
