@@ -215,7 +215,7 @@ def plant(copy: Copy, fault: Fault) -> str:
         code = copy.test(fault.tests)
     finally:
         path.write_text(text, encoding="utf-8")
-    return {0: "NOT SEEN", 1: "seen"}.get(
+    return {0: "NOT SEEN", 1: "seen", HUNG: "seen (it hangs)"}.get(
         code, f"seen (the interpreter ended with {code})" if code not in (4, 5) else "no test ran"
     )
 
