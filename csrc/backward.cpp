@@ -113,20 +113,16 @@ class Worker : LayerWorker<T> {
     const ptrdiff_t chunks = (order_.steps() + shared_.chunk_steps - 1) / shared_.chunk_steps;
     for (ptrdiff_t chunk = chunks - 1; chunk >= 0; --chunk) {
       const ptrdiff_t begin = chunk * shared_.chunk_steps, end = std::min(begin + shared_.chunk_steps, order_.steps());
-      for (ptrdiff_t s = end - 1; s >= begin && step(s); --s) poll();
+      for (ptrdiff_t s = end - 1; s >= begin && step(s); --s) shared_.interrupt.poll(id_);
       if (!shared_.team.wait(id_)) return false;
       if (d_in_.data) input_gradient(begin, end);
-      poll();
+      shared_.interrupt.poll(id_);
       weight_gradients(begin, end);
-      poll();
+      shared_.interrupt.poll(id_);
     }
     if (!shared_.team.wait(id_)) return false;
     finish();
     return shared_.team.wait(id_);
-  }
-
-  void poll() {
-    if (id_ == 0) shared_.interrupt.poll();
   }
 
   Share my_share(ptrdiff_t n) const { return {n, id_, shared_.split.threads()}; }
@@ -391,7 +387,7 @@ class Worker : LayerWorker<T> {
       const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
       for (ptrdiff_t t = 0; t < order_.length(p); ++t)
         apply_dropout(call_.dropout, layer, sizes_.layers, t, n, sizes_.width(), d.row(t, n), d.row(t, n));
-      poll();
+      shared_.interrupt.poll(id_);
       if (shared_.interrupt.stopped()) return;
     }
   }

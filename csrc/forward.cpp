@@ -88,9 +88,6 @@ class Worker : LayerWorker<T> {
   using typename Base::Rows;
 
   bool meet_team() { return shared_.teams[size_t(group_)]->wait(direction_ * shared_.split.units + unit_); }
-  void poll() {
-    if (id_ == 0) shared_.interrupt.poll();
-  }
   int place() const { return group_ * shared_.split.directions + direction_; }
 
   View<T> output_of(int layer) const {
@@ -113,7 +110,7 @@ class Worker : LayerWorker<T> {
         if (!shared_.sharers[size_t(place())]->wait(unit_)) return;  // and meet the team
       }
       chunk_row_ += rows_.active(s);
-      poll();
+      shared_.interrupt.poll(id_);
     }
     if (unit_ == 0) finish();
   }
@@ -230,7 +227,7 @@ class Worker : LayerWorker<T> {
       const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
       for (ptrdiff_t t = 0; t < order_.length(p); ++t)
         apply_dropout(call_.dropout, layer, sizes_.layers, t, n, sizes_.width(), from.row(t, n), to.row(t, n));
-      poll();
+      shared_.interrupt.poll(id_);
       if (shared_.interrupt.stopped()) return;
     }
   }

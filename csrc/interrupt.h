@@ -18,9 +18,9 @@ class Interrupt {
   Interrupt(Interrupted asks, double cycles, double polls)
       : asks_(cycles < short_call_cycles ? nullptr : asks), every_(std::max(1.0, polls * clock_cycles / cycles)) {}
 
-  // By worker 0, after each part.
-  void poll() {
-    if (!asks_ || ++parts_ < every_) return;
+  // By every worker, after each part; only worker 0 asks.
+  void poll(int worker) {
+    if (worker != 0 || !asks_ || ++parts_ < every_) return;
     parts_ = 0;
     const auto now = Clock::now();
     if (now - last_ < interval) return;

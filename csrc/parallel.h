@@ -60,9 +60,16 @@ class FlushDenormals {
 // It spins, since a step of an RNN is microseconds long; threads that outnumber the cores give way after a while.
 class Barrier {
  public:
-  Barrier(int size, const Interrupt& interrupt) : size_(size), interrupt_(interrupt), turns_(size_t(size)) {
-    while (size > 1 << rounds_) ++rounds_;
+  Barrier(int size, const Interrupt& interrupt)
+      : size_(size), rounds_(rounds(size)), interrupt_(interrupt), turns_(size_t(size)) {
     slots_ = std::vector<Slot>(size_t(2 * rounds_ * size));
+  }
+
+  // log2(size), rounded up.
+  static int rounds(int size) {
+    int count = 0;
+    while (size > 1 << count) ++count;
+    return count;
   }
 
   // By every member with its own number. Whether to go on: no, for all of them, if one knew on arrival of an
@@ -111,8 +118,7 @@ class Barrier {
 #endif
   }
 
-  const int size_;
-  int rounds_ = 0;
+  const int size_, rounds_;
   const Interrupt& interrupt_;
   std::vector<Slot> slots_;  // [turn & 1][round][member]
   std::vector<Turn> turns_;  // of every member

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "parallel.h"
+
 #if defined(__linux__)
 #include <unistd.h>
 #endif
@@ -38,13 +40,6 @@ ptrdiff_t cache_bytes(int level) {
 }
 
 ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-
-// Of a barrier: see parallel.h.
-int rounds(int threads) {
-  int count = 0;
-  while (threads > 1 << count) ++count;
-  return count;
-}
 
 // Vectors of gates of a layer, in whole blocks of units, that the busiest worker has.
 ptrdiff_t worker_vectors(const Problem& p, int units) {
@@ -117,7 +112,7 @@ double estimate(const Problem& p, const Split& split) {
   const double products = k * per_k, reads = read_cycles(p, split, bytes);
   // Reading weights hides behind arithmetic, and arithmetic behind reading, but not quite.
   double step = std::max(products, reads) + 0.3 * std::min(products, reads) + cells + p.stages * stage_cycles;
-  if (split.units > 1) step = step * sharing_units + p.stages * rounds(split.units) * barrier_cycles;
+  if (split.units > 1) step = step * sharing_units + p.stages * Barrier::rounds(split.units) * barrier_cycles;
   return step_count(p, split) * (p.backward ? 2 : 1) * step + (split.threads() > 1 ? fork_cycles : 0);
 }
 
