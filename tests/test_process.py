@@ -1,10 +1,6 @@
-"""What the process around the library sees of it: threads, floating-point mode, environment variables."""
+"""What the process around the library sees of it: threads and floating-point mode."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -36,19 +32,3 @@ def test_floating_point_mode_of_the_caller_is_left_alone():
     layer.stream(2).step(x[0])
     assert tiny * np.float32(1) == tiny  # .. and nowhere else
     assert tiny > 0
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"), [("PYLSTM_ISA", "sse9"), ("PYLSTM_NUM_THREADS", "many"), ("PYLSTM_NUM_THREADS", "0")]
-)
-def test_environment_variables_with_nonsense_are_errors(variable, value):
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", "import pylstm"],
-        env={**os.environ, variable: value},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert f"ValueError: environment variable {variable}: expected" in done.stderr
-    assert repr(value) in done.stderr
