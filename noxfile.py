@@ -137,7 +137,8 @@ def tsan(session: nox.Session) -> None:
 
 
 SOURCES = [
-    f"csrc/{name}.cpp" for name in ("adam", "backward", "forward", "memory", "network", "pack", "plan", "dropout")
+    f"csrc/{name}.cpp"
+    for name in ("adam", "backward", "dropout", "fork", "forward", "memory", "network", "pack", "parallel", "plan")
 ]
 CORE_FLAGS = ["-std=c++20", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", "-Icsrc"]
 ISA_FLAGS = {"avx2": ["-mavx2", "-mfma"]}

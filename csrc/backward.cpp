@@ -15,7 +15,9 @@ namespace {
 template <class T>
 struct Shared {
   Shared(const BackwardCall<T>& call_, const Split& split_, const Problem& problem)
-      : call(call_), split(split_), interrupt(call.interrupted, estimate(problem, split), step_count(problem, split)) {
+      : call(call_),
+        split(split_),
+        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split), split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const Order& order = call.order;
@@ -100,6 +102,7 @@ class Worker : LayerWorker<T> {
   // False: the call ends early, for all workers alike.
   bool run_direction(int layer, int direction) {
     enter(layer, direction);
+    transposed_ = &network_.transposed(layer, direction);
     in_ = layer == 0 ? call_.x : input_of(call_.saved, layer);
     out_ = output_of(layer);
     out_.data += direction * sizes_.output;
@@ -222,7 +225,7 @@ class Worker : LayerWorker<T> {
 
   // d_gates . transposed weights for the segments of a stage.
   void set_product(StageArgs<T>& a, const T* const* rows, const Segment* segments,
-                   const typename LayerWeights<T>::Backward& packed) const {
+                   const typename LayerTransposed<T>::Product& packed) const {
     const auto operand = [&](int i) -> Operand<T> {
       if (segments[i].count == 0) return {};
       return {rows, segments[i].column * sizes_.hidden, 1, network_.segment_width(segments[i])};
@@ -244,12 +247,12 @@ class Worker : LayerWorker<T> {
     for (int index = 0; index < cell_.backward_stages; ++index) {
       const BackwardStage& stage = cell_.backward[index];
       StageArgs<T> a;
-      set_blocks(a, weights_->backward[index].blocks, s);
+      set_blocks(a, transposed_->stage[index].blocks, s);
       for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) a.in[i] = as_const(slot(stage.in[i]));
       for (int i = 0; i < max_refs && stage.out[i].where != Where::none; ++i) a.out[i] = slot(stage.out[i]);
       const auto run = network_.kernels().stage[int(stage.id)][0];
       const bool next = stage.operand == Where::d_gate_next;
-      set_product(a, next ? d_gate_next_.data() : d_gate_.data(), stage.segments, weights_->backward[index]);
+      set_product(a, next ? d_gate_next_.data() : d_gate_.data(), stage.segments, transposed_->stage[index]);
       a.rows = next ? later : active;
       if (a.rows) run(a);
       if (a.rows < active) {  // sequences that end at this step have no step after
@@ -283,10 +286,10 @@ class Worker : LayerWorker<T> {
         chunk_dx_[size_t(count)] = d_in_.row(time(p, s), order_.sequence(p));
       }
     StageArgs<T> a;
-    set_blocks(a, weights_->dx.blocks, 0);
+    set_blocks(a, transposed_->dx.blocks, 0);
     a.rows = count;
     const Segment all[max_segments] = {{0, 0, cell_.gates}, {}};
-    set_product(a, chunk_d_.data(), all, weights_->dx);
+    set_product(a, chunk_d_.data(), all, transposed_->dx);
     a.out[0] = {chunk_dx_.data(), 0};
     a.in[0] = {const_cast<const T* const*>(chunk_dx_.data()), 0};
     const StageId id = reverse_ ? StageId::add : StageId::linear;
@@ -365,8 +368,8 @@ class Worker : LayerWorker<T> {
         d_state_[size_t(i)] = cell_.carries_h ? carry_row(0, p) : shared_.zeros.data();
       }
       StageArgs<T> a;
-      set_blocks(a, weights_->backward[0].blocks, 0);
-      set_product(a, d_gate_.data(), cell_.backward[0].segments, weights_->backward[0]);
+      set_blocks(a, transposed_->stage[0].blocks, 0);
+      set_product(a, d_gate_.data(), cell_.backward[0].segments, transposed_->stage[0]);
       a.rows = active;
       a.in[0] = as_const({d_state_.data(), 0});
       a.out[0] = {h_.data(), 0};
@@ -400,6 +403,7 @@ class Worker : LayerWorker<T> {
   View<const T> in_, out_, d_out_;
   View<T> d_in_;
   T* records_ = nullptr;
+  const LayerTransposed<T>* transposed_ = nullptr;
 
   // Row pointers of the step under way, one for each of the group's sequences that still run ...
   Rows h_, prev_h_, record_, state_, prev_state_, d_output_, d_state_, carry_h_, carry_, d_gate_, d_gate_next_;

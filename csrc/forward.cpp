@@ -16,7 +16,7 @@ struct Shared {
       : call(call_),
         split(split_),
         saved(saved_),
-        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split)) {
+        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split), split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const ptrdiff_t group = (call.order.batch() + split.rows - 1) / split.rows;

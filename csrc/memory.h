@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 namespace pylstm {
 
@@ -25,9 +26,6 @@ void* allocate_aligned(size_t bytes, size_t huge_from = huge_from_default);
 void free_aligned(void* p);
 // Gives the kept buffers back to the system.
 void release_memory();
-// Between these two no thread is in the middle of a change to the kept buffers: a forked child finds them whole.
-void lock_memory();
-void unlock_memory();
 
 template <class T>
 class AlignedBuffer {
@@ -62,7 +60,7 @@ class Arena {
       throw std::bad_alloc();
     return part;
   }
-  void allocate(size_t huge_from) { buffer_ = AlignedBuffer<T>(used_, huge_from), used_ = 0; }
+  void allocate(size_t huge_from) { buffer_ = AlignedBuffer<T>(std::exchange(used_, 0), huge_from); }
 
  private:
   AlignedBuffer<T> buffer_;

@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace pylstm {
 namespace {
@@ -11,26 +12,29 @@ const T* gate_rows(const Params<const T>& params, Param weight, const Sizes& siz
   return params.of(weight) + gate * sizes.hidden * columns;
 }
 
+// Weights that fill much of a core's L2 lie on huge pages: physically contiguous, they do not evict each other. With
+// small pages, LSTM 256 -> 128 took 8.2 or 11.2 ms, as the addresses fell; with huge ones 8.2 always.
+template <class T, class F>
+void pack_all(Arena<T>& arena, const F& pack_layers) {
+  pack_layers();
+  arena.allocate(size_t(256) << 10);
+  pack_layers();
+}
+
 }  // namespace
 
 template <class T>
 Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels,
                     const std::vector<Params<const T>>& params)
-    : cell_(cell), sizes_(sizes), kernels_(kernels), layers_(params.size()) {
+    : cell_(cell), sizes_(sizes), kernels_(kernels) {
+  weights_.layers.resize(params.size());
   for (size_t i = 0; i < params.size(); ++i) {
-    layers_[i].params = params[i];
-    layers_[i].input = sizes.layer_input(int(i) / sizes.directions);
+    weights_.layers[i].params = params[i];
+    weights_.layers[i].input = sizes.layer_input(int(i) / sizes.directions);
   }
-  pack_all(forward_, &Network::pack_forward);
-}
-
-// Weights that fill much of a core's L2 lie on huge pages: physically contiguous, they do not evict each other. With
-// small pages, LSTM 256 -> 128 took 8.2 or 11.2 ms, as the addresses fell; with huge ones 8.2 always.
-template <class T>
-void Network<T>::pack_all(Arena<T>& arena, void (Network::*pack_layer)(LayerWeights<T>&, Arena<T>&) const) const {
-  for (auto& layer : layers_) (this->*pack_layer)(layer, arena);
-  arena.allocate(size_t(256) << 10);
-  for (auto& layer : layers_) (this->*pack_layer)(layer, arena);
+  pack_all(weights_.arena, [this] {
+    for (auto& layer : weights_.layers) pack_forward(layer, weights_.arena);
+  });
 }
 
 template <class T>
@@ -71,10 +75,10 @@ void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
 }
 
 template <class T>
-void Network<T>::pack_backward(LayerWeights<T>& layer, Arena<T>& arena) const {
+void Network<T>::pack_backward(const LayerWeights<T>& layer, LayerTransposed<T>& transposed, Arena<T>& arena) const {
   for (int s = 0; s < cell_.backward_stages; ++s) {
     const BackwardStage& stage = cell_.backward[s];
-    auto& packed = layer.backward[s];
+    auto& packed = transposed.stage[s];
     const ptrdiff_t units = sizes_.of(stage.width);
     packed.blocks = {units, kernels_.lanes, 1};
     for (int i = 0; i < max_segments; ++i) {
@@ -84,14 +88,21 @@ void Network<T>::pack_backward(LayerWeights<T>& layer, Arena<T>& arena) const {
       packed.segment[i] = pack<T>(arena, packed.blocks, segment_width(segment), {{rows, 1, units}});
     }
   }
-  layer.dx.blocks = {layer.input, kernels_.lanes, 1};
-  layer.dx.segment[0] = pack<T>(arena, layer.dx.blocks, cell_.gates * sizes_.hidden,
-                                {{layer.params.of(Param::weight_ih), 1, layer.input}});
+  transposed.dx.blocks = {layer.input, kernels_.lanes, 1};
+  transposed.dx.segment[0] = pack<T>(arena, transposed.dx.blocks, cell_.gates * sizes_.hidden,
+                                     {{layer.params.of(Param::weight_ih), 1, layer.input}});
 }
 
 template <class T>
 void Network<T>::prepare_backward() const {
-  std::call_once(backward_once_, [this] { pack_all(backward_, &Network::pack_backward); });
+  if (transposed_.load(std::memory_order_acquire)) return;
+  auto made = std::make_unique<Transposed>();
+  made->layers.resize(weights_.layers.size());
+  pack_all(made->arena, [&] {
+    for (size_t i = 0; i < made->layers.size(); ++i) pack_backward(weights_.layers[i], made->layers[i], made->arena);
+  });
+  const Transposed* none = nullptr;
+  if (transposed_.compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) made.release();
 }
 
 template class Network<float>;

@@ -1,7 +1,7 @@
 // The weights of a stack of layers, packed for one ISA: immutable once made, so any number of threads may share it.
 #pragma once
 
-#include <mutex>
+#include <atomic>
 #include <vector>
 
 #include "kernels.h"
@@ -27,21 +27,34 @@ struct Params {
   T* of(Param p) const { return data[static_cast<int>(p)]; }
 };
 
+// What the forward pass reads of one layer and direction.
 template <class T>
 struct LayerWeights {
   struct Forward {
     Blocks blocks;
     PackedMatrix<T> x, operand, bias;
   };
-  struct Backward {
-    Blocks blocks;
-    PackedMatrix<T> segment[max_segments];
-  };
   Params<const T> params;
   ptrdiff_t input = 0;
   Forward forward[max_stages];
-  Backward backward[max_stages];
-  Backward dx;  // the transposed weight_ih
+};
+
+// What the backward pass reads: the transposed matrices.
+template <class T>
+struct LayerTransposed {
+  struct Product {
+    Blocks blocks;
+    PackedMatrix<T> segment[max_segments];
+  };
+  Product stage[max_stages];
+  Product dx;  // weight_ih
+};
+
+// Matrices of all layers and directions, and their memory.
+template <class Layer, class T>
+struct Packed {
+  std::vector<Layer> layers;
+  Arena<T> arena;
 };
 
 template <class T>
@@ -49,12 +62,17 @@ class Network {
  public:
   Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels,
           const std::vector<Params<const T>>& params);
+  ~Network() { delete transposed_.load(); }
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
 
   const CellSpec& cell() const { return cell_; }
   const Sizes& sizes() const { return sizes_; }
   const Kernels<T>& kernels() const { return kernels_; }
-  const LayerWeights<T>& layer(int layer, int direction) const {
-    return layers_[size_t(layer * sizes_.directions + direction)];
+  const LayerWeights<T>& layer(int layer, int direction) const { return weights_.layers[index(layer, direction)]; }
+  // After prepare_backward.
+  const LayerTransposed<T>& transposed(int layer, int direction) const {
+    return transposed_.load(std::memory_order_acquire)->layers[index(layer, direction)];
   }
 
   // Elements of a row of the gradients to the accumulators, and the offset of a column in it.
@@ -65,20 +83,23 @@ class Network {
     return s.column == cell_.columns ? sizes_.output : s.count * sizes_.hidden;
   }
 
-  // Makes the transposed panels on first use (inference never does); the parameters must still be there.
+  // Makes the transposed panels on first use (inference never does); the parameters must still be there. Two threads
+  // may both make them: nobody waits, and the first one's are kept.
   void prepare_backward() const;
 
  private:
+  using Weights = Packed<LayerWeights<T>, T>;
+  using Transposed = Packed<LayerTransposed<T>, T>;
+
+  size_t index(int layer, int direction) const { return size_t(layer * sizes_.directions + direction); }
   void pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const;
-  void pack_backward(LayerWeights<T>& layer, Arena<T>& arena) const;
-  void pack_all(Arena<T>& arena, void (Network::*pack_layer)(LayerWeights<T>&, Arena<T>&) const) const;
+  void pack_backward(const LayerWeights<T>& layer, LayerTransposed<T>& transposed, Arena<T>& arena) const;
 
   const CellSpec& cell_;
   Sizes sizes_;
   const Kernels<T>& kernels_;
-  mutable std::vector<LayerWeights<T>> layers_;
-  mutable Arena<T> forward_, backward_;
-  mutable std::once_flag backward_once_;
+  Weights weights_;
+  mutable std::atomic<const Transposed*> transposed_{nullptr};  // owned
 };
 
 }  // namespace pylstm

@@ -1,4 +1,8 @@
-// Threads: the only file that knows OpenMP. Without it (PYLSTM_OPENMP=OFF) everything runs on the caller's thread.
+// Threads: the only file that starts any. Without OpenMP (PYLSTM_OPENMP=OFF) everything runs on the caller's thread.
+//
+// OpenMP says how many (OMP_NUM_THREADS, omp_set_num_threads, threadpoolctl); the threads are our own, since libgomp's
+// end the process where one cannot be started (limits on address space, processes or stack), and never end a call in
+// a child that was forked in the middle of it.
 #pragma once
 
 #include <atomic>
@@ -6,13 +10,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "float_mode.h"
 #include "interrupt.h"
 
 #if defined(_OPENMP)
 #include <omp.h>
-#endif
-#if defined(__SSE2__)
-#include <immintrin.h>
 #endif
 #if !defined(_WIN32)
 #include <sched.h>
@@ -20,36 +22,33 @@
 
 namespace pylstm {
 
-// Denormals cost some 150 cycles each on x86. Workers flush them to zero and leave the caller's mode as it was.
-class FlushDenormals {
+// One turn after the other of waiting for another thread, which is about to do what is waited for; after a while, turns
+// in which others may have the core.
+class Spin {
  public:
-  FlushDenormals() : saved_(get()) { set(saved_ | flush_bits); }
-  ~FlushDenormals() { set(saved_); }
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
+  void turn() {
+    if (++turns_ < 4096)
+      pause();
+    else
+      yield();
+  }
+  int turns() const { return turns_; }
 
  private:
+  static void pause() {
 #if defined(__SSE2__)
-  using Mode = unsigned;
-  static constexpr Mode flush_bits = 0x8040;  // FTZ, DAZ
-  static Mode get() { return _mm_getcsr(); }
-  static void set(Mode m) { _mm_setcsr(m); }
+    _mm_pause();
 #elif defined(__aarch64__)
-  using Mode = unsigned long;
-  static constexpr Mode flush_bits = 1ul << 24;  // FZ
-  static Mode get() {
-    Mode m;
-    asm volatile("mrs %0, fpcr" : "=r"(m));
-    return m;
-  }
-  static void set(Mode m) { asm volatile("msr fpcr, %0" : : "r"(m)); }
-#else
-  using Mode = unsigned;
-  static constexpr Mode flush_bits = 0;
-  static Mode get() { return 0; }
-  static void set(Mode) {}
+    asm volatile("yield");
 #endif
-  Mode saved_;
+  }
+  static void yield() {
+#if !defined(_WIN32)
+    sched_yield();
+#endif
+  }
+
+  int turns_ = 0;
 };
 
 // Lets `size` threads meet: a dissemination barrier (Hensgen, Finkel and Manber 1988). In round k, member i tells
@@ -96,26 +95,10 @@ class Barrier {
   };
 
   static bool listen(const std::atomic<uint32_t>& message, uint32_t expected) {
-    for (int spins = 0;; ++spins) {
-      const uint32_t heard = message.load(std::memory_order_acquire);
-      if ((heard & ~1u) == expected) return heard & 1;
-      if (spins < 4096)
-        pause();
-      else
-        yield();
-    }
-  }
-  static void pause() {
-#if defined(__SSE2__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-  static void yield() {
-#if !defined(_WIN32)
-    sched_yield();
-#endif
+    uint32_t heard = 0;
+    const auto said = [&] { return ((heard = message.load(std::memory_order_acquire)) & ~1u) == expected; };
+    for (Spin spin; !said();) spin.turn();
+    return heard & 1;
   }
 
   const int size_, rounds_;
@@ -124,46 +107,28 @@ class Barrier {
   std::vector<Turn> turns_;  // of every member
 };
 
-// Runs f(0) ... f(threads - 1), each on a thread of its own, so that they may meet at a Barrier. Where the runtime
-// gives fewer threads, nothing has run and the number it can give is returned: plan again with that. f must not throw.
+// `parallel` with more than one thread.
+using Job = void (*)(const void* f, int id);
+int run_on_pool(int threads, Job job, const void* f);
+
+// Runs f(0) ... f(threads - 1), each on a thread of its own, so that they may meet at a Barrier. Where fewer threads
+// can be had, nothing has run and the number of those is returned: plan again with that. f must not throw, but for f(0)
+// ForkedInCall.
 template <class F>
 int parallel(int threads, const F& f) {
-#if defined(_OPENMP)
-  if (threads > 1) {
-    int got = threads;
-#pragma omp parallel num_threads(threads)
-    {
-      if (omp_get_num_threads() == threads) {
-        const FlushDenormals flush;
-        f(omp_get_thread_num());
-      } else if (omp_get_thread_num() == 0) {
-        got = omp_get_num_threads();
-      }
-    }
-    return got;
-  }
-#else
-  if (threads > 1) return 1;
-#endif
+  if (threads > 1) return run_on_pool(threads, [](const void* g, int id) { (*static_cast<const F*>(g))(id); }, &f);
   const FlushDenormals flush;
   f(0);
   return 1;
 }
 
-// What the OpenMP runtime would use by itself: OMP_NUM_THREADS, omp_set_num_threads, threadpoolctl.
+// What the OpenMP runtime would use by itself: OMP_NUM_THREADS, OMP_THREAD_LIMIT, omp_set_num_threads, threadpoolctl.
 inline int runtime_threads() {
 #if defined(_OPENMP)
-  return omp_get_max_threads();
+  const int most = omp_get_max_threads(), limit = omp_get_thread_limit();
+  return most < limit ? most : limit;
 #else
   return 1;
-#endif
-}
-
-// A child made by fork() has none of the runtime's threads, but libgomp would wait for them: let them go before the
-// fork. The next parallel region starts new ones.
-inline void pause_threads() {
-#if defined(_OPENMP) && (_OPENMP >= 201811 || !defined(__clang__))  // libgomp has had it for longer than it says
-  omp_pause_resource_all(omp_pause_soft);
 #endif
 }
 

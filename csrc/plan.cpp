@@ -1,7 +1,8 @@
 #include "plan.h"
 
 #include <algorithm>
-#include <mutex>
+#include <atomic>
+#include <cstdint>
 
 #include "parallel.h"
 
@@ -65,19 +66,17 @@ double read_cycles(const Problem& p, const Split& split, double bytes) {
   return bytes * split.threads() / memory_bytes_per_cycle;
 }
 
-std::mutex forced_mutex;
-Forced forced_plan;
-
-Forced forced() {
-  const std::lock_guard lock(forced_mutex);
-  return forced_plan;
-}
+// What tests ask for. Without a lock, which a child might find taken for ever: rows << 32 | units << 16 | directions,
+// or 0, and the rows of a chunk.
+std::atomic<uint64_t> forced_split{0};
+std::atomic<ptrdiff_t> forced_chunk_rows{-1};
 
 }  // namespace
 
 void force_plan(const Forced& forced) {
-  const std::lock_guard lock(forced_mutex);
-  forced_plan = forced;
+  const Split& s = forced.split;
+  forced_split.store(forced.split_set ? uint64_t(s.rows) << 32 | uint64_t(s.units) << 16 | uint64_t(s.directions) : 0);
+  forced_chunk_rows.store(forced.chunk_rows);
 }
 
 template <class T>
@@ -121,8 +120,8 @@ double step_count(const Problem& p, const Split& split) {
 }
 
 Split choose_split(const Problem& p, int threads) {
-  if (const Forced force = forced(); force.split_set) {
-    Split split = force.split;
+  if (const uint64_t force = forced_split.load(std::memory_order_relaxed)) {
+    Split split{int(force >> 32), int(force >> 16 & 0xffff), int(force & 0xffff)};
     split.directions = p.backward ? 1 : std::min(split.directions, p.directions);
     if (split.threads() <= threads) return split;
   }
@@ -141,7 +140,7 @@ Split choose_split(const Problem& p, int threads) {
 }
 
 ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
-  if (const Forced force = forced(); force.chunk_rows >= 0) return force.chunk_rows;
+  if (const ptrdiff_t rows = forced_chunk_rows.load(std::memory_order_relaxed); rows >= 0) return rows;
   const ptrdiff_t rows = ceil_div(p.batch, split.rows);
   if (p.steps <= 1 || (stays_near(p, split) && 2 * rows > p.tile_rows)) return 0;
   // Input weights far larger than L2 are best read for many rows at a time: 50 x 32 x 1536 -> 1536 (GRU) gained 8 %

@@ -62,5 +62,3 @@ def _cgroup_quota(default: int) -> int:
 
 _core.isa()  # reads PYLSTM_ISA: a wrong value is an error at import, not at the first call
 _core.set_num_threads(_default_threads())
-if hasattr(os, "register_at_fork"):  # multiprocessing's "fork" and os.fork: the child computes as its parent does
-    os.register_at_fork(before=_core.before_fork, after_in_parent=_core.after_fork, after_in_child=_core.after_fork)

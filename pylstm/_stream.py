@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import _arrays
 from ._arrays import Array
@@ -20,16 +24,30 @@ class Stepper(Protocol):
     @property
     def states(self) -> tuple[Array, ...]: ...
 
+    def take(self, anew: bool) -> None:
+        """The states are the caller's until `give`. Raises RuntimeError where another thread has them, and where they
+        are half of a step's (the process was forked in the middle of it), unless they are about to be set `anew`."""
+
+    def give(self) -> None: ...
+
     def step(self, x: object, out: object) -> bool:
-        """(N, I) -> (N, S), or (I,) -> (S,) if N is 1. False, nothing done: x or out is not as the backend needs it."""
+        """(N, I) -> (N, S), or (I,) -> (S,) if N is 1. False, nothing done: x or out is not as the backend needs it.
+        Takes the states while it runs."""
 
 
 class Stream:
     """The state of `batch_size` sequences that arrive step by step; any number of streams share one layer's weights.
 
-    Made by `layer.stream(batch_size)`; starts at zero. Steps, chunks and one whole call give the same bits. A stream is
-    for one thread at a time; different streams of one layer may run at once. After `layer.load_state_dict` the next
-    step uses the new weights and the old state. Streams can be copied (`copy.copy`) and pickled with their state.
+    Made by `layer.stream(batch_size)`; starts at zero. Steps, chunks and one whole call give the same bits. After
+    `layer.load_state_dict` the next step uses the new weights and the old state. Streams can be copied (`copy.copy`)
+    and pickled with their state.
+
+    A stream is for one thread at a time: whatever a second one asks of it meanwhile raises RuntimeError. So does a
+    step in a forked child whose parent was in the middle of one: the child has half of it, until it calls `reset` or
+    sets `state`. Different streams of one layer may run at once.
+
+    NaN or infinity in x stays in the state of its sequence and in all its later outputs: `is_finite` tells of it, and
+    setting `state` mends it.
     """
 
     def __init__(self, layer: Recurrent[Any], batch_size: int, num_threads: int | None) -> None:
@@ -43,6 +61,16 @@ class Stream:
         if states is not None:
             self._set_states(states)
 
+    @contextmanager
+    def _own(self, anew: bool = False) -> Iterator[tuple[Array, ...]]:
+        """The arrays of the state, and no other thread has them."""
+        stepper = self._stepper
+        stepper.take(anew)
+        try:
+            yield stepper.states
+        finally:
+            stepper.give()
+
     def step(self, x: ArrayLike, *, out: Array | None = None) -> Array:
         """One step of every sequence: x (N, I), or (I,) for one; returns the last layer's output, (N, S) or (S,).
 
@@ -50,7 +78,8 @@ class Stream:
         dtype in C order, a step allocates nothing. Other x are converted as in a call.
         """
         if self._params is not self._layer._params:
-            self._renew(self._stepper.states)
+            with self._own() as states:
+                self._renew(states)
         if out is not None and self._stepper.step(x, out):
             return out
         return self._step(x, out)
@@ -83,18 +112,17 @@ class Stream:
         batch = array.shape[0 if layer.batch_first else 1] if array.ndim == 3 else 1
         if batch != self.batch_size or (array.ndim == 2 and self.batch_size != 1):
             raise ValueError(f"x must hold batch_size={self.batch_size} sequences, got shape {array.shape}")
-        state: Any = self._stepper.states
-        if array.ndim == 2:
-            state = tuple(s[:, 0] for s in state)
-        output, state = layer(array, state if len(state) > 1 else state[0], num_threads=self._num_threads)
-        states = state if isinstance(state, tuple) else (state,)
-        self._set_states(tuple(s[:, None] for s in states) if array.ndim == 2 else states)
+        with self._own() as states:
+            given = tuple(s[:, 0] for s in states) if array.ndim == 2 else states
+            output, new = layer(array, given if len(given) > 1 else given[0], num_threads=self._num_threads)
+            for mine, its in zip(states, new if isinstance(new, tuple) else (new,), strict=True):
+                mine[...] = its[:, None] if array.ndim == 2 else its
         return output
 
     @property
     def state(self) -> Any:
         """A copy of the state: (num_layers, N, S), for an LSTM a tuple (h, c). Assign to it to set the state."""
-        states = tuple(s.copy() for s in self._stepper.states)
+        states = self._copies()
         return states if len(states) > 1 else states[0]
 
     @state.setter
@@ -105,17 +133,27 @@ class Stream:
         self._set_states(tuple(s for s in taken if s is not None))
 
     def _set_states(self, states: tuple[Array, ...]) -> None:
-        for mine, new in zip(self._stepper.states, states, strict=True):
-            mine[...] = new
+        with self._own(anew=True) as own:
+            for mine, new in zip(own, states, strict=True):
+                mine[...] = new
+
+    def _copies(self) -> tuple[Array, ...]:
+        with self._own() as states:
+            return tuple(s.copy() for s in states)
 
     def reset(self) -> None:
         """Return to the state of zeros."""
-        for state in self._stepper.states:
-            state[...] = 0
+        with self._own(anew=True) as states:
+            for state in states:
+                state[...] = 0
+
+    def is_finite(self) -> NDArray[np.bool_]:
+        """Of every sequence, (N,): whether its state holds neither NaN nor infinity."""
+        with self._own() as states:
+            return np.logical_and.reduce([np.isfinite(s).all(axis=(0, 2)) for s in states])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        states = tuple(s.copy() for s in self._stepper.states)
-        return Stream, (self._layer, self.batch_size, self._num_threads), states
+        return Stream, (self._layer, self.batch_size, self._num_threads), self._copies()
 
     def __setstate__(self, states: tuple[Array, ...]) -> None:
         self._set_states(states)
@@ -128,6 +166,24 @@ class CallStepper:
         self._layer = layer
         count = layer.num_layers
         self.states = tuple(np.zeros((count, batch_size, size), layer.dtype) for size in layer._state_sizes)
+        self._lock, self._process, self._torn = threading.Lock(), 0, False
+
+    def take(self, anew: bool) -> None:
+        if not self._lock.acquire(blocking=False):
+            if self._process == os.getpid():
+                raise RuntimeError("this stream is in the middle of a step in another thread")
+            self._lock, self._torn = threading.Lock(), True  # of a thread that only the parent has
+            self._lock.acquire()
+        self._process, self._torn = os.getpid(), self._torn and not anew
+        if self._torn:
+            self._lock.release()
+            raise RuntimeError(
+                "this stream was in the middle of a step in another thread when the process forked, and the child has "
+                "half a step: reset() it or set its state"
+            )
+
+    def give(self) -> None:
+        self._lock.release()
 
     def step(self, x: object, out: object) -> bool:
         if not (isinstance(x, np.ndarray) and isinstance(out, np.ndarray)):
@@ -136,6 +192,10 @@ class CallStepper:
             return False
         x3 = x.reshape(1, -1, x.shape[-1])
         view = out.reshape(1, -1, out.shape[-1])
-        for mine, new in zip(self.states, self._layer._infer(x3, self.states, None, view, None), strict=True):
-            mine[...] = new
+        self.take(False)
+        try:
+            for mine, new in zip(self.states, self._layer._infer(x3, self.states, None, view, None), strict=True):
+                mine[...] = new
+        finally:
+            self.give()
         return True

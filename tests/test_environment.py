@@ -144,3 +144,77 @@ assert np.array_equal(layer(first)[0], pylstm.LSTM(4, 256, seed=0)(first)[0])
 print("fine")
 """
     assert run(script, PYLSTM_NUM_THREADS="2") == "fine\n"
+
+
+LIMITS = {
+    "address space": "resource.setrlimit(resource.RLIMIT_AS, (used() + (9 << 20),) * 2)",
+    "processes": "os.setuid(65534); resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))",
+}
+LIMITED = """
+import os, resource, numpy as np, pylstm
+import numpy.ma  # while its files may be read
+def used():
+    return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+layer = pylstm.LSTM(16, 64, seed=0)
+x = np.random.default_rng(0).standard_normal((20, 32, 16)).astype(np.float32)
+def train():
+    output, _, backward = layer.forward(x, num_threads=8)
+    return output.tobytes() + backward(output).x.tobytes()
+pylstm._core.force_plan((1, 1, 1))
+want = train()
+pylstm._core.force_plan((8, 1, 1))
+{limit}
+try:
+    assert train() == want
+    print("right")
+except MemoryError:
+    print("told")
+"""
+
+
+@pytest.mark.skipif("PYLSTM_CHECKER" in os.environ, reason="a sanitizer's own threads and memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+@pytest.mark.parametrize("limit", LIMITS)
+def test_threads_that_cannot_be_started(limit):
+    """The threads there are do the work, or there is an error: the process goes on."""
+    if limit == "processes" and os.getuid() != 0:
+        pytest.skip("must become another user, who has no processes")
+    assert run(LIMITED.format(limit=LIMITS[limit]), OPENBLAS_NUM_THREADS="1") in ("right\n", "told\n")
+
+
+@pytest.mark.skipif("PYLSTM_CHECKER" in os.environ, reason="a sanitizer's own threads and memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+def test_a_default_stack_that_no_machine_has():
+    """Threads get a stack of a size of their own, not that of the main thread's limit."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    if hard != resource.RLIM_INFINITY:
+        pytest.skip("the limit cannot be raised")
+    resource.setrlimit(resource.RLIMIT_STACK, (1 << 46, hard))  # of the interpreter that is started now
+    try:
+        assert run(LIMITED.format(limit=""), OPENBLAS_NUM_THREADS="1") == "right\n"
+    finally:
+        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("call", ["layer(x, num_threads={n})", "backward(output, None)"])
+def test_a_daemon_thread_in_a_call_at_the_end_of_the_program(call, threads):
+    """It asks for the GIL while the interpreter goes: the process ends as if it were not there."""
+    script = f"""
+import threading, time, numpy as np, pylstm
+pylstm.set_num_threads({threads})
+layer = pylstm.LSTM(64, 128, 2, seed=0)
+x = np.zeros((100, 8, 64), np.float32)
+output, _, backward = layer.forward(x)
+def work():
+    while True:
+        {call.format(n=threads)}
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.1)
+print("over")
+"""
+    for _ in range(4):
+        assert run(script) == "over\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -131,3 +132,69 @@ def test_a_second_signal_ends_training_in_the_middle_of_a_batch():
     assert seconds_to_stop(lambda: model.fit(x, y, **options), signals=2) < BOUND
     assert all(np.array_equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.predict(np.zeros((2, 3), np.int64)).shape == (2, 2)
+
+
+def in_the_middle(layer, x, handler, training=False, split=(2, 1, 1)):
+    """The output of a call in the middle of which a signal comes, once."""
+    signal.signal(signal.SIGINT, handler)
+    timer = threading.Timer(DELAY, signal.raise_signal, [signal.SIGINT])
+    _core.force_plan(split)
+    timer.start()
+    try:
+        return (layer.forward if training else layer)(x, num_threads=2)[0]
+    finally:
+        timer.cancel()  # also in a child, which does not have it
+        _core.force_plan()
+
+
+@pytest.mark.parametrize("split", [(1, 1, 1), (2, 1, 1), (1, 2, 1)], ids=str)
+def test_a_handler_runs_in_the_callers_floating_point_mode(split):
+    layer = pylstm.LSTM(32, 64, seed=0)
+    x = np.zeros((steps_of(layer, 8, 0.9), 8, 32), np.float32)
+    heard = []
+    in_the_middle(
+        layer, x, lambda *_: heard.append((repr(5e-324), float(np.float32(1e-40) * np.float32(1)))), split=split
+    )
+    assert heard == [("5e-324", float(np.float32(1e-40)))]
+
+
+def test_a_handler_that_calls_forward_with_dropout():
+    layer = pylstm.GRU(32, 64, 2, dropout=0.5, seed=0)
+    x = np.ones((steps_of(layer, 8, 0.9), 8, 32), np.float32)
+    heard = []
+    found = in_the_middle(layer, x, lambda *_: heard.append(layer.forward(x[:9], num_threads=2)[0]), training=True)
+    twin = pylstm.GRU(32, 64, 2, dropout=0.5, seed=0)
+    assert np.array_equal(found, twin.forward(x)[0])
+    assert len(heard) == 1
+    assert np.array_equal(heard[0], twin.forward(x[:9])[0])  # the second mask
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("split", [(1, 1, 1), (2, 1, 1), (1, 2, 1)], ids=str)
+def test_a_handler_that_forks(split):
+    """The call goes on in the parent. A child without the call's threads ends it, and computes from then on."""
+    layer = pylstm.LSTM(32, 64, seed=0)
+    x = np.random.default_rng(0).standard_normal((steps_of(layer, 8, 0.9), 8, 32)).astype(np.float32)
+    want = layer(x)[0]
+    parent, children = os.getpid(), []
+
+    def handler(*_):
+        children.append(os.fork())
+        if not children[-1]:
+            signal.alarm(30)
+
+    try:
+        found = in_the_middle(layer, x, handler, split=split)
+    except RuntimeError as error:
+        said = str(error)
+    else:
+        said = ""
+    if os.getpid() != parent:
+        alone = split == (1, 1, 1)
+        right = np.array_equal(found, want) if alone else "forked by a signal handler in the middle" in said
+        again = layer(x[:9], num_threads=2)[0]
+        os._exit(0 if right and np.array_equal(again, want[:9]) else 1)
+    assert not said
+    assert np.array_equal(found, want)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0]

@@ -159,3 +159,19 @@ def test_bad_calls():
     with pytest.raises(ValueError, match="overlap"):
         square.step(shared, out=shared)
     assert np.array_equal(stream.state[0], np.zeros((1, 2, 13)))
+
+
+def test_what_is_not_finite_stays_and_can_be_seen():
+    layer = pylstm.LSTM(3, 7, num_layers=2, seed=0)
+    stream, x = layer.stream(3), np.ones((3, 3), np.float32)
+    assert stream.is_finite().tolist() == [True] * 3
+    x[1, 2] = np.nan
+    stream.step(x)
+    for _ in range(3):
+        assert np.isnan(stream.step(np.ones((3, 3)))[1]).all()
+    assert stream.is_finite().tolist() == [True, False, True]
+    h, c = stream.state
+    h[:, 1] = c[:, 1] = 0
+    stream.state = h, c
+    assert stream.is_finite().all()
+    assert np.isfinite(stream.step(np.ones((3, 3)))).all()

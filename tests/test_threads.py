@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import pylstm
+import pylstm.reference
 
 MANY = 16
 
@@ -115,12 +118,43 @@ def test_a_stream_is_for_one_thread_at_a_time():
     assert stream.state[0].tobytes() == twin.state[0].tobytes()
 
 
+@pytest.mark.parametrize("module", [pylstm, pylstm.reference], ids=["fast", "reference"])
+def test_nothing_of_a_stream_is_for_two_threads(module):
+    """While a chunk runs in one thread, another can neither step, nor read the state, nor set it."""
+    layer = module.LSTM(8, 256, seed=0)
+    stream = layer.stream(4)
+    x = np.random.default_rng(0).standard_normal((100, 4, 8)).astype(np.float32)
+    runs = threading.Event()
+    real = layer._infer
+
+    def infer(*arguments):  # the call has the stream's state by now
+        runs.set()
+        time.sleep(0.05)
+        return real(*arguments)
+
+    layer._infer = infer
+    thread = threading.Thread(target=stream, args=(x,))
+    thread.start()
+    runs.wait()
+    state = stream.__class__.state
+    for attempt in (
+        lambda: stream.step(x[0]), lambda: stream(x[:2]), stream.reset, lambda: stream.state, stream.is_finite,
+        lambda: state.fset(stream, (np.zeros((1, 4, 256)),) * 2), lambda: copy.copy(stream),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="in the middle of a step in another thread"):
+            attempt()
+    thread.join()
+    del layer._infer
+    assert np.array_equal(stream.state[0], layer(x)[1][0])
+
+
 ORDERS = [("pylstm", "{}"), ("{}", "pylstm")]
 NEIGHBOUR = """
 import importlib, numpy as np
 for name in {names!r}:
     importlib.import_module(name)
 import pylstm
+import pylstm.reference
 {work}
 layer = pylstm.LSTM(16, 64, seed=0)
 x = np.random.default_rng(0).standard_normal((20, 32, 16)).astype(np.float32)
@@ -156,9 +190,11 @@ def test_beside_another_librarys_threads(name, order):
 def test_affinity_sets_the_number_of_threads():
     """A process that may use one core starts with one thread."""
     script = """
+import copy
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 import pylstm
+import pylstm.reference
 print(pylstm.get_num_threads())
 """
     environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "PYLSTM_NUM_THREADS")}

@@ -4,6 +4,7 @@
 #include "dispatch.h"
 #include "python/arrays.h"
 #include "python/bindings.h"
+#include "python/gil.h"
 
 namespace pylstm {
 namespace {
@@ -37,7 +38,7 @@ void step_of(const py::array& parameter, const py::array& mean, const py::array&
                    &step.rest1, &step.beta2, &step.root2,  &step.eps,   &step.rate};
   for (size_t i = 0; i < factors.size(); ++i) *to[i] = T(factors[i]);
   const Kernels<T>& kernels = current_isa().of<T>();
-  const py::gil_scoped_release release;
+  const WithoutGil released;
   adam(kernels, call, step, threads);
 }
 

@@ -57,8 +57,9 @@ py::array_t<T> empty(const Shape& shape) {
   ptrdiff_t size = 1;
   for (ptrdiff_t n : shape) size = checked_product({size, n}, sizeof(T));
   if (size * ptrdiff_t(sizeof(T)) < (64 << 10)) return py::array_t<T>(shape);
-  T* const p = AlignedBuffer<T>(size).release();
-  return py::array_t<T>(shape, p, py::capsule(p, [](void* memory) { free_aligned(memory); }));
+  AlignedBuffer<T> buffer(size);
+  const py::capsule owner(buffer.data(), [](void* memory) { free_aligned(memory); });
+  return py::array_t<T>(shape, buffer.release(), owner);
 }
 
 template <class T>

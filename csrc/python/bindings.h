@@ -25,6 +25,9 @@ class StreamBase {
  public:
   virtual ~StreamBase() = default;
   virtual bool step(const py::handle& x, const py::handle& out) = 0;
+  // Between these two the state belongs to the caller. anew: whatever it is, it is about to be set.
+  virtual void take(bool anew) = 0;
+  virtual void give() = 0;
   virtual py::tuple states() const = 0;
 };
 

@@ -7,6 +7,7 @@
 #include "plan.h"
 #include "python/arrays.h"
 #include "python/bindings.h"
+#include "python/gil.h"
 
 namespace pylstm {
 
@@ -43,7 +44,7 @@ py::array activation_of(const std::string& name, const py::array& x) {
   const T* in = data<const T>(x);
   T* out = y.mutable_data();
   const py::ssize_t n = x.size();
-  const py::gil_scoped_release release;
+  const WithoutGil released;
   f(in, out, n);
   return y;
 }
@@ -51,6 +52,21 @@ py::array activation_of(const std::string& name, const py::array& x) {
 py::array activation(const std::string& name, const py::array& x) {
   if (x.dtype().equal(py::dtype::of<float>())) return activation_of<float>(name, x);
   return activation_of<double>(name, x);
+}
+
+// Where there is no memory to register a new object, pybind11 gives its memory back although the smart pointer that was
+// to hold it still does, and does so again. An object without its holder is the holder's affair alone.
+template <class Class>
+void deleted_by_holder(const Class&) {
+  static void (*original)(py::detail::value_and_holder&) = nullptr;
+  auto* const type = py::detail::get_type_info(typeid(typename Class::type));
+  original = type->dealloc;
+  type->dealloc = [](py::detail::value_and_holder& object) {
+    if (object.holder_constructed())
+      original(object);
+    else
+      object.value_ptr() = nullptr;
+  };
 }
 
 std::vector<std::string> isa_names() {
@@ -63,7 +79,8 @@ std::vector<std::string> isa_names() {
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of pylstm. Use the classes of the package; nothing here is a public interface.";
-  py::class_<NetworkBase, std::shared_ptr<NetworkBase>>(m, "Network")
+  py::class_<NetworkBase, std::shared_ptr<NetworkBase>> network(m, "Network");
+  network
       .def(py::init(&make_network), py::arg("cell"), py::arg("dtype"), py::arg("input_size"), py::arg("hidden_size"),
            py::arg("output_size"), py::arg("num_layers"), py::arg("bidirectional"), py::arg("params"))
       .def("infer", &NetworkBase::infer, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
@@ -72,11 +89,17 @@ PYBIND11_MODULE(_core, m) {
            py::arg("dropout"), py::arg("num_threads"))
       .def("plan", &NetworkBase::plan, py::arg("steps"), py::arg("batch"), py::arg("backward"), py::arg("num_threads"))
       .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
-  py::class_<StreamBase>(m, "Stream")
-      .def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
+  py::class_<StreamBase> stream(m, "Stream");
+  stream.def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
+      .def("take", &StreamBase::take, py::arg("anew"))
+      .def("give", &StreamBase::give)
       .def_property_readonly("states", &StreamBase::states);
-  py::class_<TapeBase>(m, "Tape").def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"),
-                                      py::arg("need_dx"), py::arg("num_threads"));
+  py::class_<TapeBase> tape(m, "Tape");
+  tape.def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"), py::arg("need_dx"),
+           py::arg("num_threads"));
+  deleted_by_holder(network);
+  deleted_by_holder(stream);
+  deleted_by_holder(tape);
 
   m.def("adam", &adam_step, py::arg("parameter"), py::arg("mean"), py::arg("square"), py::arg("gradient"),
         py::arg("rows"), py::arg("only_rows"), py::arg("factors"), py::arg("num_threads"));
@@ -93,11 +116,6 @@ PYBIND11_MODULE(_core, m) {
         throw py::type_error("dtype: expected float32 or float64");
       },
       py::arg("shape"), py::arg("dtype"));
-  m.def("before_fork", [] {
-    pause_threads();
-    lock_memory();
-  });
-  m.def("after_fork", &unlock_memory);
   m.def("release_memory", &release_memory);
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });

@@ -1,33 +1,31 @@
 // Networks, streams and tapes behind bindings.h. The Python layers have normalised every array before it comes here;
 // what is checked again is what a wrong call could otherwise turn into a wild pointer.
-#include <atomic>
 #include <functional>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "dispatch.h"
+#include "fork.h"
 #include "plan.h"
 #include "python/arrays.h"
 #include "python/bindings.h"
+#include "python/gil.h"
 #include "sequence.h"
 
 namespace pylstm {
 namespace {
 
-// Lets Python's signal handlers run in the middle of a call; true where one of them raised.
-bool interrupted() {
-  const py::gil_scoped_acquire acquire;
-  return PyErr_CheckSignals() != 0;
-}
-
-// One sequence batch as both passes see it. The arrays are kept alive as long as the pointers into them.
+// One sequence batch as both passes see it. Places and strides are those of the forward pass, whatever becomes of the
+// Python objects, which only keep the memory.
 template <class T>
 struct Batch {
-  ptrdiff_t steps, batch;
-  py::array x;
-  std::vector<py::object> states;
+  ptrdiff_t steps = 0, batch = 0;
+  View<const T> x;
+  View<T> output;
+  const T* initial[max_states] = {};
   std::shared_ptr<const Order> order;
+  std::vector<py::object> owners;
 };
 
 template <class T>
@@ -37,12 +35,8 @@ class Bound;
 template <class T>
 class Tape : public TapeBase {
  public:
-  Tape(std::shared_ptr<const Bound<T>> bound, Batch<T> batch, py::array output, Saved<T> saved, const Dropout& dropout)
-      : bound_(std::move(bound)),
-        batch_(std::move(batch)),
-        output_(std::move(output)),
-        saved_(std::move(saved)),
-        dropout_(dropout) {}
+  Tape(std::shared_ptr<const Bound<T>> bound, Batch<T> batch, Saved<T> saved, const Dropout& dropout)
+      : bound_(std::move(bound)), batch_(std::move(batch)), saved_(std::move(saved)), dropout_(dropout) {}
 
   py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
                      std::optional<int> threads) const override;
@@ -50,7 +44,6 @@ class Tape : public TapeBase {
  private:
   std::shared_ptr<const Bound<T>> bound_;
   Batch<T> batch_;
-  py::array output_;
   Saved<T> saved_;
   Dropout dropout_;
 };
@@ -65,23 +58,49 @@ class Stream : public StreamBase {
     T* in = row_pointer(x, bound_->sizes().input, false);
     T* to = row_pointer(out, bound_->sizes().width(), true);
     if (!in || !to || overlap(in, sizes_in(), to, sizes_out())) return false;
-    if (busy_.exchange(true)) throw std::runtime_error("this stream is in the middle of a step in another thread");
+    take(false);
+    const Giver giver{this};
     call_.x.data = in, call_.output.data = to;
     // A step is never interrupted: it is short, and the states of its layers belong together.
     if (release_) {
-      const py::gil_scoped_release release;
+      const WithoutGil released;
       std::ignore = pass_->run();
     } else {
       std::ignore = pass_->run();
     }
-    busy_.store(false);
     return true;
   }
+
+  void take(bool anew) override {
+    const TryLock::Taken taken = lock_.take();
+    if (taken == TryLock::Taken::no)
+      throw std::runtime_error("this stream is in the middle of a step in another thread");
+    torn_ = torn_ || taken == TryLock::Taken::orphaned;
+    if (!torn_) return;
+    Giver giver{this};
+    if (!anew)
+      throw std::runtime_error(
+          "this stream was in the middle of a step in another thread when the process forked, and the child has half a "
+          "step: reset() it or set its state");
+    lay_out();  // its workers had half met
+    torn_ = false;
+    giver.stream = nullptr;
+  }
+  void give() override { lock_.give(); }
 
   // The arrays themselves: (layers, N, size), updated in place by every step.
   py::tuple states() const override { return states_; }
 
  private:
+  struct Giver {
+    Stream* stream;
+    ~Giver() {
+      if (stream) stream->give();
+    }
+  };
+
+  void lay_out() { pass_ = std::make_unique<ForwardPass<T>>(call_, threads_); }
+
   ptrdiff_t sizes_in() const { return order_.batch() * bound_->sizes().input; }
   ptrdiff_t sizes_out() const { return order_.batch() * bound_->sizes().width(); }
   static bool overlap(const T* a, ptrdiff_t a_size, const T* b, ptrdiff_t b_size) {
@@ -107,8 +126,10 @@ class Stream : public StreamBase {
   Order order_;
   ForwardCall<T> call_;
   std::unique_ptr<ForwardPass<T>> pass_;
+  const int threads_;
   bool release_ = false;
-  std::atomic<bool> busy_{false};
+  bool torn_ = false;  // the state is of no step
+  TryLock lock_;       // of the state
 };
 
 template <class T>
@@ -145,14 +166,18 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
     return std::make_unique<Stream<T>>(this->shared_from_this(), batch, thread_count(threads));
   }
 
-  // The initial or final states of a call, checked; None is a null pointer.
-  std::vector<py::object> take_states(const char* name, const py::tuple& states, ptrdiff_t batch) const {
+  // The initial or final states of a call, checked, and where their numbers are; None is a null pointer.
+  std::vector<py::object> take_states(const char* name, const py::tuple& states, ptrdiff_t batch,
+                                      const T* (&pointers)[max_states]) const {
     if (py::ssize_t(states.size()) != cell().states)
       throw py::value_error(std::string(name) + ": wrong number of states");
     std::vector<py::object> taken;
     for (int i = 0; i < cell().states; ++i) {
       const py::object state = states[size_t(i)];
-      taken.push_back(state.is_none() ? state : checked<T>(name, state, state_shape(i, batch), true));
+      pointers[i] = nullptr;
+      if (state.is_none()) continue;
+      taken.push_back(checked<T>(name, state, state_shape(i, batch), true));
+      pointers[i] = data<const T>(py::reinterpret_borrow<py::array>(state));
     }
     return taken;
   }
@@ -209,7 +234,7 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
     for (size_t i = 0; i < arrays_.size(); ++i)
       for (size_t p = 0; p < size_t(param_count); ++p)
         if (!arrays_[i][p].is_none()) pointers[i].data[p] = data<const T>(arrays_[i][p]);
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     return Network<T>(cell, sizes, current_isa().of<T>(), pointers);
   }
 
@@ -217,13 +242,15 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
                                                       const py::object& lengths, const py::object& out, bool training,
                                                       const Dropout& dropout, std::optional<int> asked) const {
     if (!py::isinstance<py::array>(x_object)) throw py::type_error("x: expected an array");
+    const auto x = py::reinterpret_borrow<py::array>(x_object);
+    if (x.ndim() != 3) throw py::value_error("x: expected three axes");
     Batch<T> batch;
-    batch.x = py::reinterpret_borrow<py::array>(x_object);
-    if (batch.x.ndim() != 3) throw py::value_error("x: expected three axes");
-    batch.steps = batch.x.shape(0), batch.batch = batch.x.shape(1);
-    checked<T>("x", x_object, {batch.steps, batch.batch, sizes().input}, false);
-    const py::array output = checked<T>("out", out, {batch.steps, batch.batch, sizes().width()}, false, true);
-    batch.states = take_states("state", states, batch.batch);
+    batch.steps = x.shape(0), batch.batch = x.shape(1);
+    batch.x = view<const T>("x", checked<T>("x", x, {batch.steps, batch.batch, sizes().input}, false));
+    batch.output = view<T>("out", checked<T>("out", out, {batch.steps, batch.batch, sizes().width()}, false, true));
+    batch.owners = take_states("state", states, batch.batch, batch.initial);
+    batch.owners.push_back(x);
+    batch.owners.push_back(out);
 
     const int64_t* lens = nullptr;
     if (!lengths.is_none()) {
@@ -231,20 +258,19 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
       for (ptrdiff_t n = 0; n < batch.batch; ++n)
         if (lens[n] < 0 || lens[n] > batch.steps) throw py::value_error("lengths: expected values in 0..T");
     }
-    const auto order = std::make_shared<const Order>(lens, batch.steps, batch.batch);
-    batch.order = order;
+    batch.order = std::make_shared<const Order>(lens, batch.steps, batch.batch);
 
     py::tuple final(static_cast<size_t>(cell().states));
     ForwardCall<T> call{.network = network_,
-                        .order = *order,
+                        .order = *batch.order,
                         .steps = batch.steps,
-                        .x = view<const T>("x", batch.x),
-                        .output = view<T>("out", output),
+                        .x = batch.x,
+                        .output = batch.output,
                         .training = training,
                         .dropout = dropout,
                         .interrupted = interrupted};
     for (int i = 0; i < cell().states; ++i) {
-      if (!batch.states[size_t(i)].is_none()) call.initial[i] = data<const T>(batch.states[size_t(i)]);
+      call.initial[i] = batch.initial[i];
       const auto state = empty<T>(state_shape(i, batch.batch));
       call.final[i] = data<T>(state);
       final[size_t(i)] = state;
@@ -253,15 +279,14 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
     Saved<T> saved;
     bool done = false;
     {
-      const py::gil_scoped_release release;
+      const WithoutGil released;
       ForwardPass<T> pass(call, threads);
       done = pass.run();
       saved = pass.take_saved();
     }
     if (!done) throw py::error_already_set();
     if (!training) return {final, nullptr};
-    return {final,
-            std::make_unique<Tape<T>>(this->shared_from_this(), std::move(batch), output, std::move(saved), dropout)};
+    return {final, std::make_unique<Tape<T>>(this->shared_from_this(), std::move(batch), std::move(saved), dropout)};
   }
 
   Arrays arrays_;
@@ -276,19 +301,18 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
   BackwardCall<T> call{.network = bound_->network(),
                        .order = *batch_.order,
                        .steps = batch_.steps,
-                       .x = view<const T>("x", batch_.x),
-                       .output = view<const T>("output", output_),
+                       .x = batch_.x,
+                       .output = {batch_.output.data, batch_.output.time, batch_.output.sequence},
                        .saved = saved_,
                        .dropout = dropout_,
                        .interrupted = interrupted};
   if (!d_output.is_none())
     call.d_output =
         view<const T>("d_output", checked<T>("d_output", d_output, {batch_.steps, batch_.batch, sizes.width()}, false));
-  const auto finals = bound_->take_states("d_state", d_states, batch_.batch);
+  const auto finals = bound_->take_states("d_state", d_states, batch_.batch, call.d_final);
   py::tuple d_initial(static_cast<size_t>(cell.states));
   for (int i = 0; i < cell.states; ++i) {
-    if (!batch_.states[size_t(i)].is_none()) call.initial[i] = data<const T>(batch_.states[size_t(i)]);
-    if (!finals[size_t(i)].is_none()) call.d_final[i] = data<const T>(finals[size_t(i)]);
+    call.initial[i] = batch_.initial[i];
     const auto state = empty<T>(bound_->state_shape(i, batch_.batch));
     call.d_initial[i] = data<T>(state);
     d_initial[size_t(i)] = state;
@@ -318,7 +342,7 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
   const int threads = thread_count(asked);
   bool done = false;
   {
-    const py::gil_scoped_release release;
+    const WithoutGil released;
     done = pylstm::backward(call, threads);
   }
   if (!done) throw py::error_already_set();
@@ -333,7 +357,8 @@ Stream<T>::Stream(std::shared_ptr<const Bound<T>> bound, ptrdiff_t batch, int th
     : bound_(std::move(bound)),
       states_(size_t(bound_->cell().states)),
       order_(nullptr, 1, batch),
-      call_{.network = bound_->network(), .order = order_, .steps = 1} {
+      call_{.network = bound_->network(), .order = order_, .steps = 1},
+      threads_(threads) {
   const Sizes& sizes = bound_->sizes();
   call_.x = {nullptr, 0, sizes.input};
   call_.output = {nullptr, 0, sizes.width()};
@@ -343,7 +368,7 @@ Stream<T>::Stream(std::shared_ptr<const Bound<T>> bound, ptrdiff_t batch, int th
     call_.initial[i] = call_.final[i] = state.mutable_data();  // a layer has read its state when it writes it
     states_[size_t(i)] = state;
   }
-  pass_ = std::make_unique<ForwardPass<T>>(call_, threads);
+  lay_out();
   release_ = pass_->cycles() > release_cycles;
 }
 
