@@ -163,9 +163,9 @@ class Pool {
     try {
       threads_.reserve(size_t(count));
       while (int(threads_.size()) < count) {
-        auto self = std::make_unique<PoolThread>(int(threads_.size()) + 1, running_);
-        if (!self->start()) break;
-        threads_.push_back(std::move(self));
+        auto thread = std::make_unique<PoolThread>(int(threads_.size()) + 1, running_);
+        if (!thread->start()) break;
+        threads_.push_back(std::move(thread));
       }
     } catch (const std::bad_alloc&) {  // fewer, then
     }

@@ -159,8 +159,8 @@ FAULTS = {
     ),
     "a thread that cannot be started is not missed": Fault(
         "csrc/parallel.cpp",
-        "        if (!member->start()) break;",
-        "        member->start();",
+        "        if (!thread->start()) break;",
+        "        thread->start();",
         "test_environment.py -k cannot_be_started",
     ),
     "a thread takes the GIL while the interpreter goes": Fault(
@@ -176,7 +176,10 @@ FAULTS = {
         "test_process.py -k threadpoolctl",
     ),
     "the floating-point mode is not restored": Fault(
-        "csrc/float_mode.h", "~InFloatMode() { FloatMode::set(before_); }", "~InFloatMode() {}", "test_process.py -k floating"
+        "csrc/float_mode.h",
+        "~InFloatMode() { FloatMode::set(before_); }",
+        "~InFloatMode() {}",
+        "test_process.py -k floating",
     ),
     "AVX2 flags on the baseline": Fault(
         "CMakeLists.txt", "add_isa(baseline -march=x86-64-v2)", "add_isa(baseline -march=x86-64-v3)", "test_objects.py"
