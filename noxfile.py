@@ -56,29 +56,13 @@ def isa(session: nox.Session) -> None:
         session.run("pytest", *KERNEL_TESTS, *session.posargs, env={"PYLSTM_ISA": name})
 
 
-BITS = """
-import hashlib, numpy as np, pylstm
-found, rng = hashlib.sha256(), np.random.default_rng(0)
-for name, options in [("LSTM", {}), ("LSTM", {"proj_size": 25}), ("GRU", {}), ("GRU", {"reset_after": False}),
-                      ("RNN", {}), ("RNN", {"nonlinearity": "relu"})]:
-    for dtype in ("float32", "float64"):
-        layer = getattr(pylstm, name)(13, 70, 2, bidirectional=True, dropout=0.3, dtype=dtype, seed=1, **options)
-        x = rng.standard_normal((50, 9, 13)).astype(dtype)
-        output, state, backward = layer.forward(x, lengths=rng.integers(0, 51, 9))
-        grads = backward(output)
-        for array in [output, grads.x, *grads.params.values()]:
-            found.update(np.ascontiguousarray(array).tobytes())
-print(found.hexdigest())
-"""
-
-
 @nox.session
 def compilers(session: nox.Session) -> None:
     """GCC's and Clang's builds give the same bits."""
     bits = {}
     for compiler in ("g++", "clang++"):
         session.install("--force-reinstall", "--no-cache-dir", ".", env={"CXX": compiler})
-        bits[compiler] = session.run("python", "-I", "-c", BITS, silent=True)
+        bits[compiler] = session.run("python", "-I", "tools/bits.py", "--together", silent=True)
     if len(set(bits.values())) > 1:
         session.error(f"different bits: {bits}")
 

@@ -68,12 +68,12 @@ def main() -> None:
     args = parser.parse_args()
     isas = [isa for isa in pylstm._core.available_isas() if isa != "baseline"] or ["baseline"]
     lines = []
-    for case in itertools.product(CELLS, ("float32", "float64"), SHAPES, (False, True), (False, True)):
+    cases = itertools.product(CELLS, ("float32", "float64"), SHAPES, (False, True), (False, True))
+    for name, dtype, shape, both_ways, ragged in cases:
         found = set()
         for isa, threads in itertools.product(isas, (1, 2)):
             pylstm._core.use_isa(isa)
-            found.add(bits(*case, threads))
-        name, dtype, shape, both_ways, ragged = case
+            found.add(bits(name, dtype, shape, both_ways, ragged, threads))
         words = ["both ways" * both_ways, "ragged" * ragged]
         what = f"{name}, {dtype}, {'x'.join(map(str, shape))} {' '.join(words)}".strip()
         lines.append(f"{' != '.join(sorted(found))}  {what}")
