@@ -150,7 +150,8 @@ class Stream:
     def is_finite(self) -> NDArray[np.bool_]:
         """Of every sequence, (N,): whether its state holds neither NaN nor infinity."""
         with self._own() as states:
-            return np.all([np.isfinite(s).all(axis=(0, 2)) for s in states], axis=0)
+            finite: NDArray[np.bool_] = np.all([np.isfinite(s).all(axis=(0, 2)) for s in states], axis=0)
+            return finite
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Stream, (self._layer, self.batch_size, self._num_threads), self._copies()
