@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "adam_kernel.h"
+#include "few_outputs.h"
 #include "stage.h"
 
 namespace pylstm {
@@ -32,6 +33,8 @@ constexpr Kernels<T> make() {
   fill(kernels, AllStages{});
   fill_products(kernels, StageList<Lstm, GruAfter, GruBeforeGates, GruBeforeCandidate, Rnn<false>, Rnn<true>>{});
   kernels.outer = outer<T>;
+  kernels.few_outputs = few_outputs<T>;
+  kernels.few_outputs_gradient = few_outputs_gradient<T>;
   kernels.sum_rows = sum_rows<T>;
   kernels.adam = adam<T>;
   kernels.exp = map<T, exp<vec<T>>>;

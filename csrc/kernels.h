@@ -79,6 +79,19 @@ struct OuterArgs {
 // slower.
 constexpr ptrdiff_t outer_panel_rows = 512;
 
+// y[row][o] = sum over k of x[row][k] * weight[o][k] + bias[o], for few outputs.
+template <class T>
+struct FewOutputsArgs {
+  ptrdiff_t rows = 0, k = 0, outputs = 0;
+  const T* const* x = nullptr;
+  const T* weight = nullptr;
+  ptrdiff_t weight_row = 0;
+  const T* bias = nullptr;  // or null
+  T* const* y = nullptr;
+};
+// Up to these outputs.
+constexpr ptrdiff_t few = 2;
+
 // The factors of one step of Adam; see adam.h.
 template <class T>
 struct AdamStep {
@@ -108,6 +121,8 @@ struct Kernels {
   // The product of the first operand alone, for the stages that take x.
   Stage product[stage_count] = {};
   void (*outer)(const OuterArgs<T>&) = nullptr;
+  void (*few_outputs)(const FewOutputsArgs<T>&) = nullptr;
+  void (*few_outputs_gradient)(const OuterArgs<T>&) = nullptr;  // as outer, for few columns of d
   // sum[j] += sum over rows of d[row][j], j in [j_begin, j_end)
   void (*sum_rows)(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, ptrdiff_t j_end, T* sum) = nullptr;
   void (*adam)(const AdamArgs<T>&, const AdamStep<T>&) = nullptr;

@@ -76,6 +76,14 @@ def adam(
 ) -> None:
     """One step in place. rows: those of `parameter` that `gradient` holds. factors: as AdamStep in csrc/kernels.h."""
 
+def linear(x: Array, weight: Array, bias: Array | None, num_threads: int | None) -> Array:
+    """x (rows, in), weight (out, in), bias (out,) -> (rows, out), fresh and in C order."""
+
+def linear_backward(
+    x: Array, weight: Array, d_y: Array, need_dx: bool, need_bias: bool, num_threads: int | None
+) -> tuple[Array | None, Array, Array | None]:
+    """d_y (rows, out) -> d_x (rows, in), d_weight (out, in), d_bias (out,)."""
+
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array: ...

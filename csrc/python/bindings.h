@@ -63,6 +63,12 @@ using AdamFactors = std::array<double, 10>;
 void adam_step(const py::array& parameter, const py::array& mean, const py::array& square, const py::array& gradient,
                const py::object& rows, bool only_rows, const AdamFactors& factors, std::optional<int> threads);
 
+// A linear layer on (rows, in), and its gradients: (d_x or None, d_weight, d_bias or None).
+py::array linear_forward(const py::array& x, const py::array& weight, const py::object& bias,
+                         std::optional<int> threads);
+py::tuple linear_gradients(const py::array& x, const py::array& weight, const py::array& d_y, bool need_dx,
+                           bool need_bias, std::optional<int> threads);
+
 // See planted.cpp; in no release.
 int planted_fault(const std::string& name);
 

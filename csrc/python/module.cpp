@@ -104,6 +104,10 @@ PYBIND11_MODULE(_core, m) {
   m.def("adam", &adam_step, py::arg("parameter"), py::arg("mean"), py::arg("square"), py::arg("gradient"),
         py::arg("rows"), py::arg("only_rows"), py::arg("factors"), py::arg("num_threads"));
 
+  m.def("linear", &linear_forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("num_threads"));
+  m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("d_y"), py::arg("need_dx"),
+        py::arg("need_bias"), py::arg("num_threads"));
+
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
   m.def(

@@ -1,0 +1,86 @@
+// Linear layers with a few outputs, where a tile would fill a sixteenth of its vectors: every output of a row by
+// itself.
+#pragma once
+
+#include "stage.h"
+
+namespace pylstm {
+namespace {
+
+// A sum over k in as many chains as a cache line has elements, whatever the width of a vector: the same bits on every
+// ISA. 8192 x 256 -> 1: three times as fast as by tiles.
+template <class T>
+struct LineSum {
+  static constexpr int width = 64 / int(sizeof(T)), vectors = width / lanes<T>;
+  vec<T> chain[vectors] = {};
+
+  void add(const T* x, const T* w) {
+    for (int v = 0; v < vectors; ++v) chain[v] = fma(load(x + v * lanes<T>), load(w + v * lanes<T>), chain[v]);
+  }
+  void add_partial(const T* x, const T* w, ptrdiff_t n) {
+    for (int v = 0; v < vectors && v * lanes<T> < n; ++v) {
+      const ptrdiff_t left = n - v * lanes<T>, some = left < lanes<T> ? left : lanes<T>;
+      chain[v] = fma(load_partial(x + v * lanes<T>, some), load_partial(w + v * lanes<T>, some), chain[v]);
+    }
+  }
+  T total() const {
+    T sums[width];
+    for (int v = 0; v < vectors; ++v) store(sums + v * lanes<T>, chain[v]);
+    for (int half = width / 2; half; half /= 2)
+      for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+    return sums[0];
+  }
+};
+
+template <class T>
+void few_outputs(const FewOutputsArgs<T>& a) {
+  constexpr int width = LineSum<T>::width;
+  constexpr ptrdiff_t together = 4;  // rows, so that their chains overlap
+  for (ptrdiff_t row = 0; row < a.rows; row += together) {
+    const ptrdiff_t rows = a.rows - row < together ? a.rows - row : together;
+    for (ptrdiff_t o = 0; o < a.outputs; ++o) {
+      const T* w = a.weight + o * a.weight_row;
+      LineSum<T> sum[together];
+      const T* x[together];
+      for (ptrdiff_t r = 0; r < together; ++r) x[r] = a.x[row + (r < rows ? r : 0)];
+      ptrdiff_t k = 0;
+      for (; k + width <= a.k; k += width)
+        for (ptrdiff_t r = 0; r < together; ++r) sum[r].add(x[r] + k, w + k);
+      if (k < a.k)
+        for (ptrdiff_t r = 0; r < together; ++r) sum[r].add_partial(x[r] + k, w + k, a.k - k);
+      for (ptrdiff_t r = 0; r < rows; ++r) a.y[row + r][o] = sum[r].total() + (a.bias ? a.bias[o] : T(0));
+    }
+  }
+}
+
+// As `outer`, in the same chains and so with the same bits, but without a panel: each element of x is used too seldom.
+template <class T>
+void few_outputs_gradient(const OuterArgs<T>& a) {
+  constexpr ptrdiff_t vectors = 4;
+  for (ptrdiff_t j = a.j_begin; j < a.j_end; ++j)
+    for (ptrdiff_t i = 0; i < a.width; i += vectors * lanes<T>) {
+      const ptrdiff_t left = a.width - i;
+      T* const to = a.gradient + j * a.gradient_row + i;
+      for (ptrdiff_t row = 0; row < a.rows; row += OUTER_ROWS) {
+        const ptrdiff_t end = a.rows - row < OUTER_ROWS ? a.rows : row + OUTER_ROWS;
+        vec<T> chain[vectors] = {};
+        for (ptrdiff_t r = row; r < end; ++r) {
+          const vec<T> d = splat<vec<T>>(a.d[r * a.d_row + j]);
+          const T* x = a.operand[r] + a.operand_offset + i;
+          if (left >= vectors * lanes<T>) {
+            for (int v = 0; v < vectors; ++v) chain[v] = fma(d, load(x + v * lanes<T>), chain[v]);
+          } else {
+            for (int v = 0; v < vectors && v * lanes<T> < left; ++v)
+              chain[v] = fma(d, load_some(x + v * lanes<T>, left - v * lanes<T>), chain[v]);
+          }
+        }
+        for (int v = 0; v < vectors && v * lanes<T> < left; ++v) {
+          const ptrdiff_t some = left - v * lanes<T>;
+          store_some(to + v * lanes<T>, load_some(to + v * lanes<T>, some) + chain[v], some);
+        }
+      }
+    }
+}
+
+}  // namespace
+}  // namespace pylstm
