@@ -67,7 +67,7 @@ class Stream:
             one = f" or ({layer.input_size},)" if batch == 1 else ""
             raise ValueError(f"x must have shape ({batch}, {layer.input_size}){one}, got {given.shape}")
         if out is not None:
-            _arrays.check_out(out, shape, self._dtype, (x,))
+            _arrays.check_out(out, shape, self._dtype, (given,))
         result = out if out is not None and out.flags.c_contiguous else np.empty(shape, self._dtype)
         if not self._stepper.step(np.ascontiguousarray(given), result):
             raise RuntimeError("the backend refused a checked step")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._arrays import Array
+from .._arrays import Array, array_of
+from .._parameters import Params as ParamsView
 from .._recurrent import Recurrent
-from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number
+from .layer import Backward, Form, Layer, Params, Shape, float_array, gradient_like, seed_number
 
 AnyLayer = Layer | Recurrent[Any]
 
@@ -61,8 +61,11 @@ class Recurrence(Layer):
     def _set_params(self, arrays: Mapping[str, Array]) -> None:
         self.layer._set_params(arrays)
 
+    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+        return self.layer._begin_update(names)
+
     def _end_update(self, arrays: dict[str, Array]) -> None:
-        self.layer._set_params({**self.layer.params, **arrays})
+        self.layer._end_update(arrays)
 
     def _without_dropout(self) -> Layer:
         if self.layer.dropout == 0.0:
@@ -121,8 +124,8 @@ class Container(Layer):
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`."""
-        return MappingProxyType({
+        """Name -> array, both read-only: replace values with `load_state_dict`. Every look-up gives a new view."""
+        return ParamsView({
             f"{i}.{name}": value for i, part in enumerate(self._parts) for name, value in part.params.items()
         })  # fmt: skip
 
@@ -237,9 +240,10 @@ class Residual(Container):
         array = float_array("x", x)
         f, back, after = self._chain_from(array, lengths, need_dx, state)
         y = self._sum(array, f)
+        form = Form.of(y)
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d = gradient_like(dy, y)
+            d = gradient_like(dy, form)
             dx, dparams = back(d)
             return (None if dx is None or not need_dx else dx + d), dparams
 
@@ -280,10 +284,11 @@ class Columns(Container):
         array = self._take(x)
         runs = [part.forward(array[..., k], lengths=lengths) for k, part in enumerate(self._parts)]
         y = np.concatenate([out for out, _ in runs], axis=-1)
+        form = Form.of(y)
         edges = np.cumsum([0] + [out.shape[-1] for out, _ in runs]).tolist()
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d = gradient_like(dy, y)
+            d = gradient_like(dy, form)
             dparams: Params = {}
             for k, (_, back) in enumerate(runs):
                 own = back(d[..., edges[k] : edges[k + 1]])[1]
@@ -293,7 +298,7 @@ class Columns(Container):
         return y, backward, None
 
     def _take(self, x: ArrayLike) -> Array:
-        array = np.asarray(x)
+        array = array_of("x", x)
         if array.ndim == 0 or array.shape[-1] != len(self._parts):
             raise ValueError(f"x must have shape (..., {len(self._parts)}), one column per layer, got {array.shape}")
         return array

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import Array, real_array
 from .._parameters import ParameterSet
+from .._parameters import Params as ParamsView
 from .rows import RowGradient
 
 Gradient = Array | RowGradient
@@ -41,7 +41,7 @@ class Layer(ParameterSet, abc.ABC):
 
     keeps_time: bool = True
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
-    _params: Mapping[str, Array] = MappingProxyType({})
+    _params: ParamsView = ParamsView({})
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)
@@ -79,19 +79,6 @@ class Layer(ParameterSet, abc.ABC):
         """The same layer, sharing its parameters, whose `forward` drops nothing."""
         return self
 
-    # ---- how training changes parameters -------------------------------------------------------------------------
-
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        """Writeable arrays that hold these parameters' values, for `_end_update`."""
-        return {name: self.params[name].copy() for name in names}
-
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        """Take over what `_begin_update` gave out, without a copy: nobody else holds it."""
-        for array in arrays.values():
-            array.flags.writeable = False
-        self._params = MappingProxyType({**self._params, **arrays})
-        self._parameters_changed()
-
     # ---- randomness ----------------------------------------------------------------------------------------------
 
     def _reseed(self, seed: np.random.SeedSequence) -> None:
@@ -124,8 +111,8 @@ class Layer(ParameterSet, abc.ABC):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # views, read-only mappings and locks do not pickle: they are made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_lock")}
+        # the parameters' memory does not pickle: it is made anew
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table")}
         return {"attributes": state, "params": dict(self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -141,7 +128,18 @@ def float_array(name: str, value: ArrayLike) -> Array:
     return real_array(name, value, np.dtype(np.float64 if keep else np.float32))
 
 
-def gradient_like(dy: ArrayLike, y: Array) -> Array:
+class Form(NamedTuple):
+    """What a gradient to an array must look like. Noted at once: the array's own shape can be set in place."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @staticmethod
+    def of(array: Array) -> Form:
+        return Form(array.shape, array.dtype)
+
+
+def gradient_like(dy: ArrayLike, y: Form) -> Array:
     """`dy` as an array of the shape and dtype of the output."""
     array = real_array("dy", dy, y.dtype)
     if array.shape != y.shape:
