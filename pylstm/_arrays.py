@@ -165,25 +165,30 @@ def _overlap(a: Array, b: Array) -> bool:
 # out as views: their base is the array that has this object for a base, never a view that the library holds.
 
 
-def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """A new array of uninitialised elements for `sealed`, or to be made read-only for good by its own flag."""
-    return _core.sealable(shape, dtype)
+# A new array of uninitialised elements for `sealed`: room(shape, dtype).
+room = _core.sealable
 
 
-def room_like(array: Array) -> tuple[Array, tuple[int, ...]]:
-    """A `room` and the order of its axes that gives it the shape of `array` and the layout of NumPy's results on it."""
-    axes = tuple(range(array.ndim))
-    if not array.flags.c_contiguous:
-        strides = np.empty_like(array).strides
-        axes = tuple(sorted(axes, key=lambda axis: -strides[axis]))
-    inverse = tuple(sorted(range(array.ndim), key=axes.__getitem__))
-    return room(tuple(array.shape[axis] for axis in axes), array.dtype), inverse
+def room_like(array: Array) -> Array:
+    """A view of a `room` with the shape and dtype of `array`, laid out as NumPy lays out results on it."""
+    if array.flags.c_contiguous:
+        return room(array.shape, array.dtype).view()
+    strides = np.empty_like(array).strides
+    axes = sorted(range(array.ndim), key=lambda axis: -strides[axis])
+    inside = room([array.shape[axis] for axis in axes], array.dtype)
+    return inside.transpose(sorted(range(array.ndim), key=axes.__getitem__))
 
 
 def sealed(array: Array) -> Array:
-    """A view of a `room`, read-only from now on, as are all that are made later. Earlier views stay as they are."""
-    array.flags.writeable = False
-    return array.view()
+    """A view of `array`, which is a `room` or a view of one: read-only, and nobody can make it writeable again."""
+    base = array.base
+    if isinstance(base, np.ndarray):
+        base.setflags(write=False)
+    else:
+        array.setflags(write=False)
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def frozen(array: Array) -> Array:

@@ -163,7 +163,7 @@ class Recurrent(Parameters, Generic[State]):
         view = output.view() if batched and not self.batch_first else self._to_time_major(output, batched)
         key = self._dropout_key()
         new_states, run_backward = self._train(time_major, states, lens, view, key, need_dx, num_threads)
-        output.flags.writeable = False
+        output.setflags(write=False)
         names = tuple(self._param_shapes)
 
         def backward(d_output: ArrayLike | None = None, d_state: Any = None) -> Gradients:

@@ -15,7 +15,7 @@ from .._calls import Calls
 from .._parameters import Params as ParamsView
 from ..reference.cells import d_sigmoid, d_tanh, sigmoid
 from ._linalg import column_sums, product
-from .layer import Backward, Form, Layer, Params, Shape, float_array, gradient_like, seed_number
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number
 from .rows import sum_rows
 
 SeedLike = int | np.random.SeedSequence | None
@@ -102,7 +102,7 @@ class Embedding(Layer):
     ) -> tuple[Array, Backward]:
         ids = self._take_ids(x).copy()  # callers refill their buffers
         y = self._table.take(ids, axis=0, mode="clip")
-        form = Form.of(y)
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             d, own = gradient_like(dy, form), ids
@@ -180,9 +180,10 @@ class Linear(Layer):
         array = real_array("x", x, self.dtype)
         if array.ndim == 0 or array.shape[-1] != self.in_features:
             raise ValueError(f"x must have shape (..., {self.in_features}), got {array.shape}")
-        y = product(array.reshape(-1, self.in_features), self._params["weight"].T)
+        params = self._params._arrays
+        y = product(array.reshape(-1, self.in_features), params["weight"].T)
         if self.bias:
-            y += self._params["bias"]
+            y += params["bias"]
         return array, y.reshape(*array.shape[:-1], self.out_features)
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
@@ -196,7 +197,7 @@ class Linear(Layer):
         need_dx: bool = True,
     ) -> tuple[Array, Backward]:
         array, y = self._apply(x)
-        weight, form = self._params["weight"], Form.of(y)
+        weight, form = self._params._arrays["weight"], (y.shape, y.dtype)
         array = array.view()  # read again by backward, and users may set the shape of theirs
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
@@ -286,7 +287,7 @@ class Dropout(Layer):
         array = float_array("x", x)
         factors = None if self.p == 0.0 else self._factors(array.shape, array.dtype)
         y = array.view() if factors is None else array * factors
-        form = Form.of(y)
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             d = gradient_like(dy, form)
@@ -336,9 +337,8 @@ class Activation(Layer):
     ) -> tuple[Array, Backward]:
         array = float_array("x", x)
         # read again by backward: in a view of its own, of memory that nobody can write to
-        room, order = _arrays.room_like(array)
-        y = activate(self.function, array, room.transpose(order))
-        output, form = _arrays.sealed(room).transpose(order), Form.of(y)
+        y = activate(self.function, array, _arrays.room_like(array))
+        output, form = _arrays.sealed(y), (y.shape, y.dtype)
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             if not need_dx:

@@ -13,7 +13,7 @@ from .. import _checks
 from .._arrays import Array, array_of
 from .._parameters import Params as ParamsView
 from .._recurrent import Recurrent
-from .layer import Backward, Form, Layer, Params, Shape, float_array, gradient_like, seed_number
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number
 
 AnyLayer = Layer | Recurrent[Any]
 
@@ -240,7 +240,7 @@ class Residual(Container):
         array = float_array("x", x)
         f, back, after = self._chain_from(array, lengths, need_dx, state)
         y = self._sum(array, f)
-        form = Form.of(y)
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             d = gradient_like(dy, form)
@@ -284,7 +284,7 @@ class Columns(Container):
         array = self._take(x)
         runs = [part.forward(array[..., k], lengths=lengths) for k, part in enumerate(self._parts)]
         y = np.concatenate([out for out, _ in runs], axis=-1)
-        form = Form.of(y)
+        form = y.shape, y.dtype
         edges = np.cumsum([0] + [out.shape[-1] for out, _ in runs]).tolist()
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import abc
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,6 +30,7 @@ Gradient = Array | RowGradient
 Params = dict[str, Gradient]
 Backward = Callable[[ArrayLike], tuple[Array | None, Params]]
 Shape = tuple[int | None, ...]  # None: any size (batch, time)
+Form = tuple[tuple[int, ...], np.dtype[Any]]  # of an output, noted at once: users may set its shape in place
 
 
 class Layer(ParameterSet, abc.ABC):
@@ -128,22 +129,12 @@ def float_array(name: str, value: ArrayLike) -> Array:
     return real_array(name, value, np.dtype(np.float64 if keep else np.float32))
 
 
-class Form(NamedTuple):
-    """What a gradient to an array must look like. Noted at once: the array's own shape can be set in place."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @staticmethod
-    def of(array: Array) -> Form:
-        return Form(array.shape, array.dtype)
-
-
-def gradient_like(dy: ArrayLike, y: Form) -> Array:
+def gradient_like(dy: ArrayLike, form: Form) -> Array:
     """`dy` as an array of the shape and dtype of the output."""
-    array = real_array("dy", dy, y.dtype)
-    if array.shape != y.shape:
-        raise ValueError(f"dy must have the shape of the output, {y.shape}, got {array.shape}")
+    shape, dtype = form
+    array = real_array("dy", dy, dtype)
+    if array.shape != shape:
+        raise ValueError(f"dy must have the shape of the output, {shape}, got {array.shape}")
     return array
 
 

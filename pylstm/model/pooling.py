@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import Array, length_array
-from .layer import Backward, Form, Layer, Params, Shape, float_array, gradient_like
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like
 
 Spread = Callable[[Array], Array]  # (N, F) -> (N, T, F): a pooling's way back
 
@@ -56,7 +56,7 @@ class _Pooling(Layer):
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Array, Backward]:
         y, back = self._run(x, lengths)
-        form = Form.of(y)
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             return (back(gradient_like(dy, form)) if need_dx else None), {}
