@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,14 @@ def as_layer(layer: AnyLayer) -> Layer:
     return Recurrence(layer) if isinstance(layer, Recurrent) else layer
 
 
+_DEEPEST = 32  # containers in containers: every one takes some of Python's stack
+
+
 class Container(Layer):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
+
+    _depth: int = 1
+    _checked: bool = False  # that no layer stands here twice
 
     def __init__(self, layers: Iterable[AnyLayer]) -> None:
         self._configure(layers)
@@ -104,15 +111,20 @@ class Container(Layer):
     def _configure(self, layers: Iterable[AnyLayer]) -> None:
         if isinstance(layers, (Layer, Recurrent, str, Mapping)) or not isinstance(layers, Iterable):
             raise TypeError(f"layers must be a list of layers, got {_checks.kind(layers)}")
-        self.layers: tuple[AnyLayer, ...] = tuple(layers)
+        self.layers: tuple[AnyLayer, ...] = tuple(itertools.islice(layers, _checks.MOST_LAYERS + 1))
+        if len(self.layers) > _checks.MOST_LAYERS:
+            raise ValueError(f"layers must hold at most {_checks.MOST_LAYERS} layers")
         for layer in self.layers:
             if not isinstance(layer, (Layer, Recurrent)):
                 raise TypeError(f"layers must be layers of pylstm, got {_checks.kind(layer)}")
             if isinstance(layer, Recurrent) and not layer.batch_first:
-                raise ValueError(f"in a model the batch comes first: make {layer!r} with batch_first=True")
+                raise ValueError(f"layers of a model have the batch first: make {layer!r} with batch_first=True")
         if not self.layers:
             raise ValueError("layers must hold at least one layer")
         self._parts = tuple(as_layer(layer) for layer in self.layers)
+        self._depth = 1 + max((part._depth for part in self._parts if isinstance(part, Container)), default=0)
+        if self._depth > _DEEPEST:
+            raise ValueError(f"layers may hold layers that hold layers {_DEEPEST} deep, and these go deeper")
         self._param_shapes = {
             f"{i}.{name}": shape for i, part in enumerate(self._parts) for name, shape in part._param_shapes.items()
         }
@@ -179,6 +191,24 @@ class Container(Layer):
     ) -> tuple[Array, Backward]:
         return self._forward_from(x, lengths, need_dx, None)[:2]
 
+    def _leaves(self) -> Iterator[AnyLayer]:
+        """The layers with parameters, those of inner containers among them."""
+        for layer in self.layers:
+            if isinstance(layer, Container):
+                yield from layer._leaves()
+            elif layer._param_shapes:
+                yield layer
+
+    def _check_shared(self) -> None:
+        """Raise ValueError if a layer's parameters would get several gradients, of which all but one were lost."""
+        if not self._checked:
+            seen: set[int] = set()
+            for layer in self._leaves():
+                if id(layer) in seen:
+                    raise ValueError(f"{layer!r} stands in layers twice: such a model cannot be trained")
+                seen.add(id(layer))
+            self._checked = True
+
     def _chain(self, x: ArrayLike, lengths: ArrayLike | None) -> Array:
         for part in self._parts:
             x = part(x, lengths=lengths)
@@ -188,6 +218,7 @@ class Container(Layer):
     def _chain_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
     ) -> tuple[Array, Backward, Any]:
+        self._check_shared()
         backs: list[Backward] = []
         states: list[Any] = []
         for i, part in enumerate(self._parts):
@@ -281,6 +312,7 @@ class Columns(Container):
         need_dx: bool,  # noqa: ARG002
         state: Any,  # noqa: ARG002
     ) -> tuple[Array, Backward, Any]:
+        self._check_shared()
         array = self._take(x)
         runs = [part.forward(array[..., k], lengths=lengths) for k, part in enumerate(self._parts)]
         y = np.concatenate([out for out, _ in runs], axis=-1)
