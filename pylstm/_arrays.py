@@ -45,6 +45,10 @@ def real_array(name: str, value: object, dtype: np.dtype[Any]) -> Array:
         raise TypeError(f"{name} must hold real numbers (float16/32/64, integers or bools), got {found}")
     if array.dtype != dtype or not array.flags.aligned:  # another byte order compares unequal, too
         return _converted(array, dtype)
+    if array.dtype is not dtype:
+        array = array.view(
+            dtype
+        )  # the core looks for this very object; another may mean the same (of ctypes, a pickle)
     return array if _rows_contiguous(array) else _converted(array, dtype)
 
 

@@ -68,7 +68,8 @@ class Stream:
             raise ValueError(f"x must have shape ({batch}, {layer.input_size}){one}, got {given.shape}")
         if out is not None:
             _arrays.check_out(out, shape, self._dtype, (given,))
-        result = out if type(out) is np.ndarray and out.flags.c_contiguous else np.empty(shape, self._dtype)
+        plain = type(out) is np.ndarray and out.dtype is self._dtype and out.flags.c_contiguous
+        result = out if out is not None and plain else np.empty(shape, self._dtype)
         if not self._stepper.step(np.ascontiguousarray(given), result):
             raise RuntimeError("the backend refused a checked step")
         if out is not None and result is not out:
