@@ -92,6 +92,11 @@ CONSTRUCTORS = {
     "Columns": ({}, {"layers": "layers"}),
     "Sequential": ({"layers": [pylstm.Linear(4, 4)]}, {"layers": "layers", "seed": "seed"}),
 }  # fmt: skip
+WRONG["shape"] = [
+    None, int, object(), "abc", b"abc", 3, 2.5, True, {}, {3}, Ellipsis, iter([3]), range(3), np.zeros(3, int),
+    [None, "3"],
+    (-1, 4), (2.0, 4), (True, 4), (float("nan"), 4), (object(), 4), ((3,), 4), (10**5000 * -1, 4),
+]  # fmt: skip
 WRONG["proj"] = [value for value in WRONG["size"] if type(value) is not int or value != 0] + [6, 7]
 WRONG["index"] = [
     value for value in WRONG["size"] if value is not None and (type(value) is not int or value not in (0, -1))
@@ -180,6 +185,9 @@ def calls():
     columns = pylstm.Columns([EMBEDDING])
     for run in (EMBEDDING, EMBEDDING.forward, columns, columns.forward):
         yield f"{run!r}", "x", "ids", run
+    for layer in (EMBEDDING, columns, pylstm.Linear(4, 4), pylstm.LastStep(), pylstm.Dropout(), pylstm.Residual([
+        pylstm.Linear(4, 4)]), pylstm.Sequential([pylstm.LSTM(4, 6, batch_first=True)])):  # fmt: skip
+        yield f"{layer!r} output_shape", "shape", "shape", layer.output_shape
     yield "embedding backward", "dy", "array", EMBEDDING.forward(IDS)[1]
 
 

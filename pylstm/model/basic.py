@@ -15,7 +15,7 @@ from .._calls import Calls
 from .._parameters import Params as ParamsView
 from ..reference.cells import d_sigmoid, d_tanh, sigmoid
 from ._linalg import column_sums, product
-from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number, sizes
 from .rows import sum_rows
 
 SeedLike = int | np.random.SeedSequence | None
@@ -127,7 +127,7 @@ class Embedding(Layer):
         return ids if ids.dtype.isnative else ids.astype(ids.dtype.newbyteorder("="))
 
     def output_shape(self, shape: Shape) -> Shape:
-        return (*shape, self.dim)
+        return (*sizes(shape), self.dim)
 
     def input_shape(self) -> Shape:
         return (None, None)
@@ -210,6 +210,7 @@ class Linear(Layer):
         return y, backward
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         if shape and shape[-1] not in (None, self.in_features):
             raise ValueError(f"{self!r} cannot follow an output of {shape[-1]} features")
         return (*shape[:-1], self.out_features)

@@ -14,7 +14,7 @@ from .. import _checks
 from .._arrays import Array, array_of
 from .._parameters import Params as ParamsView
 from .._recurrent import Recurrent
-from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number, sizes
 
 AnyLayer = Layer | Recurrent[Any]
 
@@ -51,7 +51,7 @@ class Recurrence(Layer):
         return y, backward, new_state
 
     def output_shape(self, shape: Shape) -> Shape:
-        layer = self.layer
+        layer, shape = self.layer, sizes(shape)
         if len(shape) != 3 or shape[2] not in (None, layer.input_size):
             raise ValueError(f"{layer!r} takes (N, T, {layer.input_size}) and cannot follow an output of shape {shape}")
         return (*shape[:2], layer.num_directions * layer.output_size)
@@ -239,6 +239,7 @@ class Container(Layer):
         return np.asarray(x), backward, states
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         for part in self._parts:
             shape = part.output_shape(shape)
         return shape
@@ -336,6 +337,7 @@ class Columns(Container):
         return array
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         if not shape or shape[-1] not in (None, len(self._parts)):
             raise ValueError(f"Columns of {len(self._parts)} layers cannot follow an output of shape {shape}")
         widths = [part.output_shape(shape[:-1])[-1] for part in self._parts]

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _checks
 from .._arrays import Array, real_array
 from .._parameters import ParameterSet
 from .._parameters import Params as ParamsView
@@ -60,7 +61,7 @@ class Layer(ParameterSet, abc.ABC):
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
-        return shape
+        return sizes(shape)
 
     def input_shape(self) -> Shape | None:
         """The shape of x as far as the layer itself knows it, None if it does not."""
@@ -127,6 +128,13 @@ def float_array(name: str, value: ArrayLike) -> Array:
     dtype = getattr(value, "dtype", None)
     keep = isinstance(dtype, np.dtype) and dtype == np.float64
     return real_array(name, value, np.dtype(np.float64 if keep else np.float32))
+
+
+def sizes(shape: object) -> Shape:
+    """`shape` as a tuple of sizes, in which None stands for any."""
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"shape must be a tuple of sizes, got {_checks.kind(shape)}")
+    return tuple(None if n is None else _checks.integer("every size in shape", n, minimum=0) for n in shape)
 
 
 def gradient_like(dy: ArrayLike, form: Form) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import Array, length_array
-from .layer import Backward, Layer, Params, Shape, float_array, gradient_like
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, sizes
 
 Spread = Callable[[Array], Array]  # (N, F) -> (N, T, F): a pooling's way back
 
@@ -64,6 +64,7 @@ class _Pooling(Layer):
         return y, backward
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         if len(shape) != 3:
             raise ValueError(f"{self!r} needs a sequence (N, T, F) before it, not {shape}")
         return (shape[0], shape[2])
