@@ -18,7 +18,7 @@ from . import _checks, _core
 Array = NDArray[Any]
 
 _REAL = frozenset("?bBhHiIlLqQefd")  # bool, integers, float16, float32, float64: what converts without surprise
-_PIECE = 2**25  # bytes converted before Python hears a signal: some 20 ms
+_PIECE = 2**24  # bytes converted before Python hears a signal: some 10 ms
 
 
 def array_of(name: str, value: object, what: str = "a plain array") -> Array:

@@ -53,6 +53,27 @@ def test_threads_get_numbers_of_their_own():
     assert calls.present == 40_000
 
 
+def test_an_interruption_between_any_two_instructions():
+    """A thread or a signal handler that comes in the middle gets a number of its own, too."""
+    calls = Calls()
+    seen = []
+
+    def trace(frame, event, _):
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen.append(calls.next())
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        mine = [calls.next() for _ in range(5)]
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 20
+    assert sorted(seen + mine) == list(range(len(seen) + 5))
+
+
 LAYERS = {
     "recurrent": lambda: pylstm.GRU(4, 6, num_layers=2, dropout=0.5, seed=0),
     "reference": lambda: pylstm.reference.GRU(4, 6, num_layers=2, dropout=0.5, seed=0),
