@@ -46,9 +46,7 @@ def real_array(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     if array.dtype != dtype or not array.flags.aligned:  # another byte order compares unequal, too
         return _converted(array, dtype)
     if array.dtype is not dtype:
-        array = array.view(
-            dtype
-        )  # the core looks for this very object; another may mean the same (of ctypes, a pickle)
+        array = array.view(dtype)  # the core looks for this very object, and others mean the same (those of ctypes)
     return array if _rows_contiguous(array) else _converted(array, dtype)
 
 

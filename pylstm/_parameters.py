@@ -141,7 +141,8 @@ class ParameterSet:
     def _end_update(self, arrays: dict[str, Array]) -> None:
         """Take over what `_begin_update` gave out, without a copy: nobody else holds it."""
         sealed = {name: _arrays.sealed(array) for name, array in arrays.items()}
-        self._params = Params({**self._params._arrays, **sealed})
+        held: Mapping[str, Array] = getattr(self._params, "_arrays", self._params)  # a user's layer may have a dict
+        self._params = Params({**held, **sealed})
         self._parameters_changed()
 
 
