@@ -168,6 +168,7 @@ def valgrind(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """A million random calls, right and wrong ones."""
-    session.install(".")
+    """A million random calls, right and wrong ones; ten minutes of random programs."""
+    session.install(".", "hypothesis")
     session.run("python", "tests/fuzz.py", *session.posargs)
+    session.run("python", "tests/machine_layers.py", "--minutes", "10")
