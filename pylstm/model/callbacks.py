@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _checks
 from .._arrays import Array
-from .paths import check_savable, check_template, fill_template
+from .paths import check_begin, check_template, fill_template
 
 if TYPE_CHECKING:
     from .training import Training
@@ -124,7 +124,7 @@ class ModelCheckpoint(Callback):
         self._sign, self._best = _sign(monitor, mode), math.inf
 
     def begin(self, training: Training) -> None:
-        check_savable(training.model)  # now, not after the first epoch
+        check_begin(self.path, training)
         self._best = math.inf
 
     def end_epoch(self, training: Training) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .training import Training
 
 _MOST = 2**53  # of counts: what float64 holds exactly, and more than anybody counts to
-_OURS = __name__.partition(".")[0]
 
 
 def capture(training: Training) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -162,7 +161,7 @@ def _checked_state(owner: Any, state: Any, model: Sequential) -> dict[str, Any]:
     name = type(owner).__name__
     if not isinstance(state, dict):
         raise _wrong(f"the state of {name} must be a dict, got {type(state).__name__}")
-    if type(owner).__module__.partition(".")[0] != _OURS:
+    if type(owner).__module__.partition(".")[0] != "pylstm":
         return state
     known = owner.state_dict()
     for key, value in state.items():

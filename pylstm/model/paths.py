@@ -11,7 +11,9 @@ from .files import kind_of
 
 if TYPE_CHECKING:
     from .sequential import Sequential
+    from .training import Training
 
+_EXAMPLE = 1.0  # of a figure
 _HINT = "{epoch} and the figures of the history, e.g. {loss:.3f}, can stand there; {{ and }} are braces themselves"
 
 
@@ -39,19 +41,31 @@ def fill_template(path: str, figures: Mapping[str, float] | None) -> str:
             continue
         if not name.isidentifier() or conversion or "{" in (form or ""):
             raise ValueError(f"path {path!r} holds {{{name}}}: {_HINT}")
-        if figures is None:
-            value: float = 1 if name == "epoch" else 1.0
-        elif name in figures:
-            value = figures[name]
-        else:
+        if figures is not None and name not in figures:
             raise ValueError(f"path {path!r} holds {{{name}}}, but there are only {', '.join(sorted(figures))}")
         try:
-            parts.append(format(value, form or ""))
+            value = int(_EXAMPLE) if name == "epoch" else _EXAMPLE
+            parts.append(format(value if figures is None else figures[name], form or ""))
         except ValueError as error:
             raise ValueError(f"path {path!r}: {error} in {{{name}:{form}}}") from None
     filled = "".join(parts)
     kind_of(Path(filled))
     return filled
+
+
+def check_begin(path: str, training: Training) -> None:
+    """Before the first epoch: the model can be saved, and the figures in `path` will be there.
+
+    Raises TypeError or ValueError. A callback of somebody's own may add figures: then only the epoch's end can tell.
+    """
+    check_savable(training.model)
+    if any(
+        type(callback).__module__.partition(".")[0] != __name__.partition(".")[0] for callback in training.callbacks
+    ):
+        return
+    own = ["loss", *training.metrics]
+    names = ["lr", "seconds", *own, *(f"val_{name}" for name in own)]
+    fill_template(path, {"epoch": int(_EXAMPLE), **dict.fromkeys(names, _EXAMPLE)})
 
 
 def check_savable(model: Sequential) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 _DEPTH = 200  # of lists and dicts in each other; far below where Python's own recursion ends
 _DIGITS = 1000  # of an integer: reading more takes time that grows with their square
 _BITS = 3320  # what is sure to fit into so many digits
-_MOST = 2**22  # values: no text that may be written holds more
+_MOST = 2**22  # characters, counted roughly: no text that may be written is longer
 
 _STRINGS = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|$)', re.DOTALL)  # to the end where it is not closed: linear on any text
 _NO_BRACKETS = re.compile(r"[^][{}]+")
@@ -109,7 +109,7 @@ def checked(value: Any, name: str) -> Any:
 class _Copy:
     def __init__(self) -> None:
         self.inside: set[int] = set()  # the containers that we are in
-        self.count = 0
+        self.count = 0  # what they take in the text, at least
 
     def of(self, value: Any, place: _Place, depth: int) -> Any:
         if value is None or isinstance(value, bool):
@@ -130,9 +130,9 @@ class _Copy:
             raise ValueError(f"{_path(place)} holds itself")
         if depth >= _DEPTH:
             raise ValueError(f"{_path(place)[:200]} is nested too deeply: more than {_DEPTH} lists and dicts")
-        self.count += len(value)
+        self.count += 2 + 3 * len(value)
         if self.count > _MOST:
-            raise ValueError(f"{_path(place)[:200]}: more than {_MOST} values are no description of a model")
+            raise ValueError(f"{_path(place)[:200]}: more than {_MOST >> 20} MiB of text are no description of a model")
         self.inside.add(id(value))
         copy: Any
         if isinstance(value, dict):
@@ -161,7 +161,8 @@ def _text(value: str, place: _Place, what: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{what}{_path(place)} holds half a character (a lone surrogate): {value!r:.80}") from None
-    return str(str.__str__(value))  # of an enumeration of strings its value, not its name
+    plain: str = str.__str__(value)  # of an enumeration of strings its value, not its name
+    return plain
 
 
 def _path(place: _Place) -> str:
@@ -169,7 +170,7 @@ def _path(place: _Place) -> str:
     while place[0] is not None:
         keys.append(f"[{place[1]!r:.80}]")
         place = place[0]
-    return place[1] + "".join(reversed(keys))
+    return f"{place[1]}{''.join(reversed(keys))}"
 
 
 def _kind(value: object) -> str:
