@@ -261,7 +261,7 @@ class Dropout(Layer):
         if self.same_for_all_steps and len(shape) >= 2:
             shape = (*shape[:-2], 1, shape[-1])
         with self._lock:  # threads that share a layer must not share a mask
-            call, self._calls = self._calls, self._calls + 1
+            call, self._calls = self._calls, (self._calls + 1) % 2**64  # what Philox counts in
         if self.p >= 1.0:
             return np.zeros(shape, dtype)
         # Philox4x64 (Salmon et al. 2011) is counter-based: the key is the seed, the call number the counter's top word.

@@ -8,11 +8,12 @@ import re
 from typing import Any
 
 _DEPTH = 200  # of lists and dicts in each other; far below where Python's own recursion ends
+_LISTS = 2**19  # and dicts: each takes far more memory than the two characters that it may have in the text
 _DIGITS = 1000  # of an integer: reading more takes time that grows with their square
 _BITS = 3320  # what is sure to fit into so many digits
 _MOST = 2**22  # characters, counted roughly: no text that may be written is longer
 
-_STRINGS = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|$)', re.DOTALL)  # to the end where it is not closed: linear on any text
+_STRINGS = re.compile(r'"[^"]*"?')  # once what is escaped is gone; linear on any text, and without a stack
 _NO_BRACKETS = re.compile(r"[^][{}]+")
 _TYPES = "JSON's types (dict with str keys, list, str, int, finite float, bool, None)"
 
@@ -55,11 +56,13 @@ def encodable(text: str) -> bytes:
 
 def check_size(text: str, most: int | None = None) -> None:
     """How deep the text is nested, and how many values it holds, before anything is made of it."""
-    bare = _STRINGS.sub("", text)
+    bare = _STRINGS.sub("", text.replace("\\\\", "").replace('\\"', ""))
     if most is not None and bare.count(",") + bare.count("[") + bare.count("{") > most:
         raise ModelFileError(f"the text holds more than {most} values")
-    depth = 0
-    for bracket in _NO_BRACKETS.sub("", bare):
+    depth, brackets = 0, _NO_BRACKETS.sub("", bare)
+    if len(brackets) > 2 * _LISTS:
+        raise ModelFileError(f"the structure holds more than {_LISTS} lists and dicts")
+    for bracket in brackets:
         depth += 1 if bracket in "[{" else -1
         if depth > _DEPTH:
             raise ModelFileError(f"the structure is nested too deeply: more than {_DEPTH} lists and dicts")

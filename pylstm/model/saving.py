@@ -181,8 +181,7 @@ def _set_dropout(model: Sequential, state: Any) -> None:
     parts = list(_random_parts(model))
     _expect(isinstance(state, list) and len(state) == 2 * len(parts), "the state of dropout is malformed")
     for part, seed, calls in zip(parts, state[::2], state[1::2], strict=True):
-        # the core counts calls in 32 bits; a Dropout in 64, of which the upper half is left for calls to come
-        most = 2**32 if isinstance(part, Recurrence) else 2**63
+        most = 2**32 if isinstance(part, Recurrence) else 2**64  # in so many bits they count calls
         good = type(seed) is int and type(calls) is int and 0 <= seed < 2**64 and 0 <= calls < most
         _expect(good, "the state of dropout is malformed")
         part._set_dropout_state([seed, calls])
