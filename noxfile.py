@@ -186,3 +186,12 @@ def fuzz(session: nox.Session) -> None:
     """A million random calls, right and wrong ones."""
     session.install(".")
     session.run("python", "tests/fuzz.py", *session.posargs)
+
+
+@nox.session
+def fuzz_files(session: nox.Session) -> None:
+    """An hour of damaged and hostile model files; `-- --minutes 5 --seed 3` for less, `-- --atheris` where it is."""
+    session.install(".[test]")
+    if "--atheris" in session.posargs:
+        session.install("atheris")
+    session.run("python", "tests/fuzz_files.py", *session.posargs)

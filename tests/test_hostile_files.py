@@ -163,7 +163,7 @@ def test_hostile_files_cost_little(tmp_path):
         (tmp_path / f"{i:02}.{suffix}").write_bytes(make())
     pylstm.Sequential([pylstm.Linear(2, 2)]).save(tmp_path / "good.npz")
     found = subprocess.run(
-        [sys.executable, "-I", "-c", LOADER, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LOADER, str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     lines = [line.split() for line in found.stdout.splitlines()]
     assert len(lines) == len(HOSTILE) + 1, found.stderr[-2000:]

@@ -145,10 +145,8 @@ print("done", flush=True)
 
 
 def saver(path, value, count, size=20):
-    command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-c", SAVER]
-    return subprocess.Popen(
-        [*command, str(path), str(value), str(count), str(size)], stdout=subprocess.PIPE, cwd=path.parent
-    )
+    command = [sys.executable, "-c", SAVER, str(path), str(value), str(count), str(size)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=path.parent)
 
 
 def test_processes_that_save_to_one_path(tmp_path):
@@ -290,8 +288,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, suffix, limit):
     path = tmp_path / f"m.{suffix}"
     filled(1.0).save(path)
     before = path.read_bytes()
-    command = [sys.executable, "-I", "-B", "-c", FULL, str(path), str(limit)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-B", "-c", FULL, str(path), str(limit)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert found.stdout.startswith("refused")
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]

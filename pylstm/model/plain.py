@@ -59,10 +59,10 @@ def check_size(text: str, most: int | None = None) -> None:
     bare = _STRINGS.sub("", text.replace("\\\\", "").replace('\\"', ""))
     if most is not None and bare.count(",") + bare.count("[") + bare.count("{") > most:
         raise ModelFileError(f"the text holds more than {most} values")
-    depth, brackets = 0, _NO_BRACKETS.sub("", bare)
-    if len(brackets) > 2 * _LISTS:
+    if bare.count("[") + bare.count("{") > _LISTS:
         raise ModelFileError(f"the structure holds more than {_LISTS} lists and dicts")
-    for bracket in brackets:
+    depth = 0
+    for bracket in _NO_BRACKETS.sub("", bare):
         depth += 1 if bracket in "[{" else -1
         if depth > _DEPTH:
             raise ModelFileError(f"the structure is nested too deeply: more than {_DEPTH} lists and dicts")
