@@ -25,8 +25,8 @@ def fuzz():
 
 
 def test_some_hundred_files(fuzz):
-    seen = fuzz.fuzz(7, calls=300)
-    assert seen["refused"] > 30
+    seen = fuzz.fuzz(7, calls=200)
+    assert seen["refused"] > 20
     assert seen["loaded"] + seen["resumed"] > 10
 
 
@@ -55,12 +55,16 @@ def greedy(text, most=None):
     assert len(bytes(200 << 20)) > 0
 
 
+def lost(self):  # noqa: ARG001
+    raise KeyError("lost")
+
+
 FAULTS = {
     "strange error": (pylstm, "load", otherwise(KeyError("lost"))),
     "error without a word": (pylstm, "load", otherwise(ValueError())),
     "other bits": (files._File, "array", noisy),
     "memory": (plain, "check_size", greedy),
-    "good files refused": (plain, "_DEPTH", 3),
+    "good files refused": (files._File, "check_unchanged", lost),
 }
 
 
