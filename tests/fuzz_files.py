@@ -264,7 +264,8 @@ def fuzz(seed: int, *, calls: int | None = None, minutes: float | None = None, f
          report: float = 30.0) -> collections.Counter:  # fmt: skip
     """How often each outcome came; with `found`, files that break a promise are kept there, else the first raises."""
     outcomes: collections.Counter = collections.Counter()
-    with tempfile.TemporaryDirectory() as name, Coverage() as coverage:
+    with tempfile.TemporaryDirectory() as name, Coverage() as coverage, contextlib.ExitStack() as last:
+        last.callback(faulthandler.cancel_dump_traceback_later)
         promises = Promises(Path(name))
         corpus = seeds(Path(name))
         for data in corpus:
@@ -292,7 +293,6 @@ def fuzz(seed: int, *, calls: int | None = None, minutes: float | None = None, f
                 shown = now
                 print(f"{number:,} files, {number / (now - began):,.0f} a second, {len(corpus)} kept, "
                       f"{len(coverage.seen)} lines, slowest {promises.slowest:.2f} s", flush=True)  # fmt: skip
-        faulthandler.cancel_dump_traceback_later()
     return outcomes
 
 

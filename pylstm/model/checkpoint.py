@@ -124,7 +124,7 @@ def _wrong(text: str) -> ModelFileError:
 @contextmanager
 def _undone(*owners: Any) -> Iterator[None]:
     """After an exception, the owners' states are as before."""
-    before = [(owner, dict(vars(owner)), copy.deepcopy(owner.state_dict())) for owner in owners]
+    before = [(owner, dict(vars(owner)), _state(owner)) for owner in owners]
     try:
         yield
     except BaseException:
@@ -134,6 +134,15 @@ def _undone(*owners: Any) -> Iterator[None]:
             vars(owner).clear()  # .. and for all that stands in the object itself
             vars(owner).update(attributes)
         raise
+
+
+def _state(owner: Any) -> dict[str, Any]:
+    state: dict[str, Any] = owner.state_dict()  # of ours a copy, and large
+    return state if _is_ours(owner) else copy.deepcopy(state)
+
+
+def _is_ours(owner: object) -> bool:
+    return type(owner).__module__.partition(".")[0] == "pylstm"
 
 
 # ---- checks of a file's numbers --------------------------------------------------------------------------------------
@@ -161,7 +170,7 @@ def _checked_state(owner: Any, state: Any, model: Sequential) -> dict[str, Any]:
     name = type(owner).__name__
     if not isinstance(state, dict):
         raise _wrong(f"the state of {name} must be a dict, got {type(state).__name__}")
-    if type(owner).__module__.partition(".")[0] != "pylstm":
+    if not _is_ours(owner):
         return state
     known = owner.state_dict()
     for key, value in state.items():
