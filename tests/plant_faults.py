@@ -198,7 +198,7 @@ FAULTS = {
         "pylstm/model/plain.py",
         "                if not isinstance(key, str):",
         "                if False:",
-        "test_model_files.py -k refused",
+        "test_model_metadata.py -k refused",
     ),
 }  # fmt: skip
 
