@@ -168,7 +168,15 @@ def valgrind(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """A million random calls, right and wrong ones; ten minutes of random programs."""
-    session.install(".", "hypothesis")
+    """A million random calls, right and wrong ones."""
+    session.install(".")
     session.run("python", "tests/fuzz.py", *session.posargs)
-    session.run("python", "tests/machine_layers.py", "--minutes", "10")
+
+
+@nox.session
+def fuzz_files(session: nox.Session) -> None:
+    """An hour of damaged and hostile model files; `-- --minutes 5 --seed 3` for less, `-- --atheris` where it is."""
+    session.install(".[test]")
+    if "--atheris" in session.posargs:
+        session.install("atheris")
+    session.run("python", "tests/fuzz_files.py", *session.posargs)

@@ -226,10 +226,53 @@ FAULTS = {
         "test_reference.py",
     ),
     "a model file that is cut short": Fault(
+        "pylstm/model/atomic.py",
+        "            os.fsync(descriptor)  #",
+        "            os.truncate(descriptor, os.fstat(descriptor).st_size - 9)  #",
+        "test_model_files.py",
+    ),
+    "a temporary name made of the process number": Fault(
+        "pylstm/model/atomic.py",
+        "prefix + secrets.token_hex(8) + _END)\n        try:",
+        "prefix + str(os.getpid()) + _END)\n"
+        "        with contextlib.suppress(OSError):\n            os.unlink(partial)\n        try:",
+        "test_model_files.py -k path",
+    ),
+    "left-over files deleted without the lock": Fault(
+        "pylstm/model/atomic.py",
+        "and _locked(descriptor, name):",
+        "and True:",
+        "test_model_files.py -k being_written",
+    ),
+    "left-over files never deleted": Fault(
+        "pylstm/model/atomic.py",
+        "    _tidy(folder, prefix)\n",
+        "",
+        "test_model_files.py -k killed",
+    ),
+    "a file that is written to while it is read": Fault(
         "pylstm/model/files.py",
-        "        os.replace(partial, path)",
-        "        Path(path).write_bytes(Path(partial).read_bytes()[:-9])",
-        "test_model_saving.py",
+        "            file.check_unchanged()\n",
+        "",
+        "test_model_files.py -k during",
+    ),
+    "sub-layers counted layer by layer": Fault(
+        "pylstm/model/saving.py",
+        "        self.tensors -= count",
+        "        self.tensors = self.all_tensors - count",
+        "test_hostile_files.py -k cost",
+    ),
+    "a refused checkpoint half taken over": Fault(
+        "pylstm/model/checkpoint.py",
+        "    with _undone(training.optimizer, training.schedule, *training.callbacks), _malformed():",
+        "    with _malformed():",
+        "test_hostile_files.py -k malformed",
+    ),
+    "keys of metadata that are no text": Fault(
+        "pylstm/model/plain.py",
+        "                if not isinstance(key, str):",
+        "                if False:",
+        "test_model_metadata.py -k refused",
     ),
 }  # fmt: skip
 

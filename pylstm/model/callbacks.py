@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _checks
 from .._arrays import Array
+from .paths import check_begin, check_template, fill_template
 
 if TYPE_CHECKING:
     from .training import Training
@@ -105,8 +106,8 @@ class EarlyStopping(Callback):
 class ModelCheckpoint(Callback):
     """Writes the model after every `every` epochs, with all that `fit(..., resume=path)` needs to go on.
 
-    path: may hold {epoch}, counted from 1, and figures, as in "m-{epoch:03d}-{val_loss:.3f}.npz". With best_only the
-    file is written only when `monitor` got better. `pylstm.load(path)` reads the model alone.
+    path: may hold {epoch}, counted from 1, and figures, as in "m-{epoch:03d}-{val_loss:.3f}.npz"; {{ and }} are braces.
+    With best_only the file is written only when `monitor` got better. `pylstm.load(path)` reads the model alone.
     """
 
     def __init__(
@@ -118,11 +119,12 @@ class ModelCheckpoint(Callback):
         monitor: str = "val_loss",
         mode: str = "auto",
     ) -> None:
-        self.path, self.every = os.fspath(path), _checks.integer("every", every)
+        self.path, self.every = check_template(os.fspath(path)), _checks.integer("every", every)
         self.best_only, self.monitor = _checks.flag("best_only", best_only), monitor
         self._sign, self._best = _sign(monitor, mode), math.inf
 
-    def begin(self, training: Training) -> None:  # noqa: ARG002
+    def begin(self, training: Training) -> None:
+        check_begin(self.path, training)
         self._best = math.inf
 
     def end_epoch(self, training: Training) -> None:
@@ -133,7 +135,7 @@ class ModelCheckpoint(Callback):
             if not value < self._best:
                 return
             self._best = value
-        training.save(self.path.format(epoch=training.epoch + 1, **training.logs))
+        training.save(fill_template(self.path, {**training.logs, "epoch": training.epoch + 1}))
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}

@@ -256,13 +256,26 @@ class Sequential(Container):
     def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
         """Write structure, parameters and `metadata` to one file: .safetensors (an optional extra) or .npz.
 
-        Written beside its place and renamed, so that no half-written file is ever found. Read with `pylstm.load`.
+        metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal to
+            what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
+            integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+
+        Written beside its place and renamed, so that no half-written file is ever found, whoever else writes it at the
+        same time; a file that is there keeps its mode, and a link stays one. Read with `pylstm.load`.
+
+        Raises TypeError for what is none of that, naming its place, and for layers and subclasses of `Sequential` that
+        are not the library's own; ValueError for what cannot be loaded again. After an error nothing has changed.
         """
         from . import saving
 
+        before = self.metadata
         if metadata is not None:
-            self.metadata = dict(metadata)
-        saving.save(self, path)
+            self.metadata = saving.metadata_of(metadata, "metadata")
+        try:
+            saving.save(self, path)
+        except BaseException:
+            self.metadata = before
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

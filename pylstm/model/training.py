@@ -83,6 +83,7 @@ class Training:
         self.clip_norm, self.clip_value, self.truncate = clip_norm, clip_value, truncate
         if truncate is not None:
             check_truncation(model)
+        self._before = model._dropout_state(), model._loss, model._metrics  # for a resume that fails
         self.entropy = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
         if seed is not None:
             model._seed_dropout(np.random.SeedSequence(seed, spawn_key=(_DROPOUT,)))
