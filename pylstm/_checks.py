@@ -101,6 +101,15 @@ def seed_value(name: str, value: object) -> int | None:
     return None if value is None else integer(name, value, minimum=0)
 
 
+def text(name: str, value: object) -> str:
+    """`value` as a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {kind(value)}")
+    return str(value)
+
+
 def kind(value: object) -> str:
     """How an error message names a value of the wrong type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     return "None" if value is None else type(value).__name__

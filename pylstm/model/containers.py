@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -92,6 +92,30 @@ def as_layer(layer: AnyLayer) -> Layer:
     return Recurrence(layer) if isinstance(layer, Recurrent) else layer
 
 
+def refuse_shared(layers: Iterable[tuple[str, AnyLayer]]) -> None:
+    """Raises ValueError if an object with parameters, or one that drops, stands at two of these places or inside them.
+
+    Each place would have parameters, an optimizer's state and masks of its own for what is one object.
+    """
+    seen: dict[int, str] = {}
+    for place, layer in layers:
+        for inner, leaf in _leaves(place, layer):
+            if (isinstance(leaf, Recurrent) or leaf._param_shapes or leaf._dropout_state()) and id(leaf) in seen:
+                raise ValueError(
+                    f"{seen[id(leaf)]} and {inner} are the same {type(leaf).__name__} object: use copy.deepcopy(layer) "
+                    "for one of them, or write a model that shares weights as plain Python"
+                )
+            seen[id(leaf)] = inner
+
+
+def _leaves(place: str, layer: AnyLayer) -> Iterator[tuple[str, AnyLayer]]:
+    if isinstance(layer, Container):
+        for i, inner in enumerate(layer.layers):
+            yield from _leaves(f"{place}.layers[{i}]", inner)
+    else:
+        yield place, layer.layer if isinstance(layer, Recurrence) else layer
+
+
 class Container(Layer):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
@@ -109,6 +133,7 @@ class Container(Layer):
                 raise ValueError(f"in a model the batch comes first: make {layer!r} with batch_first=True")
         if not self.layers:
             raise ValueError("layers must hold at least one layer")
+        refuse_shared((f"layers[{i}]", layer) for i, layer in enumerate(self.layers))
         self._parts = tuple(as_layer(layer) for layer in self.layers)
         self._param_shapes = {
             f"{i}.{name}": shape for i, part in enumerate(self._parts) for name, shape in part._param_shapes.items()
@@ -228,13 +253,13 @@ class Residual(Container):
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        array = float_array("x", x)
+        array = float_array("x", x, self.dtype)
         return self._sum(array, self._chain(array, lengths))
 
     def _forward_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
     ) -> tuple[Array, Backward, Any]:
-        array = float_array("x", x)
+        array = float_array("x", x, self.dtype)
         f, back, after = self._chain_from(array, lengths, need_dx, state)
         y = self._sum(array, f)
 

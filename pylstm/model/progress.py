@@ -84,3 +84,28 @@ class Interrupts:
     def __exit__(self, *exception: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+
+
+class Uninterrupted:
+    """Within `with`, a Ctrl-C waits for the end of the block: for updates that must be whole or not at all."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._came: tuple[int, FrameType | None] | None = None
+
+    def __enter__(self) -> Uninterrupted:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):  # not SIG_DFL, SIG_IGN, or a handler that is none of Python's
+                signal.signal(signal.SIGINT, self._keep)
+                self._before = before
+        return self
+
+    def _keep(self, number: int, frame: FrameType | None) -> None:
+        self._came = number, frame
+
+    def __exit__(self, *exception: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            if self._came is not None:
+                self._before(*self._came)
