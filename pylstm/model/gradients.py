@@ -45,11 +45,13 @@ def real_gradient(value: Any, name: str = "grads") -> Array:
 
 
 def all_finite(array: Array) -> bool:
-    """Whether there is no NaN and no infinity: one sum, and only where that is not finite a look at every number."""
+    """Whether there is no NaN and no infinity: one sum, and only where that is not finite a look at every number.
+
+    Within `np.errstate(over="ignore", invalid="ignore")`: the sum may overflow.
+    """
     if array.dtype.kind != "f":
         return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(np.add.reduce(array, axis=None)) or bool(np.isfinite(array).all())
+    return math.isfinite(np.add.reduce(array, axis=None)) or bool(np.isfinite(array).all())
 
 
 def global_norm(grads: Any) -> float:

@@ -19,6 +19,7 @@ from .layer import Gradient, Layer
 from .progress import Uninterrupted
 from .rows import RowGradient
 
+_SMALLEST_MAX = float(np.finfo(np.float32).max)
 _BLOCK = 2**15  # numbers updated at once: parameter, gradient, state and scratch stay in the core's cache together
 
 # An update of one parameter: up to its one `yield` it takes the memory it needs, behind it it writes.
@@ -87,7 +88,7 @@ class Optimizer(abc.ABC):
         if clip_norm is not None:
             clip_norm = _checks.positive("clip_norm", clip_norm)
         groups = self._pair(layers, grads)
-        if any(lr > float(np.finfo(layer.dtype).max) for _, layer, _ in groups):
+        if lr > _SMALLEST_MAX and any(lr > float(np.finfo(layer.dtype).max) for _, layer, _ in groups):
             raise ValueError(f"lr must be a number that the layers' dtype can hold, got {lr}")
         scale = self._scale([own for _, _, own in groups], clip_norm, clip_value)
         updates: list[Update] = []
@@ -120,10 +121,11 @@ class Optimizer(abc.ABC):
             scale = norm_scale(grads if clip_value is None else clipped(grads, clip_value), clip_norm)
             seen = clip_value is None and not math.isnan(scale)  # a cut hides infinities
         if not seen:
-            for own in grads:
-                for name, gradient in own.items():
-                    if not all_finite(_numbers(gradient)):
-                        raise FloatingPointError(f"the gradient of {name} is not finite: nothing was updated")
+            with np.errstate(over="ignore", invalid="ignore"):
+                for own in grads:
+                    for name, gradient in own.items():
+                        if not all_finite(_numbers(gradient)):
+                            raise FloatingPointError(f"the gradient of {name} is not finite: nothing was updated")
         return scale
 
     def _pair(self, layers: Any, grads: Any) -> list[Group]:
@@ -144,7 +146,8 @@ class Optimizer(abc.ABC):
                 raise TypeError(f"layers[{name!r}] must be a layer, got {_checks.kind(layer)}")
         if len({id(layer) for layer in layers.values()}) < len(layers):
             raise ValueError("a layer stands in layers twice: give its gradients as a list instead")
-        refuse_shared((f"layers[{name!r}]", as_layer(layer)) for name, layer in layers.items())
+        if len(layers) > 1:  # inside of one it has been seen already
+            refuse_shared((f"layers[{name!r}]", layer) for name, layer in layers.items())
         groups: list[Group] = []
         keys: set[str] = set()
         for name, own in grads.items():
@@ -205,7 +208,10 @@ class Optimizer(abc.ABC):
             if not isinstance(state[name], Mapping):
                 raise TypeError(f"{name} of the state must be a mapping of names, got {_checks.kind(state[name])}")
         lr = _checks.non_negative("lr of the state", state["lr"])
-        steps = {str(n): _checks.integer(f"steps of {n}", count, maximum=2**63) for n, count in state["steps"].items()}
+        steps = {
+            str(n): _checks.integer(f"steps of {n} in the state", count, maximum=2**63)
+            for n, count in state["steps"].items()
+        }
         slots: dict[str, dict[str, Array]] = {}
         for name in state["steps"]:
             own = state["slots"].get(name, {})
@@ -312,10 +318,12 @@ def _numbers(gradient: Gradient) -> Array:
 def _as_dtype(name: str, gradient: Gradient, dtype: np.dtype[Any]) -> Gradient:
     """The gradient, C-contiguous and of the parameter's dtype, which has to be wide enough for it."""
     numbers = _numbers(gradient)
-    with np.errstate(over="ignore"):
+    if numbers.dtype == dtype and numbers.flags.c_contiguous and isinstance(gradient, np.ndarray):
+        return gradient
+    with np.errstate(over="ignore", invalid="ignore"):
         array = np.ascontiguousarray(numbers, dtype).reshape(numbers.shape)
-    if numbers.dtype != dtype and not all_finite(array):
-        raise FloatingPointError(f"the gradient of {name} is not finite in {dtype}: nothing was updated")
+        if numbers.dtype != dtype and not all_finite(array):
+            raise FloatingPointError(f"the gradient of {name} is not finite in {dtype}: nothing was updated")
     if not isinstance(gradient, RowGradient):
         return array
     return RowGradient(np.ascontiguousarray(gradient.rows, np.int64), array, gradient.shape)

@@ -9,6 +9,12 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+try:  # what `signal` wraps in enumerations, which cost more than a small step of an optimizer
+    from _signal import getsignal as _get_handler  # type: ignore[import-not-found]
+    from _signal import signal as _set_handler
+except ImportError:  # an interpreter that has it elsewhere
+    _get_handler, _set_handler = signal.getsignal, signal.signal
+
 
 class Progress:
     """verbose 0: silent. 1: a tqdm bar per epoch where stderr is a terminal and tqdm is there, else as 2: a line."""
@@ -95,9 +101,9 @@ class Uninterrupted:
 
     def __enter__(self) -> Uninterrupted:
         if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGINT)
+            before = _get_handler(signal.SIGINT)
             if callable(before):  # not SIG_DFL, SIG_IGN, or a handler that is none of Python's
-                signal.signal(signal.SIGINT, self._keep)
+                _set_handler(signal.SIGINT, self._keep)
                 self._before = before
         return self
 
@@ -106,6 +112,6 @@ class Uninterrupted:
 
     def __exit__(self, *exception: object) -> None:
         if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+            _set_handler(signal.SIGINT, self._before)
             if self._came is not None:
                 self._before(*self._came)

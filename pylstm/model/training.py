@@ -167,7 +167,8 @@ class Training:
             from . import checkpoint
 
             first = checkpoint.restore(self, resume)
-        self._finite = [name for name, value in self.model.params.items() if all_finite(value)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._finite = [name for name, value in self.model.params.items() if all_finite(value)]
         return first
 
     def _one_epoch(
@@ -219,7 +220,8 @@ class Training:
     def _broken(self) -> str | None:
         """The name of a parameter that is not finite, and was so before training."""
         params = self.model.params
-        return next((name for name in self._finite if not all_finite(params[name])), None)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return next((name for name in self._finite if not all_finite(params[name])), None)
 
     def _epoch(
         self, x: Sequences, y: Targets, batches: list[Indices], progress: Progress, interrupts: Interrupts
