@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 
@@ -186,3 +187,11 @@ def fuzz(session: nox.Session) -> None:
     """A million random calls, right and wrong ones."""
     session.install(".")
     session.run("python", "tests/fuzz.py", *session.posargs)
+
+
+@nox.session
+def machines(session: nox.Session) -> None:
+    """State machines of Hypothesis, ten minutes each: `nox -s machines -- --minutes 1`."""
+    session.install(".[test]")
+    for program in sorted(glob.glob("tests/machine_*.py")):
+        session.run("python", program, *(session.posargs or ["--minutes", "10"]))

@@ -117,6 +117,19 @@ def test_a_resume_that_fails_changes_nothing(tmp_path):
         assert everything(model, optimizer) == before
 
 
+def test_a_resume_behind_the_end_of_early_stopping_trains_no_more(tmp_path):
+    x, y = data()
+    model = net()
+    keep = [pylstm.EarlyStopping(1, "lr"), pylstm.ModelCheckpoint(tmp_path / "c.npz")]  # the first epoch is the best
+    history = model.fit(x, y, optimizer=pylstm.Adam(), callbacks=keep, epochs=9, seed=1, **OPTIONS)
+    assert len(history["loss"]) == 2
+    again = net(5)
+    keep = [pylstm.EarlyStopping(1, "lr"), pylstm.ModelCheckpoint(tmp_path / "c.npz")]
+    resumed = again.fit(x, y, optimizer=pylstm.Adam(), callbacks=keep, epochs=9, resume=tmp_path / "c.npz", **OPTIONS)
+    assert resumed == history
+    np.testing.assert_equal(again.state_dict(), model.state_dict())
+
+
 def in_the_middle(model, name, error):
     """Makes the n-th call of a layer's forward raise."""
     layer = model.layers[2]

@@ -94,8 +94,12 @@ class EarlyStopping(Callback):
             self._best, self._bad, self.best_epoch, self._weights = value, 0, training.epoch, weights
         else:
             self._bad += 1
-        if self._bad >= self.patience:
+        if self.is_over():
             training.stop()
+
+    def is_over(self) -> bool:
+        """Whether `patience` epochs have gone by without getting better."""
+        return self._bad >= self.patience
 
     def end(self, training: Training) -> None:
         if self._weights:

@@ -217,7 +217,9 @@ class Optimizer(abc.ABC):
             own = state["slots"].get(name, {})
             if not isinstance(own, Mapping) or tuple(own) != self._used_slots():
                 raise ValueError(f"the state of {name} is not that of {self!r}")
-            slots[name] = {slot: np.array(real_gradient(array, f"{slot} of {name}")) for slot, array in own.items()}
+            slots[name] = {
+                slot: np.array(real_gradient(array, f"{slot} of {name} in the state")) for slot, array in own.items()
+            }
             if any(array.dtype.char not in "fd" for array in slots[name].values()):
                 raise TypeError(f"the state of {name} must hold float32 or float64")
         return lr, steps, slots

@@ -122,11 +122,12 @@ class Training:
     ) -> dict[str, list[float]]:
         progress = Progress(verbose, epochs)
         before, updates = _Before(self, resume is not None), self.optimizer._updates
-        try:
+        with Interrupts() as interrupts:
             try:
-                first = self._begin(validation is not None, resume)
-                with Interrupts() as interrupts:
-                    for self.epoch in range(first, epochs):
+                try:
+                    first = self._begin(validation is not None, resume)
+                    last = first if self._stopped or interrupts.asked else epochs
+                    for self.epoch in range(first, last):
                         rng = np.random.default_rng(
                             np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))
                         )
@@ -134,20 +135,22 @@ class Training:
                         self._one_epoch(x, y, batches, validation, batch_size, progress, interrupts)
                         if self._stopped or interrupts.asked:
                             break
-            finally:
-                self.optimizer.lr = self.rate
-                progress.close()
-        except BaseException as error:
-            self.error = error
-            if self.optimizer._updates == updates:
-                before.restore()
-            else:
-                try:
-                    self._end()
-                except Exception as other:  # the first error is the one to hear of
-                    warnings.warn(f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3)
-            raise
-        self._end()
+                finally:
+                    self.optimizer.lr = self.rate
+                    progress.close()
+            except BaseException as error:
+                self.error = error
+                if self.optimizer._updates == updates:
+                    before.restore()
+                else:
+                    try:
+                        self._end()
+                    except Exception as other:  # the first error is the one to hear of
+                        warnings.warn(
+                            f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
+                        )
+                raise
+            self._end()
         return self.history
 
     def _begin(self, validated: bool, resume: Any) -> int:
@@ -167,6 +170,8 @@ class Training:
             from . import checkpoint
 
             first = checkpoint.restore(self, resume)
+            # as it would have been without the interruption
+            self._stopped = any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
         with np.errstate(over="ignore", invalid="ignore"):
             self._finite = [name for name, value in self.model.params.items() if all_finite(value)]
         return first
