@@ -41,17 +41,24 @@ def probability(name: str, value: object) -> float:
     """`value` as a float in [0, 1]."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number in [0, 1], got {kind(value)}")
-    number = float(value)
+    number = _float(value)
     if not (math.isfinite(number) and 0.0 <= number <= 1.0):
         raise ValueError(f"{name} must be a number in [0, 1], got {number}")
     return number
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of an int with more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def number(name: str, value: object) -> float:
     """`value` as a finite float; bools are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {kind(value)}")
-    result = float(value)
+    result = _float(value)
     if not math.isfinite(result):
         raise ValueError(f"{name} must be finite, got {result}")
     return result
