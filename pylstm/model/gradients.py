@@ -33,6 +33,8 @@ def leaves(grads: Any) -> Iterator[Array]:
 
 def real_gradient(value: Any, name: str = "grads") -> Array:
     """A gradient as an array of real numbers, of the dtype it has."""
+    if type(value) is np.ndarray and value.dtype.kind == "f":
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked array")
     try:

@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+import numpy as np
 
 from .. import _checks
 
@@ -160,19 +163,14 @@ def as_schedule(schedule: object, name: str = "schedule") -> Schedule:
 def rate_at(schedule: Schedule, rate: float, epoch: int, batch: int, batches: int) -> float:
     """The rate for a batch. Raises TypeError or ValueError, naming the schedule, if its factor is no number from 0."""
     factor: Any = schedule.factor(epoch, batch, batches)
-    name = repr(schedule) if type(schedule).__repr__ is not object.__repr__ else type(schedule).__name__
     try:
-        if isinstance(factor, (str, bytes)):
-            raise TypeError
-        number = float(factor)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"the schedule {name} must give a number to multiply the rate by, and gave {_checks.kind(factor)} in epoch "
-            f"{epoch + 1}"
-        ) from None
-    if not (math.isfinite(rate * number) and number >= 0):
-        raise ValueError(
-            f"the schedule {name} must give a finite number from 0 to multiply the rate by, and gave {number} for the "
-            f"rate {rate} in epoch {epoch + 1}"
-        )
-    return rate * number
+        number = math.nan if isinstance(factor, (str, bytes)) else float(factor)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isfinite(rate * number) and number >= 0:
+        return rate * number
+    name = repr(schedule) if type(schedule).__repr__ is not object.__repr__ else type(schedule).__name__
+    text = f"the schedule {name} must give a finite number from 0 to multiply the rate by, and gave"
+    if not isinstance(factor, (numbers.Real, np.ndarray)):
+        raise TypeError(f"{text} {_checks.kind(factor)} in epoch {epoch + 1}")
+    raise ValueError(f"{text} {factor} for the rate {rate} in epoch {epoch + 1}")
