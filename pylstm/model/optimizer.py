@@ -150,22 +150,23 @@ class Optimizer(abc.ABC):
             refuse_shared((f"layers[{name!r}]", layer) for name, layer in layers.items())
         groups: list[Group] = []
         keys: set[str] = set()
+        slots = self._used_slots()
         for name, own in grads.items():
             layer, prefix = as_layer(layers[name]), f"{name}{dot}" if name else ""
             merged = _merge(layers[name], layer._param_shapes, own)
             for key, gradient in merged.items():
-                self._check_state(prefix + key, gradient.shape, layer.dtype)
+                self._check_state(prefix + key, gradient.shape, layer.dtype, slots)
                 if prefix + key in keys:
                     raise ValueError(f"two parameters would have the name {prefix + key}: name the layers differently")
                 keys.add(prefix + key)
             groups.append((prefix, layer, merged))
         return groups
 
-    def _check_state(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def _check_state(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], slots: tuple[str, ...]) -> None:
         state = self._state.get(name)
         if state is None:
             return
-        if tuple(state) != self._used_slots():
+        if tuple(state) != slots:
             raise ValueError(f"the optimizer's state of {name} is not that of {self!r}")
         for slot in state.values():
             if slot.shape != shape or slot.dtype != dtype:
@@ -291,9 +292,11 @@ def _merge(layer: AnyLayer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> 
                 raise ValueError(f"{layer!r} has no parameter {name!r}")
             if value is None:
                 continue
-            gradient = _checked_rows(name, value) if isinstance(value, RowGradient) else real_gradient(
-                value, f"the gradient of {name}")  # fmt: skip
-            if tuple(gradient.shape) != shapes[name]:
+            if isinstance(value, RowGradient):
+                gradient: Gradient = _checked_rows(name, value)
+            else:
+                gradient = real_gradient(value, f"the gradient of {name}")
+            if gradient.shape != shapes[name]:
                 raise ValueError(f"the gradient of {name} must have shape {shapes[name]}, got {tuple(gradient.shape)}")
             total[name] = total[name] + gradient if name in total else gradient
     return total

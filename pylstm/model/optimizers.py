@@ -17,6 +17,7 @@ eps of less than 1e-19 in float32 and 1e-154 in float64 counts as that much: gra
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ from .optimizer import BlockOptimizer, Optimizer, Update
 from .rows import RowGradient
 
 
+@functools.cache
 def _least_eps(dtype: np.dtype[Any]) -> float:
     """What an eps is at least: with 0, a gradient of 0, or one whose square vanishes, would be divided by nothing."""
     return math.sqrt(float(np.finfo(dtype).tiny))
