@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 
@@ -180,3 +181,11 @@ def fuzz_files(session: nox.Session) -> None:
     if "--atheris" in session.posargs:
         session.install("atheris")
     session.run("python", "tests/fuzz_files.py", *session.posargs)
+
+
+@nox.session
+def machines(session: nox.Session) -> None:
+    """State machines of Hypothesis, ten minutes each: `nox -s machines -- --minutes 1`."""
+    session.install(".[test]")
+    for program in sorted(glob.glob("tests/machine_*.py")):
+        session.run("python", program, *(session.posargs or ["--minutes", "10"]))

@@ -59,6 +59,13 @@ def probability(name: str, value: object) -> float:
     return number
 
 
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of an int with more than 308 digits
+        return math.inf if value > 0 else -math.inf
+
+
 def number(name: str, value: object) -> float:
     """`value` as a finite float; bools are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
@@ -67,13 +74,6 @@ def number(name: str, value: object) -> float:
     if not math.isfinite(result):
         raise ValueError(f"{name} must be finite, got {result}")
     return result
-
-
-def _float(value: numbers.Real) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an int or a fraction that is too large
-        return math.inf
 
 
 def non_negative(name: str, value: object) -> float:
@@ -127,6 +127,15 @@ def parameter_bytes(layer: object, shapes: Mapping[str, tuple[int, ...]], dtype:
         raise ValueError(f"{layer!r} would need {size >> 30:,} GiB for its parameters")
 
 
+def text(name: str, value: object) -> str:
+    """`value` as a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {kind(value)}")
+    return str(value)
+
+
 def kind(value: object) -> str:
     """How an error message names a value of the wrong type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     return "None" if value is None else type(value).__name__

@@ -163,16 +163,15 @@ def test_a_subclass_is_refused_by_name(tmp_path, make):
     assert os.listdir(tmp_path) == []
 
 
-def test_containers_as_deep_as_can_be_loaded(tmp_path):
+def test_containers_as_deep_as_there_can_be(tmp_path):
     model = pylstm.Linear(2, 2)
-    for _ in range(15):
+    for _ in range(31):
         model = pylstm.Residual([model])
     model = pylstm.Sequential([model])
     model.save(tmp_path / "m.npz")
     assert repr(pylstm.load(tmp_path / "m.npz")) == repr(model)
-    with pytest.raises(ValueError, match="16 deep"):
-        pylstm.Sequential([model]).save(tmp_path / "deep.npz")
-    assert os.listdir(tmp_path) == ["m.npz"]
+    with pytest.raises(ValueError, match="32 deep"):
+        pylstm.Sequential([model])
 
 
 def test_more_layers_than_a_file_takes(tmp_path):

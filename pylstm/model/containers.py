@@ -96,14 +96,37 @@ def as_layer(layer: AnyLayer) -> Layer:
     return Recurrence(layer) if isinstance(layer, Recurrent) else layer
 
 
-_DEEPEST = 32  # containers in containers: every one takes some of Python's stack
+DEEPEST = 32  # containers in containers: every one takes some of Python's stack
+
+
+def refuse_shared(layers: Iterable[tuple[str, AnyLayer]]) -> None:
+    """Raises ValueError if an object with parameters, or one that drops, stands at two of these places or inside them.
+
+    Each place would have parameters, an optimizer's state and masks of its own for what is one object.
+    """
+    seen: dict[int, str] = {}
+    for place, layer in layers:
+        for inner, leaf in _leaves(place, layer):
+            if (isinstance(leaf, Recurrent) or leaf._param_shapes or leaf._dropout_state()) and id(leaf) in seen:
+                raise ValueError(
+                    f"{seen[id(leaf)]} and {inner} are the same {type(leaf).__name__} object: use copy.deepcopy(layer) "
+                    "for one of them, or write a model that shares weights as plain Python"
+                )
+            seen[id(leaf)] = inner
+
+
+def _leaves(place: str, layer: AnyLayer) -> Iterator[tuple[str, AnyLayer]]:
+    if isinstance(layer, Container):
+        for i, inner in enumerate(layer.layers):
+            yield from _leaves(f"{place}.layers[{i}]", inner)
+    else:
+        yield place, layer.layer if isinstance(layer, Recurrence) else layer
 
 
 class Container(Layer):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
     _depth: int = 1
-    _checked: bool = False  # that no layer stands here twice
 
     def __init__(self, layers: Iterable[AnyLayer]) -> None:
         self._configure(layers)
@@ -121,10 +144,11 @@ class Container(Layer):
                 raise ValueError(f"layers of a model have the batch first: make {layer!r} with batch_first=True")
         if not self.layers:
             raise ValueError("layers must hold at least one layer")
+        refuse_shared((f"layers[{i}]", layer) for i, layer in enumerate(self.layers))
         self._parts = tuple(as_layer(layer) for layer in self.layers)
         self._depth = 1 + max((part._depth for part in self._parts if isinstance(part, Container)), default=0)
-        if self._depth > _DEEPEST:
-            raise ValueError(f"layers may hold layers that hold layers {_DEEPEST} deep, and these go deeper")
+        if self._depth > DEEPEST:
+            raise ValueError(f"layers may hold layers that hold layers {DEEPEST} deep, and these go deeper")
         self._param_shapes = {
             f"{i}.{name}": shape for i, part in enumerate(self._parts) for name, shape in part._param_shapes.items()
         }
@@ -191,24 +215,6 @@ class Container(Layer):
     ) -> tuple[Array, Backward]:
         return self._forward_from(x, lengths, need_dx, None)[:2]
 
-    def _leaves(self) -> Iterator[AnyLayer]:
-        """The layers with parameters, those of inner containers among them."""
-        for layer in self.layers:
-            if isinstance(layer, Container):
-                yield from layer._leaves()
-            elif layer._param_shapes:
-                yield layer
-
-    def _check_shared(self) -> None:
-        """Raise ValueError if a layer's parameters would get several gradients, of which all but one were lost."""
-        if not self._checked:
-            seen: set[int] = set()
-            for layer in self._leaves():
-                if id(layer) in seen:
-                    raise ValueError(f"{layer!r} stands in layers twice: such a model cannot be trained")
-                seen.add(id(layer))
-            self._checked = True
-
     def _chain(self, x: ArrayLike, lengths: ArrayLike | None) -> Array:
         for part in self._parts:
             x = part(x, lengths=lengths)
@@ -218,7 +224,6 @@ class Container(Layer):
     def _chain_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
     ) -> tuple[Array, Backward, Any]:
-        self._check_shared()
         backs: list[Backward] = []
         states: list[Any] = []
         for i, part in enumerate(self._parts):
@@ -263,13 +268,13 @@ class Residual(Container):
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        array = float_array("x", x)
+        array = float_array("x", x, self.dtype)
         return self._sum(array, self._chain(array, lengths))
 
     def _forward_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
     ) -> tuple[Array, Backward, Any]:
-        array = float_array("x", x)
+        array = float_array("x", x, self.dtype)
         f, back, after = self._chain_from(array, lengths, need_dx, state)
         y = self._sum(array, f)
         form = y.shape, y.dtype
@@ -313,7 +318,6 @@ class Columns(Container):
         need_dx: bool,  # noqa: ARG002
         state: Any,  # noqa: ARG002
     ) -> tuple[Array, Backward, Any]:
-        self._check_shared()
         array = self._take(x)
         runs = [part.forward(array[..., k], lengths=lengths) for k, part in enumerate(self._parts)]
         y = np.concatenate([out for out, _ in runs], axis=-1)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _checks
 from .._arrays import Array, real_array
@@ -123,11 +123,11 @@ class Layer(ParameterSet, abc.ABC):
             self._set_params(state["params"])
 
 
-def float_array(name: str, value: ArrayLike) -> Array:
-    """`value` as an array of float32 or float64, whichever it has; anything else that is real becomes float32."""
-    dtype = getattr(value, "dtype", None)
-    keep = isinstance(dtype, np.dtype) and dtype == np.float64
-    return real_array(name, value, np.dtype(np.float64 if keep else np.float32))
+def float_array(name: str, value: ArrayLike, dtype: DTypeLike = np.float32) -> Array:
+    """`value` as an array of float32 or float64, whichever it has; anything else that is real becomes `dtype`."""
+    own = getattr(value, "dtype", None)
+    keep = isinstance(own, np.dtype) and own in (np.float32, np.float64)
+    return real_array(name, value, np.dtype(own.name if keep else dtype))  # type: ignore[union-attr]
 
 
 def sizes(shape: object) -> Shape:

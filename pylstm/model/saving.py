@@ -15,14 +15,13 @@ from .. import _checks, layers
 from .._arrays import Array
 from .._recurrent import Recurrent
 from . import basic, containers, losses, pooling
-from .containers import AnyLayer, Container, Recurrence
+from .containers import DEEPEST, AnyLayer, Container, Recurrence
 from .files import Contents, ModelFileError, Tensor, opened, write
 from .layer import Layer
 from .plain import check_size, checked, parse
 from .sequential import Sequential
 
 _FORMAT, _VERSION = "pylstm model", 1
-_DEPTH = 16  # of containers in containers
 _LAYERS = 2**14  # in a file: the description of one takes few bytes, and the layer itself a thousand
 _NAMES = 2**18  # of parameters, counted again for each container around them
 _TRAINING = "training/"  # before the names of a checkpoint's own tensors
@@ -121,8 +120,6 @@ def _spec(layer: AnyLayer, budget: _Budget, depth: int) -> dict[str, Any]:
     name = type(layer).__name__
     budget.take_layer()
     if isinstance(layer, Container) and type(layer) is _CONTAINERS.get(name):
-        if depth >= _DEPTH:
-            raise ValueError(f"containers in containers can be saved {_DEPTH} deep, and this model is deeper")
         budget.take_names(len(layer._param_shapes))
         spec: dict[str, Any] = {"class": name, "layers": [_spec(inner, budget, depth + 1) for inner in layer.layers]}
         if depth and isinstance(layer, Sequential) and layer.metadata:
@@ -198,7 +195,7 @@ def _random_parts(container: Container) -> Iterator[Layer]:
 
 def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:
     _expect(isinstance(specs, list) and len(specs) > 0, f"the layers of {name} are malformed")
-    _expect(depth < _DEPTH, "layers are nested too deeply")
+    _expect(depth < DEEPEST, "layers are nested too deeply")
     inner = [_layer(spec, budget, depth + 1) for spec in specs]
     container = _CONTAINERS[name].__new__(_CONTAINERS[name])
     budget.take_names(sum(len(layer._param_shapes) for layer in inner))
