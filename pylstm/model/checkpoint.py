@@ -50,23 +50,17 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, Array]]:
 def restore(training: Training, path: str | os.PathLike[str]) -> int:
     """Take everything over from a checkpoint; returns the epoch to go on with.
 
-    Raises ModelFileError (a ValueError) or ValueError; everything is as it was before `fit` then.
+    Raises ModelFileError (a ValueError) or ValueError; optimizer, schedule and callbacks are as before then.
     """
-    dropout, loss, metrics = training._before
-    try:
-        with opened(Path(path)) as contents:
-            model, numbers, arrays = read_model(contents, training=True)
-        if numbers is None:
-            raise ValueError(
-                f"{os.fspath(path)} is a model without the state of a training: only ModelCheckpoint writes it"
-            )
-        if repr(model) != repr(training.model):
-            raise ValueError(f"the checkpoint is of another model: {repr(model)[:1000]}")
-        epoch = _restore(training, numbers, arrays)
-    except BaseException:
-        training.model._set_dropout_state(dropout)
-        training.model._loss, training.model._metrics = loss, metrics
-        raise
+    with opened(Path(path)) as contents:
+        model, numbers, arrays = read_model(contents, training=True)
+    if numbers is None:
+        raise ValueError(
+            f"{os.fspath(path)} is a model without the state of a training: only ModelCheckpoint writes it"
+        )
+    if repr(model) != repr(training.model):
+        raise ValueError(f"the checkpoint is of another model: {repr(model)[:1000]}")
+    epoch = _restore(training, numbers, arrays)
     training.rate = training.optimizer.lr
     training.model._set_params(model.params)
     training.model._set_dropout_state(model._dropout_state())

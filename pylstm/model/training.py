@@ -88,7 +88,6 @@ class Training:
         self.truncate = truncate
         if truncate is not None:
             check_truncation(model)
-        self._before = model._dropout_state(), model._loss, model._metrics  # for a resume that fails
         self.entropy = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
         self._seeded, self._remembered = seed is not None, remembered
         self.rate = _checks.non_negative("the optimizer's lr", optimizer.lr)  # the schedule's factor multiplies it
