@@ -127,7 +127,7 @@ def begun(path: Path) -> training.Training:
     run = training.Training(
         pylstm.load(path), pylstm.Adam(), losses.loss_function("mse"), {},
         pylstm.WarmUp(1, pylstm.ReduceOnPlateau(patience=0)), [pylstm.EarlyStopping(9)],
-        seed=None, clip_norm=None, clip_value=None, truncate=None,
+        remembered=("mse", []), seed=None, clip_norm=None, clip_value=None, truncate=None,
     )  # fmt: skip
     run.callbacks.append(pylstm.ModelCheckpoint(path))
     for callback in run.callbacks:
