@@ -130,6 +130,22 @@ def test_a_resume_behind_the_end_of_early_stopping_trains_no_more(tmp_path):
     np.testing.assert_equal(again.state_dict(), model.state_dict())
 
 
+def test_a_resume_behind_the_last_epoch_whose_end_fails_changes_nothing(tmp_path):
+    class Fails(pylstm.ModelCheckpoint):
+        def end(self, training):  # noqa: ARG002
+            raise RuntimeError("mine")
+
+    Fails.__name__ = "ModelCheckpoint"
+    x, y = data()
+    path = tmp_path / "c.npz"
+    net().fit(x, y, optimizer=pylstm.Adam(), callbacks=[pylstm.ModelCheckpoint(path)], epochs=2, seed=1, **OPTIONS)
+    model, optimizer = net(5), pylstm.Adam(0.3)
+    before = everything(model, optimizer)
+    with pytest.raises(RuntimeError, match="mine"):
+        model.fit(x, y, optimizer=optimizer, callbacks=[Fails(path)], resume=path, epochs=2, **OPTIONS)
+    assert everything(model, optimizer) == before
+
+
 def in_the_middle(model, name, error):
     """Makes the n-th call of a layer's forward raise."""
     layer = model.layers[2]

@@ -118,38 +118,3 @@ def test_layers_without_end(monkeypatch, kind):
     monkeypatch.setattr(_checks, "MOST_LAYERS", 50)
     with pytest.raises(ValueError, match="layers must hold at most 50"):
         kind(itertools.repeat(pylstm.Dropout(0.0)))
-
-
-def twice(kind):
-    layer = pylstm.Linear(4, 4, seed=0)
-    return {
-        "Sequential": lambda: pylstm.Sequential([layer, layer]),
-        "Residual": lambda: pylstm.Residual([layer, pylstm.Activation("tanh"), layer]),
-        "nested": lambda: pylstm.Sequential([layer, pylstm.Residual([pylstm.Residual(layer)])]),
-        "recurrent": lambda: pylstm.Sequential([pylstm.GRU(4, 4, batch_first=True)] * 2),
-    }[kind]()
-
-
-@pytest.mark.parametrize("kind", ["Sequential", "Residual", "nested", "recurrent"])
-def test_a_layer_that_stands_twice_is_not_trained_in_silence(kind):
-    """Its two gradients would not be added up: one of them would be lost."""
-    model, x = twice(kind), np.ones((2, 3, 4), np.float32)
-    assert model(x).shape == x.shape  # inference is right
-    with pytest.raises(ValueError, match="stands in layers twice"):
-        model.forward(x)
-
-
-def test_columns_of_one_layer():
-    layer = pylstm.Embedding(5, 4, seed=0)
-    model = pylstm.Columns([layer, layer])
-    ids = np.zeros((2, 3, 2), np.int64)
-    assert model(ids).shape == (2, 3, 8)
-    with pytest.raises(ValueError, match="stands in layers twice"):
-        model.forward(ids)
-
-
-def test_a_layer_without_parameters_may_stand_twice():
-    drop, tanh = pylstm.Dropout(0.5, seed=0), pylstm.Activation("tanh")
-    model = pylstm.Sequential([drop, tanh, pylstm.Linear(4, 4, seed=0), tanh, drop])
-    y, backward = model.forward(np.ones((2, 4), np.float32))
-    assert backward(y)[1].keys() == {"2.weight", "2.bias"}

@@ -150,7 +150,12 @@ class Training:
                             f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
                         )
                 raise
-            self._end()
+            try:
+                self._end()
+            except BaseException:
+                if self.optimizer._updates == updates:  # a resume behind the last epoch
+                    before.restore()
+                raise
         return self.history
 
     def _begin(self, validated: bool, resume: Any) -> int:
