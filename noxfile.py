@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 
@@ -171,3 +172,20 @@ def fuzz(session: nox.Session) -> None:
     """A million random calls, right and wrong ones."""
     session.install(".")
     session.run("python", "tests/fuzz.py", *session.posargs)
+
+
+@nox.session
+def fuzz_files(session: nox.Session) -> None:
+    """An hour of damaged and hostile model files; `-- --minutes 5 --seed 3` for less, `-- --atheris` where it is."""
+    session.install(".[test]")
+    if "--atheris" in session.posargs:
+        session.install("atheris")
+    session.run("python", "tests/fuzz_files.py", *session.posargs)
+
+
+@nox.session
+def machines(session: nox.Session) -> None:
+    """State machines of Hypothesis, ten minutes each: `nox -s machines -- --minutes 1`."""
+    session.install(".[test]")
+    for program in sorted(glob.glob("tests/machine_*.py")):
+        session.run("python", program, *(session.posargs or ["--minutes", "10"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 MOST_THREADS = 1024
 MOST_LAYERS = 2**16
 MOST_BYTES = 2**46  # of parameters: more than machines hold
+MOST_SIZE = 2**63 - 1  # of an axis of an array
 
 
 def integer(name: str, value: object, minimum: int = 1, maximum: int | None = None) -> int:
@@ -19,10 +21,20 @@ def integer(name: str, value: object, minimum: int = 1, maximum: int | None = No
         raise TypeError(f"{name} must be an integer, got {kind(value)}")
     number = int(value)
     if number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {number}")
+        raise ValueError(f"{name} must be at least {minimum}, got {_shown(number)}")
     if maximum is not None and number > maximum:
-        raise ValueError(f"{name} must be at most {maximum}, got {number}")
+        raise ValueError(f"{name} must be at most {maximum}, got {_shown(number)}")
     return number
+
+
+def size(name: str, value: object, minimum: int = 1) -> int:
+    """`value` as the length of an axis of an array."""
+    return integer(name, value, minimum, MOST_SIZE)
+
+
+def _shown(number: int) -> str:
+    """As a message shows it: Python refuses to write out a number of many thousand digits."""
+    return str(number) if number.bit_length() <= 256 else f"a number of {number.bit_length()} bits"
 
 
 def threads(name: str, value: object) -> int:
@@ -41,17 +53,24 @@ def probability(name: str, value: object) -> float:
     """`value` as a float in [0, 1]."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number in [0, 1], got {kind(value)}")
-    number = float(value)
+    number = _float(value)
     if not (math.isfinite(number) and 0.0 <= number <= 1.0):
         raise ValueError(f"{name} must be a number in [0, 1], got {number}")
     return number
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of an int with more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def number(name: str, value: object) -> float:
     """`value` as a finite float; bools are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {kind(value)}")
-    result = float(value)
+    result = _float(value)
     if not math.isfinite(result):
         raise ValueError(f"{name} must be finite, got {result}")
     return result
@@ -88,7 +107,7 @@ def real_dtype(name: str, value: Any) -> np.dtype[Any]:
     if value is not None:  # to NumPy None means float64
         try:
             dtype = np.dtype(value)
-        except TypeError:
+        except Exception:  # what NumPy tries on values of other kinds fails in many ways
             dtype = np.dtype(np.void)
         for known in (np.dtype(np.float32), np.dtype(np.float64)):
             if dtype == known:
@@ -101,6 +120,22 @@ def seed_value(name: str, value: object) -> int | None:
     return None if value is None else integer(name, value, minimum=0)
 
 
+def parameter_bytes(layer: object, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]) -> None:
+    """Raise ValueError if parameters of these shapes pass what machines hold."""
+    size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
+    if size > MOST_BYTES:
+        raise ValueError(f"{layer!r} would need {size >> 30:,} GiB for its parameters")
+
+
+def text(name: str, value: object) -> str:
+    """`value` as a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {kind(value)}")
+    return str(value)
+
+
 def kind(value: object) -> str:
     """How an error message names a value of the wrong type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     return "None" if value is None else type(value).__name__

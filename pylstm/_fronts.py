@@ -57,7 +57,7 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
         )  # fmt: skip
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
-        proj_size = _checks.integer("proj_size", config["proj_size"], minimum=0)
+        proj_size = _checks.size("proj_size", config["proj_size"], minimum=0)
         if proj_size >= config["hidden_size"]:
             raise ValueError(f"proj_size must be smaller than hidden_size={config['hidden_size']}, got {proj_size}")
         return {"proj_size": proj_size}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import abc
 import math
-import threading
-import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +13,64 @@ from numpy.typing import ArrayLike
 
 from . import _arrays, _checks
 from ._arrays import Array
+from ._calls import Calls
+
+
+class Params(Mapping[str, Array]):
+    """Name -> array, both read-only. Every look-up gives a view of its own.
+
+    An array's shape, strides and dtype can be set in place. Here that changes the one view at hand, and nothing that
+    the layer or anybody else sees. The arrays in `_arrays` are views, too (of `_arrays.sealed` memory): the views
+    given out then have that memory's owner for a base, not what the layer reads.
+    """
+
+    __slots__ = ("_arrays",)
+    __hash__ = None  # type: ignore[assignment]  # as every mapping that is compared by its content
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name].view()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return self.keys() == other.keys() and all(np.array_equal(a, other[name]) for name, a in self._arrays.items())
+
+    def __or__(self, other: object) -> dict[str, Any]:
+        return {**self, **other} if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: object) -> dict[str, Any]:
+        return {**other, **self} if isinstance(other, Mapping) else NotImplemented
+
+    def copy(self) -> dict[str, Array]:
+        """A dict of the same arrays."""
+        return dict(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (dict(self),)
+
+    def __repr__(self) -> str:
+        return f"Params({dict(self)!r})"
+
+
+def _restored(arrays: Mapping[str, Array]) -> Params:
+    return Params({name: _arrays.frozen(array) for name, array in arrays.items()})
 
 
 class ParameterSet:
@@ -22,14 +78,14 @@ class ParameterSet:
 
     dtype: np.dtype[Any]
     _param_shapes: dict[str, tuple[int, ...]]
-    _params: Mapping[str, Array]
+    _params: Params
 
     def _parameters_changed(self) -> None:
         """Called whenever `params` holds other arrays than before: drop what was derived from the old ones."""
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`."""
+        """Name -> array, both read-only: replace values with `load_state_dict`. Every look-up gives a new view."""
         return self._params
 
     @property
@@ -68,7 +124,25 @@ class ParameterSet:
 
     def _set_params(self, arrays: Mapping[str, Array]) -> None:
         # new arrays every time: a `backward` that is still held keeps the weights of its own forward pass
-        self._params = types.MappingProxyType({name: _arrays.frozen(arrays[name]) for name in self._param_shapes})
+        self._params = Params({name: _arrays.frozen(arrays[name]) for name in self._param_shapes})
+        self._parameters_changed()
+
+    # ---- how training changes parameters -------------------------------------------------------------------------
+
+    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+        """Writeable arrays that hold these parameters' values, for `_end_update`."""
+        begun = {}
+        for name in names:
+            value = self.params[name]
+            begun[name] = _arrays.room(value.shape, value.dtype)
+            begun[name][...] = value
+        return begun
+
+    def _end_update(self, arrays: dict[str, Array]) -> None:
+        """Take over what `_begin_update` gave out, without a copy: nobody else holds it."""
+        sealed = {name: _arrays.sealed(array) for name, array in arrays.items()}
+        held: Mapping[str, Array] = getattr(self._params, "_arrays", self._params)  # a user's layer may have a dict
+        self._params = Params({**held, **sealed})
         self._parameters_changed()
 
 
@@ -133,8 +207,8 @@ class Parameters(ParameterSet, abc.ABC):
     def _configure(self, **config: Any) -> None:
         """Check and set the hyper-parameters and what follows from them."""
         values: dict[str, Any] = {
-            "input_size": _checks.integer("input_size", config["input_size"]),
-            "hidden_size": _checks.integer("hidden_size", config["hidden_size"]),
+            "input_size": _checks.size("input_size", config["input_size"]),
+            "hidden_size": _checks.size("hidden_size", config["hidden_size"]),
             "num_layers": _checks.integer("num_layers", config["num_layers"], maximum=_checks.MOST_LAYERS),
             "dropout": _checks.probability("dropout", config["dropout"]),
             "dtype": _checks.real_dtype("dtype", config["dtype"]),
@@ -147,10 +221,7 @@ class Parameters(ParameterSet, abc.ABC):
         self.__dict__.update(values)
         self._state_sizes = (self.output_size, self.hidden_size)[: len(self._state_names)]
         self._param_shapes = self._shapes()
-        size = sum(math.prod(shape) for shape in self._param_shapes.values()) * self.dtype.itemsize
-        if size > _checks.MOST_BYTES:
-            raise ValueError(f"{self!r} would need {size / 2**30:,.0f} GiB for its parameters")
-        self._dropout_lock = threading.Lock()
+        _checks.parameter_bytes(self, self._param_shapes, self.dtype)
 
     @abc.abstractmethod
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +244,15 @@ class Parameters(ParameterSet, abc.ABC):
         return shapes
 
     # ---- the object ----------------------------------------------------------------------------------------------
+
+    @property
+    def _dropout_calls(self) -> int:
+        """How many masks of dropout were drawn from the seed."""
+        return self._calls.present
+
+    @_dropout_calls.setter
+    def _dropout_calls(self, number: int) -> None:
+        self._calls = Calls(number)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._config_names or name in ("num_directions", "output_size"):

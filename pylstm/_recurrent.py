@@ -123,8 +123,7 @@ class Recurrent(Parameters, Generic[State]):
             output = self._to_user(view, batched)
         else:
             shape = self._user_shape(steps, batch, self.num_directions * self.output_size, batched)
-            given = state if isinstance(state, (tuple, list)) else (state,)
-            output = _arrays.check_out(out, shape, self.dtype, (x, *given))
+            output = _arrays.check_out(out, shape, self.dtype, (time_major, *states))
             view = self._to_time_major(np.asarray(out), batched)
         return output, self._give_state(self._infer(time_major, states, lens, view, num_threads), batched)
 
@@ -143,8 +142,8 @@ class Recurrent(Parameters, Generic[State]):
         output and state (shaped like them; None is zero, also for one of an LSTM's two) and returns `Gradients`. It
         can be called again, and after other forward calls, and uses the weights of this call.
 
-        `backward` reads x and output again: output is read-only therefore, and x must not be edited before the last
-        `backward` if it was an array of the layer's dtype. need_dx=False skips the gradient to x.
+        `backward` reads x and output again: output is read-only therefore (for good), and the numbers in x must not be
+        edited before the last `backward` if it was an array of the layer's dtype. need_dx=False: no gradient to x.
         """
         time_major, batched = self._take_x(x)
         steps, batch, _ = time_major.shape
@@ -155,18 +154,23 @@ class Recurrent(Parameters, Generic[State]):
         need_dx = _checks.flag("need_dx", need_dx)
         if num_threads is not None:
             num_threads = _checks.threads("num_threads", num_threads)
-        view = self._new_output(steps, batch, batched)
+        # x and output are read again by backward, through views of its own: an array's shape, strides and dtype can be
+        # set in place, and users hold the others
+        if batched and not self.batch_first:
+            time_major = time_major.view()
+        shape = self._user_shape(steps, batch, self.num_directions * self.output_size, batched)
+        output = _arrays.room(shape, self.dtype)
+        view = output.view() if batched and not self.batch_first else self._to_time_major(output, batched)
         key = self._dropout_key()
         new_states, run_backward = self._train(time_major, states, lens, view, key, need_dx, num_threads)
-        output = self._to_user(view, batched)
-        output.flags.writeable = False
+        output.setflags(write=False)
         names = tuple(self._param_shapes)
 
         def backward(d_output: ArrayLike | None = None, d_state: Any = None) -> Gradients:
             """The gradients of a loss, from its gradients to output and state (None: zero)."""
             d_view = None
             if d_output is not None:
-                d_view = _arrays.shaped("d_output", d_output, self.dtype, output.shape)
+                d_view = _arrays.shaped("d_output", d_output, self.dtype, shape)
                 d_view = self._to_time_major(d_view, batched)
             d_states = self._take_states("d_state", d_state, batch, batched, parts=True)
             dx, d_initial, d_params = run_backward(d_view, d_states)
@@ -185,10 +189,16 @@ class Recurrent(Parameters, Generic[State]):
         """
         if self.bidirectional:
             raise ValueError("a bidirectional layer cannot stream: it needs the end of a sequence first")
-        batch_size = _checks.integer("batch_size", batch_size)
+        batch_size = _checks.size("batch_size", batch_size)
         if num_threads is not None:
             num_threads = _checks.threads("num_threads", num_threads)
-        return Stream(self, batch_size, num_threads)
+        bytes_needed = batch_size * self.num_layers * sum(self._state_sizes) * self.dtype.itemsize
+        if bytes_needed > _checks.MOST_BYTES:
+            raise ValueError(f"batch_size={batch_size} would need {bytes_needed >> 30:,} GiB for the state of {self!r}")
+        try:
+            return Stream(self, batch_size, num_threads)
+        except MemoryError as error:
+            raise MemoryError(f"no memory for a stream of batch_size={batch_size}") from error
 
     def trace(self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None) -> dict[str, Array]:
         """What happens inside, for looking at: gates and states of every step by name. Arguments as in a call.
@@ -283,7 +293,4 @@ class Recurrent(Parameters, Generic[State]):
     def _dropout_key(self) -> tuple[int, int] | None:
         if self.dropout == 0.0 or self.num_layers == 1:
             return None
-        with self._dropout_lock:  # threads that share a layer must not share a mask
-            call = self._dropout_calls
-            self._dropout_calls = (call + 1) % 2**32
-        return self._dropout_seed, call
+        return self._dropout_seed, self._calls.next()  # threads that share a layer must not share a mask

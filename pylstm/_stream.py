@@ -96,8 +96,9 @@ class Stream:
             one = f" or ({layer.input_size},)" if batch == 1 else ""
             raise ValueError(f"x must have shape ({batch}, {layer.input_size}){one}, got {given.shape}")
         if out is not None:
-            _arrays.check_out(out, shape, self._dtype, (x,))
-        result = out if out is not None and out.flags.c_contiguous else np.empty(shape, self._dtype)
+            _arrays.check_out(out, shape, self._dtype, (given,))
+        plain = type(out) is np.ndarray and out.dtype is self._dtype and out.flags.c_contiguous
+        result = out if out is not None and plain else np.empty(shape, self._dtype)
         if not self._stepper.step(np.ascontiguousarray(given), result):
             raise RuntimeError("the backend refused a checked step")
         if out is not None and result is not out:
@@ -187,9 +188,17 @@ class CallStepper:
         self._lock.release()
 
     def step(self, x: object, out: object) -> bool:
-        if not (isinstance(x, np.ndarray) and isinstance(out, np.ndarray)):
-            return False
-        if x.dtype != self._layer.dtype or out.dtype != self._layer.dtype:
+        layer, batch = self._layer, self.states[0].shape[1]
+        for array, width in ((x, layer.input_size), (out, layer.output_size)):
+            if type(array) is not np.ndarray or array.dtype != layer.dtype:
+                return False
+            if not (array.flags.c_contiguous and array.flags.aligned and (array.flags.writeable or array is x)):
+                return False
+            if array.shape != (batch, width) and (batch > 1 or array.shape != (width,)):
+                return False
+        assert isinstance(x, np.ndarray)
+        assert isinstance(out, np.ndarray)
+        if x.ndim != out.ndim or np.may_share_memory(x, out):
             return False
         x3 = x.reshape(1, -1, x.shape[-1])
         view = out.reshape(1, -1, out.shape[-1])

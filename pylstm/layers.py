@@ -49,7 +49,10 @@ class _Compiled(Recurrent[Any]):
         out: Array,
         num_threads: int | None,
     ) -> States:
-        return self._packed().infer(x, states, lengths, out, num_threads)
+        try:
+            return self._packed().infer(x, states, lengths, out, num_threads)
+        except MemoryError as error:
+            raise _no_memory(x) from error
 
     def _train(
         self,
@@ -62,7 +65,10 @@ class _Compiled(Recurrent[Any]):
         num_threads: int | None,
     ) -> tuple[States, RunBackward]:
         dropout = None if dropout_key is None else (self.dropout, *dropout_key)
-        new_states, tape = self._packed().train(x, states, lengths, out, dropout, num_threads)
+        try:
+            new_states, tape = self._packed().train(x, states, lengths, out, dropout, num_threads)
+        except MemoryError as error:
+            raise _no_memory(x) from error
 
         def run_backward(
             d_output: Array | None, d_states: tuple[Array | None, ...]
@@ -83,6 +89,10 @@ class _Compiled(Recurrent[Any]):
 
     def _stepper(self, batch_size: int, num_threads: int | None) -> Stepper:
         return self._packed().stream(batch_size, num_threads)
+
+
+def _no_memory(x: Array) -> MemoryError:
+    return MemoryError(f"not enough memory for {x.shape[0]} steps of {x.shape[1]} sequences, {x.shape[2]} numbers each")
 
 
 class LSTM(_Compiled, LSTMFront):

@@ -116,6 +116,49 @@ def test_adam_of_the_core_is_its_numpy_twin(name, dtype, isa):
         assert np.array_equal(state["square"], twin[2])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+def test_adam_of_the_core_is_its_twin_among_denormals(dtype, eps):
+    """Gradients, states and weights from the largest to denormals, which the core counts as zero."""
+    rng = np.random.default_rng(8)
+    tiny = float(np.finfo(dtype).tiny)
+    low = math.log10(tiny) - 6
+
+    def numbers(high):
+        return (10.0 ** rng.uniform(low, high, (40, 30)) * rng.choice([-1, 0, 1], (40, 30))).astype(dtype)
+
+    layer = pylstm.Linear(30, 40, bias=False, dtype=dtype, seed=0)
+    layer.load_state_dict({"weight": numbers(0)})
+    optimizer = pylstm.Adam(eps=eps, weight_decay=0.01)
+    twin = [np.array(layer.params["weight"]), np.zeros((40, 30), dtype), np.zeros((40, 30), dtype)]
+    seen = 0
+    for step in range(1, 30):
+        gradient = numbers(0 if step < 5 else low + 10)  # the states decay towards denormals
+        optimizer.step(layer, {"weight": gradient})
+        factors = optimizer._factors(np.dtype(dtype), step, 1.0, math.inf)
+        twin = list(adam(*twin, gradient, factors))
+        seen += int(((gradient != 0) & (np.abs(gradient) < tiny)).sum())
+        state = optimizer.state_dict()["slots"]["weight"]
+        for found, expected in zip((layer.params["weight"], state["mean"], state["square"]), twin, strict=True):
+            np.testing.assert_array_equal(found, expected)
+            assert np.isfinite(found).all()
+    assert seen > 100
+
+
+@pytest.mark.parametrize("kind", [pylstm.Adagrad, pylstm.RMSprop, pylstm.Adam, pylstm.AdamW], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_eps_divides_nothing_by_nothing(kind, dtype):
+    layer, tiny = pylstm.Linear(4, 1, bias=False, dtype=dtype, seed=0), float(np.finfo(dtype).tiny)
+    before = layer.params["weight"]
+    optimizer = kind(0.1, eps=0.0, weight_decay=0.0)
+    optimizer.step(layer, {"weight": np.array([[0.0, tiny / 8, math.sqrt(tiny) / 100, -1.0]], dtype)})
+    moved = layer.params["weight"] - before
+    assert np.isfinite(moved).all()
+    assert np.abs(moved).max() < 1.1  # some learning rates, whatever the size of the gradient
+    assert moved[0, 0] == 0
+    assert moved[0, 3] > 0.01
+
+
 def test_adam_of_the_core_refuses_what_would_be_a_wild_pointer():
     table = [np.zeros((4, 3), np.float32) for _ in range(3)]
     rows, values, factors = np.array([1, 2]), np.zeros((2, 3), np.float32), adam_factors(1, (0.9, 0.9), 0, 0, False, 1)

@@ -62,6 +62,19 @@ py::array_t<T> empty(const Shape& shape) {
   return py::array_t<T>(shape, buffer.release(), owner);
 }
 
+// As `empty`, but never in memory of NumPy's own: behind a capsule or a bytes object, which offer no writeable buffer.
+// Once such an array is read-only, NumPy refuses to make it, or what it is a view of, writeable again.
+template <class T>
+py::array_t<T> sealable(const Shape& shape) {
+  ptrdiff_t size = 1;
+  for (ptrdiff_t n : shape) size = checked_product({size, n}, sizeof(T));
+  const ptrdiff_t bytes = size * ptrdiff_t(sizeof(T));
+  if (bytes >= (64 << 10)) return empty<T>(shape);
+  const auto memory = py::reinterpret_steal<py::object>(PyBytes_FromStringAndSize(nullptr, bytes));
+  if (!memory) throw py::error_already_set();
+  return py::array_t<T>(shape, reinterpret_cast<const T*>(PyBytes_AS_STRING(memory.ptr())), memory);
+}
+
 template <class T>
 T* data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));

@@ -120,6 +120,16 @@ PYBIND11_MODULE(_core, m) {
         throw py::type_error("dtype: expected float32 or float64");
       },
       py::arg("shape"), py::arg("dtype"));
+  m.def(
+      "sealable",
+      [](const Shape& shape, const py::dtype& dtype) -> py::array {
+        for (ptrdiff_t n : shape)
+          if (n < 0) throw py::value_error("shape: expected no negative sizes");
+        if (dtype.equal(py::dtype::of<float>())) return sealable<float>(shape);
+        if (dtype.equal(py::dtype::of<double>())) return sealable<double>(shape);
+        throw py::type_error("dtype: expected float32 or float64");
+      },
+      py::arg("shape"), py::arg("dtype"));
   m.def("release_memory", &release_memory);
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });

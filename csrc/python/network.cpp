@@ -109,7 +109,8 @@ class Stream : public StreamBase {
 
   // The data of an (N, width) array, or (width,) for one sequence, in C order; null for anything else.
   T* row_pointer(const py::handle& object, ptrdiff_t width, bool writeable) const {
-    if (!py::isinstance<py::array>(object)) return nullptr;
+    // Of no subclass: a masked array's numbers are not all there.
+    if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return nullptr;
     const auto* array = py::detail::array_proxy(object.ptr());
     const ptrdiff_t batch = order_.batch();
     const bool shape = array->nd == 2 ? array->dimensions[0] == batch && array->dimensions[1] == width

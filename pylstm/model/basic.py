@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import _checks
+from .. import _arrays, _checks
 from .._arrays import Array, real_array
+from .._calls import Calls
+from .._parameters import Params as ParamsView
 from ..reference.cells import d_sigmoid, d_tanh, sigmoid
 from ._linalg import column_sums, product
-from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number, sizes
 from .rows import sum_rows
 
 SeedLike = int | np.random.SeedSequence | None
@@ -55,16 +55,14 @@ class Embedding(Layer):
         seed: SeedLike = None,
     ) -> None:
         self._configure(num=num, dim=dim, padding_idx=padding_idx, dtype=dtype)
+        _checks.parameter_bytes(self, self._param_shapes, self.dtype)
         self._std = _checks.non_negative("std", std)
         self._draw(_generator(seed))
 
     def _configure(self, *, num: int, dim: int, padding_idx: int | None, dtype: DTypeLike) -> None:
-        self.num, self.dim = _checks.integer("num", num), _checks.integer("dim", dim)
+        self.num, self.dim = _checks.size("num", num), _checks.size("dim", dim)
         if padding_idx is not None:
-            padding_idx = _checks.integer("padding_idx", padding_idx, minimum=-self.num)
-            if padding_idx >= self.num:
-                raise ValueError(f"padding_idx must be below num={self.num}, got {padding_idx}")
-            padding_idx %= self.num
+            padding_idx = _checks.integer("padding_idx", padding_idx, -self.num, self.num - 1) % self.num
         self.padding_idx = padding_idx
         self.dtype = _checks.real_dtype("dtype", dtype)
         self._param_shapes = {"weight": (self.num, self.dim)}
@@ -81,10 +79,10 @@ class Embedding(Layer):
         self._draw(_generator(seed))
 
     def _set_params(self, arrays: Mapping[str, Array]) -> None:
-        self._table = np.array(arrays["weight"], order="C")
-        view = self._table.view()
-        view.flags.writeable = False
-        self._params = MappingProxyType({"weight": view})
+        room = _arrays.room(self._param_shapes["weight"], self.dtype)
+        room[...] = arrays["weight"]
+        self._table = room.view()  # stays writeable; nobody else gets at a view that is
+        self._params = ParamsView({"weight": _arrays.sealed(room)})
 
     def _begin_update(self, names: list[str]) -> dict[str, Array]:
         return dict.fromkeys(names, self._table)  # in place: nothing is derived from the table, backward needs none
@@ -104,9 +102,10 @@ class Embedding(Layer):
     ) -> tuple[Array, Backward]:
         ids = self._take_ids(x).copy()  # callers refill their buffers
         y = self._table.take(ids, axis=0, mode="clip")
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d, own = gradient_like(dy, y), ids
+            d, own = gradient_like(dy, form), ids
             if d.ndim == 3 and not d.flags.c_contiguous:  # of a recurrent layer, which runs time-major: spare a copy
                 d, own = d.swapaxes(0, 1), ids.swapaxes(0, 1)
             rows = d.reshape(-1, self.dim)
@@ -115,12 +114,7 @@ class Embedding(Layer):
         return y, backward
 
     def _take_ids(self, x: ArrayLike) -> NDArray[Any]:
-        if isinstance(x, np.ma.MaskedArray):
-            raise TypeError("x must be a plain array of integers, got a masked array")
-        try:
-            ids = np.asarray(x)
-        except ValueError as error:
-            raise ValueError(f"x cannot be made an array: {error}") from error
+        ids = _arrays.array_of("x", x, "a plain array of integers")
         if ids.size == 0 and not isinstance(x, np.ndarray):
             ids = ids.astype(np.int64)  # the list [] has no dtype of its own
         if ids.dtype.kind not in "iu":
@@ -133,7 +127,7 @@ class Embedding(Layer):
         return ids if ids.dtype.isnative else ids.astype(ids.dtype.newbyteorder("="))
 
     def output_shape(self, shape: Shape) -> Shape:
-        return (*shape, self.dim)
+        return (*sizes(shape), self.dim)
 
     def input_shape(self) -> Shape:
         return (None, None)
@@ -161,11 +155,12 @@ class Linear(Layer):
         seed: SeedLike = None,
     ) -> None:
         self._configure(in_features=in_features, out_features=out_features, bias=bias, dtype=dtype)
+        _checks.parameter_bytes(self, self._param_shapes, self.dtype)
         self._reseed_from(_generator(seed))
 
     def _configure(self, *, in_features: int, out_features: int, bias: bool, dtype: DTypeLike) -> None:
-        self.in_features = _checks.integer("in_features", in_features)
-        self.out_features = _checks.integer("out_features", out_features)
+        self.in_features = _checks.size("in_features", in_features)
+        self.out_features = _checks.size("out_features", out_features)
         self.bias = _checks.flag("bias", bias)
         self.dtype = _checks.real_dtype("dtype", dtype)
         self._param_shapes = {"weight": (self.out_features, self.in_features)}
@@ -185,9 +180,10 @@ class Linear(Layer):
         array = real_array("x", x, self.dtype)
         if array.ndim == 0 or array.shape[-1] != self.in_features:
             raise ValueError(f"x must have shape (..., {self.in_features}), got {array.shape}")
-        y = product(array.reshape(-1, self.in_features), self._params["weight"].T)
+        params = self._params._arrays
+        y = product(array.reshape(-1, self.in_features), params["weight"].T)
         if self.bias:
-            y += self._params["bias"]
+            y += params["bias"]
         return array, y.reshape(*array.shape[:-1], self.out_features)
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
@@ -201,10 +197,11 @@ class Linear(Layer):
         need_dx: bool = True,
     ) -> tuple[Array, Backward]:
         array, y = self._apply(x)
-        weight = self._params["weight"]
+        weight, form = self._params._arrays["weight"], (y.shape, y.dtype)
+        array = array.view()  # read again by backward, and users may set the shape of theirs
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d = gradient_like(dy, y).reshape(-1, self.out_features)
+            d = gradient_like(dy, form).reshape(-1, self.out_features)
             dparams: Params = {"weight": product(d.T, array.reshape(-1, self.in_features))}
             if self.bias:
                 dparams["bias"] = column_sums(d)
@@ -213,6 +210,7 @@ class Linear(Layer):
         return y, backward
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         if shape and shape[-1] not in (None, self.in_features):
             raise ValueError(f"{self!r} cannot follow an output of {shape[-1]} features")
         return (*shape[:-1], self.out_features)
@@ -240,7 +238,16 @@ class Dropout(Layer):
         super().__init__()
         self.p = _checks.probability("p", p)
         self.same_for_all_steps = _checks.flag("same_for_all_steps", same_for_all_steps)
-        self._seed, self._calls, self._lock = 0, 0, threading.Lock()
+        self._seed, self._calls = 0, 0
+
+    @property
+    def _calls(self) -> int:
+        """How many masks were drawn from the seed."""
+        return self._counter.present
+
+    @_calls.setter
+    def _calls(self, number: int) -> None:
+        self._counter = Calls(number, bits=64)
 
     def _reseed(self, seed: np.random.SeedSequence) -> None:
         self._seed, self._calls = seed_number(seed), 0
@@ -254,14 +261,13 @@ class Dropout(Layer):
         self._seed, self._calls = state
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
-        return float_array("x", x)
+        return float_array("x", x).view()
 
     def _factors(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """0 or 1/(1-p) for each element."""
         if self.same_for_all_steps and len(shape) >= 2:
             shape = (*shape[:-2], 1, shape[-1])
-        with self._lock:  # threads that share a layer must not share a mask
-            call, self._calls = self._calls, self._calls + 1
+        call = self._counter.next()  # threads that share a layer must not share a mask
         if self.p >= 1.0:
             return np.zeros(shape, dtype)
         # Philox4x64 (Salmon et al. 2011) is counter-based: the key is the seed, the call number the counter's top word.
@@ -281,10 +287,11 @@ class Dropout(Layer):
     ) -> tuple[Array, Backward]:
         array = float_array("x", x)
         factors = None if self.p == 0.0 else self._factors(array.shape, array.dtype)
-        y = array if factors is None else array * factors
+        y = array.view() if factors is None else array * factors
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d = gradient_like(dy, y)
+            d = gradient_like(dy, form)
             return (None if not need_dx else d if factors is None else d * factors), {}
 
         return y, backward
@@ -292,13 +299,19 @@ class Dropout(Layer):
     def _without_dropout(self) -> Layer:
         return Dropout(0.0, seed=0)
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state["attributes"]["_calls"] = state["attributes"].pop("_counter").present
+        return state
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._lock = threading.Lock()
+        attributes = dict(state["attributes"])
+        self._calls = attributes.pop("_calls")
+        super().__setstate__({**state, "attributes": attributes})
 
 
 class Activation(Layer):
-    """relu, tanh, sigmoid, or softmax over the last axis. x and y: any shape.
+    """relu, tanh, sigmoid, or softmax over the last axis. x and y: any shape; y of `forward` is read-only.
 
     The losses take logits: a model trained with `fit` ends before its sigmoid or softmax.
     """
@@ -323,28 +336,38 @@ class Activation(Layer):
         lengths: ArrayLike | None = None,  # noqa: ARG002
         need_dx: bool = True,
     ) -> tuple[Array, Backward]:
-        y = activate(self.function, float_array("x", x))
+        array = float_array("x", x)
+        # read again by backward: in a view of its own, of memory that nobody can write to
+        y = activate(self.function, array, _arrays.room_like(array))
+        output, form = _arrays.sealed(y), (y.shape, y.dtype)
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             if not need_dx:
                 return None, {}
-            d = gradient_like(dy, y)
+            d = gradient_like(dy, form)
             if self.function == "softmax":
                 return y * (d - (d * y).sum(axis=-1, keepdims=True)), {}
             if self.function == "relu":
                 return np.where(y > 0, d, d.dtype.type(0)), {}
             return d * (d_tanh(y) if self.function == "tanh" else d_sigmoid(y)), {}
 
-        return y, backward
+        return output, backward
 
 
-def activate(function: str, x: Array) -> Array:
-    """The activations by name."""
+def activate(function: str, x: Array, out: Array | None = None) -> Array:
+    """The activations by name; into `out`, if that is given."""
     if function == "relu":
-        return np.asarray(np.maximum(x, x.dtype.type(0)))
+        return np.asarray(np.maximum(x, x.dtype.type(0), out=out))
     if function == "tanh":
-        return np.tanh(x)
+        return np.asarray(np.tanh(x, out=out))
     if function == "sigmoid":
-        return sigmoid(x)
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+        if out is None:
+            return sigmoid(x)
+        e = np.exp(-np.abs(x))  # the same arithmetic
+        np.divide(1, 1 + e, out=out)
+        np.divide(e, 1 + e, out=out, where=~(x >= 0))
+        return out
+    if x.ndim == 0:
+        raise ValueError("x must have a last axis for softmax, got a single number")
+    e = np.exp(x - x.max(axis=-1, keepdims=True)) if x.size else x
+    return np.asarray(np.divide(e, e.sum(axis=-1, keepdims=True), out=out))

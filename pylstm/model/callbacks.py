@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _checks
 from .._arrays import Array
+from .paths import check_begin, check_template, fill_template
+from .progress import Uninterrupted
 
 if TYPE_CHECKING:
     from .training import Training
@@ -24,7 +26,10 @@ class Callback:
         """After an epoch; `training.logs` holds its figures by name."""
 
     def end(self, training: Training) -> None:
-        """At the very end, after Ctrl-C, too."""
+        """At the very end, after Ctrl-C, too, and where an exception ends training: `training.error` is that or None.
+
+        A fit that fails before its first update begins and ends nothing: all is as it was.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Numbers and arrays by name: what has to be known to go on later."""
@@ -35,22 +40,27 @@ class Callback:
 
 
 def _sign(monitor: str, mode: str) -> float:
+    _checks.text("monitor", monitor)
     _checks.choice("mode", mode, ("auto", "min", "max"))
     return -1.0 if mode == "max" or (mode == "auto" and "accuracy" in monitor) else 1.0
 
 
 def _watched(what: object, monitor: str, logs: Mapping[str, float]) -> float:
-    if monitor not in logs:
-        hint = "; give validation_data" if monitor.startswith("val_") else ""
-        raise ValueError(f"{type(what).__name__} watches {monitor!r}, but there are only {', '.join(logs)}{hint}")
+    _check_names(what, monitor, logs)
     return logs[monitor]
+
+
+def _check_names(what: object, monitor: str, names: Collection[str]) -> None:
+    if monitor not in names:
+        hint = "; give validation_data" if monitor.startswith("val_") else ""
+        raise ValueError(f"{type(what).__name__} watches {monitor!r}, but there are only {', '.join(names)}{hint}")
 
 
 class EarlyStopping(Callback):
     """Ends training when `monitor` has not got better by more than min_delta for `patience` epochs.
 
-    mode: "min", "max" or "auto" ("max" for an accuracy). With restore_best the model ends with the weights of its best
-    epoch, also where training ends for another reason.
+    mode: "min", "max" or "auto" ("max" for an accuracy). NaN is never better. With restore_best the model ends with the
+    weights of its best epoch, also where training ends for another reason: Ctrl-C, or an exception once there is one.
     """
 
     def __init__(
@@ -73,23 +83,29 @@ class EarlyStopping(Callback):
         self._best, self._bad = math.inf, 0
         self._weights: dict[str, Array] = {}
 
-    def begin(self, training: Training) -> None:  # noqa: ARG002
+    def begin(self, training: Training) -> None:
+        if training.names is not None:
+            _check_names(self, self.monitor, training.names)
         self._reset()
 
     def end_epoch(self, training: Training) -> None:
         value = self._sign * _watched(self, self.monitor, training.logs)
-        if value < self._best - self.min_delta or self.best_epoch is None:
-            self._best, self._bad, self.best_epoch = value, 0, training.epoch
-            if self.restore_best:
-                self._weights = training.model.state_dict()
+        if value < self._best - self.min_delta or (self.best_epoch is None and not math.isnan(value)):
+            weights = training.model.state_dict() if self.restore_best else {}
+            self._best, self._bad, self.best_epoch, self._weights = value, 0, training.epoch, weights
         else:
             self._bad += 1
-        if self._bad >= self.patience:
+        if self.is_over():
             training.stop()
+
+    def is_over(self) -> bool:
+        """Whether `patience` epochs have gone by without getting better."""
+        return self._bad >= self.patience
 
     def end(self, training: Training) -> None:
         if self._weights:
-            training.model.load_state_dict(self._weights)
+            with Uninterrupted():
+                training.model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
         epoch = -1 if self.best_epoch is None else self.best_epoch
@@ -105,8 +121,9 @@ class EarlyStopping(Callback):
 class ModelCheckpoint(Callback):
     """Writes the model after every `every` epochs, with all that `fit(..., resume=path)` needs to go on.
 
-    path: may hold {epoch}, counted from 1, and figures, as in "m-{epoch:03d}-{val_loss:.3f}.npz". With best_only the
-    file is written only when `monitor` got better. `pylstm.load(path)` reads the model alone.
+    path: may hold {epoch}, counted from 1, and figures, as in "m-{epoch:03d}-{val_loss:.3f}.npz"; {{ and }} are braces.
+    With best_only the file is written only when `monitor` got better, which NaN never is. `pylstm.load(path)` reads the
+    model alone.
     """
 
     def __init__(
@@ -118,22 +135,33 @@ class ModelCheckpoint(Callback):
         monitor: str = "val_loss",
         mode: str = "auto",
     ) -> None:
-        self.path, self.every = os.fspath(path), _checks.integer("every", every)
+        given: Any = path
+        if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str):
+            raise TypeError(f"path must be a path or a string, got {_checks.kind(given)}")
+        self.path, self.every = check_template(os.fspath(path)), _checks.integer("every", every)
         self.best_only, self.monitor = _checks.flag("best_only", best_only), monitor
         self._sign, self._best = _sign(monitor, mode), math.inf
 
-    def begin(self, training: Training) -> None:  # noqa: ARG002
+    def begin(self, training: Training) -> None:
+        check_begin(self.path, training)
+        if self.best_only and training.names is not None:
+            _check_names(self, self.monitor, training.names)
         self._best = math.inf
 
     def end_epoch(self, training: Training) -> None:
         if (training.epoch + 1) % self.every:
             return
+        before = self._best
         if self.best_only:
             value = self._sign * _watched(self, self.monitor, training.logs)
             if not value < self._best:
                 return
             self._best = value
-        training.save(self.path.format(epoch=training.epoch + 1, **training.logs))
+        try:
+            training.save(fill_template(self.path, {**training.logs, "epoch": training.epoch + 1}))
+        except BaseException:
+            self._best = before
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
@@ -155,6 +183,18 @@ def as_callback(callback: object) -> Callback:
     """A plain callable (epoch, logs) becomes a Callback; returning True ends training."""
     if isinstance(callback, Callback):
         return callback
-    if not callable(callback):
+    if not callable(callback) or isinstance(callback, type):
         raise TypeError(f"callbacks must be Callbacks or functions of (epoch, logs), got {_checks.kind(callback)}")
     return _Function(callback)
+
+
+def callback_list(callbacks: object) -> list[Callback]:
+    """`callbacks` as fit takes them; checkpoints last: they hold what the others know of the same epoch."""
+    if isinstance(callbacks, (str, Mapping)) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of callbacks, got {_checks.kind(callbacks)}: put it in brackets")
+    return sorted(map(as_callback, callbacks), key=lambda callback: type(callback) is ModelCheckpoint)
+
+
+def is_own(callback: Callback) -> bool:
+    """Whether it is one of the library's, or a function, which cannot add figures to the logs."""
+    return type(callback) in (EarlyStopping, ModelCheckpoint, _Function)

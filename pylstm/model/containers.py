@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._arrays import Array
+from .._arrays import Array, array_of
+from .._parameters import Params as ParamsView
 from .._recurrent import Recurrent
-from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number, sizes
 
 AnyLayer = Layer | Recurrent[Any]
 
@@ -50,7 +51,7 @@ class Recurrence(Layer):
         return y, backward, new_state
 
     def output_shape(self, shape: Shape) -> Shape:
-        layer = self.layer
+        layer, shape = self.layer, sizes(shape)
         if len(shape) != 3 or shape[2] not in (None, layer.input_size):
             raise ValueError(f"{layer!r} takes (N, T, {layer.input_size}) and cannot follow an output of shape {shape}")
         return (*shape[:2], layer.num_directions * layer.output_size)
@@ -61,8 +62,11 @@ class Recurrence(Layer):
     def _set_params(self, arrays: Mapping[str, Array]) -> None:
         self.layer._set_params(arrays)
 
+    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+        return self.layer._begin_update(names)
+
     def _end_update(self, arrays: dict[str, Array]) -> None:
-        self.layer._set_params({**self.layer.params, **arrays})
+        self.layer._end_update(arrays)
 
     def _without_dropout(self) -> Layer:
         if self.layer.dropout == 0.0:
@@ -92,8 +96,37 @@ def as_layer(layer: AnyLayer) -> Layer:
     return Recurrence(layer) if isinstance(layer, Recurrent) else layer
 
 
+DEEPEST = 32  # containers in containers: every one takes some of Python's stack
+
+
+def refuse_shared(layers: Iterable[tuple[str, AnyLayer]]) -> None:
+    """Raises ValueError if an object with parameters, or one that drops, stands at two of these places or inside them.
+
+    Each place would have parameters, an optimizer's state and masks of its own for what is one object.
+    """
+    seen: dict[int, str] = {}
+    for place, layer in layers:
+        for inner, leaf in _leaves(place, layer):
+            if (isinstance(leaf, Recurrent) or leaf._param_shapes or leaf._dropout_state()) and id(leaf) in seen:
+                raise ValueError(
+                    f"{seen[id(leaf)]} and {inner} are the same {type(leaf).__name__} object: use copy.deepcopy(layer) "
+                    "for one of them, or write a model that shares weights as plain Python"
+                )
+            seen[id(leaf)] = inner
+
+
+def _leaves(place: str, layer: AnyLayer) -> Iterator[tuple[str, AnyLayer]]:
+    if isinstance(layer, Container):
+        for i, inner in enumerate(layer.layers):
+            yield from _leaves(f"{place}.layers[{i}]", inner)
+    else:
+        yield place, layer.layer if isinstance(layer, Recurrence) else layer
+
+
 class Container(Layer):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
+
+    _depth: int = 1
 
     def __init__(self, layers: Iterable[AnyLayer]) -> None:
         self._configure(layers)
@@ -101,15 +134,21 @@ class Container(Layer):
     def _configure(self, layers: Iterable[AnyLayer]) -> None:
         if isinstance(layers, (Layer, Recurrent, str, Mapping)) or not isinstance(layers, Iterable):
             raise TypeError(f"layers must be a list of layers, got {_checks.kind(layers)}")
-        self.layers: tuple[AnyLayer, ...] = tuple(layers)
+        self.layers: tuple[AnyLayer, ...] = tuple(itertools.islice(layers, _checks.MOST_LAYERS + 1))
+        if len(self.layers) > _checks.MOST_LAYERS:
+            raise ValueError(f"layers must hold at most {_checks.MOST_LAYERS} layers")
         for layer in self.layers:
             if not isinstance(layer, (Layer, Recurrent)):
                 raise TypeError(f"layers must be layers of pylstm, got {_checks.kind(layer)}")
             if isinstance(layer, Recurrent) and not layer.batch_first:
-                raise ValueError(f"in a model the batch comes first: make {layer!r} with batch_first=True")
+                raise ValueError(f"layers of a model have the batch first: make {layer!r} with batch_first=True")
         if not self.layers:
             raise ValueError("layers must hold at least one layer")
+        refuse_shared((f"layers[{i}]", layer) for i, layer in enumerate(self.layers))
         self._parts = tuple(as_layer(layer) for layer in self.layers)
+        self._depth = 1 + max((part._depth for part in self._parts if isinstance(part, Container)), default=0)
+        if self._depth > DEEPEST:
+            raise ValueError(f"layers may hold layers that hold layers {DEEPEST} deep, and these go deeper")
         self._param_shapes = {
             f"{i}.{name}": shape for i, part in enumerate(self._parts) for name, shape in part._param_shapes.items()
         }
@@ -121,8 +160,8 @@ class Container(Layer):
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`."""
-        return MappingProxyType({
+        """Name -> array, both read-only: replace values with `load_state_dict`. Every look-up gives a new view."""
+        return ParamsView({
             f"{i}.{name}": value for i, part in enumerate(self._parts) for name, value in part.params.items()
         })  # fmt: skip
 
@@ -205,6 +244,7 @@ class Container(Layer):
         return np.asarray(x), backward, states
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         for part in self._parts:
             shape = part.output_shape(shape)
         return shape
@@ -228,18 +268,19 @@ class Residual(Container):
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        array = float_array("x", x)
+        array = float_array("x", x, self.dtype)
         return self._sum(array, self._chain(array, lengths))
 
     def _forward_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
     ) -> tuple[Array, Backward, Any]:
-        array = float_array("x", x)
+        array = float_array("x", x, self.dtype)
         f, back, after = self._chain_from(array, lengths, need_dx, state)
         y = self._sum(array, f)
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d = gradient_like(dy, y)
+            d = gradient_like(dy, form)
             dx, dparams = back(d)
             return (None if dx is None or not need_dx else dx + d), dparams
 
@@ -280,10 +321,11 @@ class Columns(Container):
         array = self._take(x)
         runs = [part.forward(array[..., k], lengths=lengths) for k, part in enumerate(self._parts)]
         y = np.concatenate([out for out, _ in runs], axis=-1)
+        form = y.shape, y.dtype
         edges = np.cumsum([0] + [out.shape[-1] for out, _ in runs]).tolist()
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d = gradient_like(dy, y)
+            d = gradient_like(dy, form)
             dparams: Params = {}
             for k, (_, back) in enumerate(runs):
                 own = back(d[..., edges[k] : edges[k + 1]])[1]
@@ -293,12 +335,13 @@ class Columns(Container):
         return y, backward, None
 
     def _take(self, x: ArrayLike) -> Array:
-        array = np.asarray(x)
+        array = array_of("x", x)
         if array.ndim == 0 or array.shape[-1] != len(self._parts):
             raise ValueError(f"x must have shape (..., {len(self._parts)}), one column per layer, got {array.shape}")
         return array
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         if not shape or shape[-1] not in (None, len(self._parts)):
             raise ValueError(f"Columns of {len(self._parts)} layers cannot follow an output of shape {shape}")
         widths = [part.output_shape(shape[:-1])[-1] for part in self._parts]

@@ -21,22 +21,29 @@ class Sequences:
     lengths: (N,) int64, or None where every input has the same shape.
     """
 
-    def __init__(self, x: Any, lengths: ArrayLike | None = None) -> None:
+    def __init__(self, x: Any, lengths: ArrayLike | None = None, *, rows: bool | None = None) -> None:
+        """rows: whether lists of numbers are rows of features, one per input, or sequences of symbols. None: they are
+        sequences of symbols if all of them hold integers."""
         self._items: list[Array] | None = None
         if isinstance(x, (list, tuple)):
             items = [_item(i, value) for i, value in enumerate(x)]
-            if not items or (items[0].ndim >= 1 and not (items[0].ndim == 1 and items[0].dtype.kind == "f")):
+            _alike("x", items, lengths=False)
+            flat = bool(items) and items[0].ndim == 1
+            if flat and rows is None:
+                rows = any(item.dtype.kind == "f" for item in items)
+            if not items or items[0].ndim > 1 or (flat and not rows):
                 if lengths is not None:
                     raise ValueError("lengths is for a padded array: a list of sequences has lengths of its own")
                 _alike("x", items)
-                self._items = items
+                for i, item in enumerate(items if flat else []):
+                    if item.dtype.kind == "f" and item.size:
+                        raise TypeError(f"x[{i}] must hold integers, symbols for the first layer, got {item.dtype}")
+                self._items = [item.astype(np.int64) if flat and item.dtype.kind == "f" else item for item in items]
                 self.lengths: Indices | None = np.array([len(item) for item in items], np.int64)
-                self._kind = np.result_type(*{item.dtype for item in items}) if items else np.dtype(np.int64)
-            else:  # a list of numbers or of feature vectors is an array
-                x = np.asarray(x)
+                self._kind = np.result_type(*{item.dtype for item in self._items}) if items else np.dtype(np.int64)
         if self._items is None:
-            self._array = np.asarray(x)
-            if self._array.ndim == 0 or self._array.dtype.kind not in "biuf":
+            self._array = _numbers("x", x)
+            if self._array.ndim == 0:
                 raise TypeError(f"x must be an array of numbers or a list of sequences, got {_checks.kind(x)}")
             self.lengths = None
             if lengths is not None:
@@ -91,6 +98,10 @@ class Targets:
     def __init__(self, y: Any, x: Sequences, per_step: bool) -> None:
         self._items: list[Array] | None = None
         self._cut = False
+        if not isinstance(y, (list, tuple)):
+            y = _numbers("y", y)
+        if isinstance(y, np.ndarray) and y.ndim == 0:
+            raise TypeError(f"y must be an array or a list, one target per sequence, got {y.dtype} without axes")
         if len(y) != len(x):
             raise ValueError(f"x holds {len(x)} sequences and y {len(y)} targets")
         if per_step and x.lengths is not None and isinstance(y, (list, tuple)):
@@ -101,9 +112,7 @@ class Targets:
                     raise ValueError(f"y[{i}] must have a target for each of the {length} steps, got {item.shape}")
             self._kind = np.result_type(*{item.dtype for item in self._items}) if self._items else np.dtype(np.int64)
             return
-        self._array = np.asarray(y)
-        if self._array.dtype.kind not in "biuf":
-            raise TypeError(f"y must hold numbers, got dtype {self._array.dtype}: name the classes 0, 1, 2, ...")
+        self._array = _numbers("y", y)
         if per_step and x.lengths is not None:
             steps = x.steps if x.steps is not None else int(x.lengths.max(initial=0))
             if self._array.ndim < 2 or self._array.shape[1] != steps:
@@ -126,21 +135,30 @@ def pad(items: list[Array], steps: int, dtype: Any) -> Array:
     return out
 
 
-def _item(index: int, value: Any, name: str = "x") -> Array:
+def _numbers(name: str, value: Any) -> Array:
+    """`value` as an array of numbers, of the dtype it has."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array; fill or drop the masked entries first")
     try:
-        item = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}[{index}] cannot be made an array: {error}") from error
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} cannot be made an array: {error}") from error
+    if array.dtype.kind not in "biuf":
+        hint = ": name the classes 0, 1, 2, ..." if name == "y" and array.dtype.kind in "OUS" else ""
+        raise TypeError(f"{name} must hold numbers, got {_checks.kind(value)} of dtype {array.dtype}{hint}")
+    return array
+
+
+def _item(index: int, value: Any, name: str = "x") -> Array:
+    item = _numbers(f"{name}[{index}]", value)
     if item.size == 0 and not isinstance(value, np.ndarray):
         item = item.astype(np.int64)  # [] has no dtype of its own
-    if item.dtype.kind not in "biuf":
-        raise TypeError(f"{name}[{index}] must hold numbers, got dtype {item.dtype}")
     return item
 
 
-def _alike(name: str, items: list[Array]) -> None:
+def _alike(name: str, items: list[Array], *, lengths: bool = True) -> None:
     for i, item in enumerate(items):
-        if item.ndim != items[0].ndim or item.shape[1:] != items[0].shape[1:]:
+        if item.ndim != items[0].ndim or (lengths and item.shape[1:] != items[0].shape[1:]):
             raise ValueError(
                 f"the sequences in {name} must differ in length only: {name}[0] is {items[0].shape}, "
                 f"{name}[{i}] {item.shape}"

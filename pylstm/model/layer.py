@@ -15,21 +15,23 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
+from .. import _checks
 from .._arrays import Array, real_array
 from .._parameters import ParameterSet
+from .._parameters import Params as ParamsView
 from .rows import RowGradient
 
 Gradient = Array | RowGradient
 Params = dict[str, Gradient]
 Backward = Callable[[ArrayLike], tuple[Array | None, Params]]
 Shape = tuple[int | None, ...]  # None: any size (batch, time)
+Form = tuple[tuple[int, ...], np.dtype[Any]]  # of an output, noted at once: users may set its shape in place
 
 
 class Layer(ParameterSet, abc.ABC):
@@ -41,7 +43,7 @@ class Layer(ParameterSet, abc.ABC):
 
     keeps_time: bool = True
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
-    _params: Mapping[str, Array] = MappingProxyType({})
+    _params: ParamsView = ParamsView({})
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)
@@ -59,7 +61,7 @@ class Layer(ParameterSet, abc.ABC):
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
-        return shape
+        return sizes(shape)
 
     def input_shape(self) -> Shape | None:
         """The shape of x as far as the layer itself knows it, None if it does not."""
@@ -78,19 +80,6 @@ class Layer(ParameterSet, abc.ABC):
     def _without_dropout(self) -> Layer:
         """The same layer, sharing its parameters, whose `forward` drops nothing."""
         return self
-
-    # ---- how training changes parameters -------------------------------------------------------------------------
-
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        """Writeable arrays that hold these parameters' values, for `_end_update`."""
-        return {name: self.params[name].copy() for name in names}
-
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        """Take over what `_begin_update` gave out, without a copy: nobody else holds it."""
-        for array in arrays.values():
-            array.flags.writeable = False
-        self._params = MappingProxyType({**self._params, **arrays})
-        self._parameters_changed()
 
     # ---- randomness ----------------------------------------------------------------------------------------------
 
@@ -124,8 +113,8 @@ class Layer(ParameterSet, abc.ABC):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # views, read-only mappings and locks do not pickle: they are made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_lock")}
+        # the parameters' memory does not pickle: it is made anew
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table")}
         return {"attributes": state, "params": dict(self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -134,18 +123,26 @@ class Layer(ParameterSet, abc.ABC):
             self._set_params(state["params"])
 
 
-def float_array(name: str, value: ArrayLike) -> Array:
-    """`value` as an array of float32 or float64, whichever it has; anything else that is real becomes float32."""
-    dtype = getattr(value, "dtype", None)
-    keep = isinstance(dtype, np.dtype) and dtype == np.float64
-    return real_array(name, value, np.dtype(np.float64 if keep else np.float32))
+def float_array(name: str, value: ArrayLike, dtype: DTypeLike = np.float32) -> Array:
+    """`value` as an array of float32 or float64, whichever it has; anything else that is real becomes `dtype`."""
+    own = getattr(value, "dtype", None)
+    keep = isinstance(own, np.dtype) and own in (np.float32, np.float64)
+    return real_array(name, value, np.dtype(own.name if keep else dtype))  # type: ignore[union-attr]
 
 
-def gradient_like(dy: ArrayLike, y: Array) -> Array:
+def sizes(shape: object) -> Shape:
+    """`shape` as a tuple of sizes, in which None stands for any."""
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"shape must be a tuple of sizes, got {_checks.kind(shape)}")
+    return tuple(None if n is None else _checks.integer("every size in shape", n, minimum=0) for n in shape)
+
+
+def gradient_like(dy: ArrayLike, form: Form) -> Array:
     """`dy` as an array of the shape and dtype of the output."""
-    array = real_array("dy", dy, y.dtype)
-    if array.shape != y.shape:
-        raise ValueError(f"dy must have the shape of the output, {y.shape}, got {array.shape}")
+    shape, dtype = form
+    array = real_array("dy", dy, dtype)
+    if array.shape != shape:
+        raise ValueError(f"dy must have the shape of the output, {shape}, got {array.shape}")
     return array
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._arrays import Array, length_array, real_array
+from .gradients import real_gradient
 from .layer import float_array
 
 ClassWeight = Mapping[int, float] | ArrayLike | None
@@ -99,11 +100,13 @@ def bce_loss(
     """`binary_cross_entropy` as a `Loss`."""
     x = float_array("logits", logits)
     t = _targets_like("logits", x, targets)
+    weights = counted(x.shape, lengths, x.dtype)
+    if lengths is not None:
+        t = np.where(weights != 0, t, x.dtype.type(0))  # what does not count may be anything, NaN included
     if t.size and not (t.min() >= 0 and t.max() <= 1):
         raise ValueError("targets must lie in 0..1")
     e = np.exp(-np.abs(x))
     losses = np.maximum(x, 0) - x * t + np.log1p(e)
-    weights = counted(x.shape, lengths, x.dtype)
     if class_weight is not None:
         zero, one = weight_array(class_weight, 2, x.dtype)
         weights = weights * (zero + (one - zero) * t)
@@ -197,15 +200,28 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
         if loss == "mse":
             raise ValueError("class_weight is for classification, not for mse")
         return partial(known, class_weight=class_weight)
-    if not callable(loss):
+    if not callable(loss) or isinstance(loss, type):
         raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}")
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
-    own: Callable[..., tuple[float, Array]] = loss
+    own: Callable[..., Any] = loss
 
     def wrapped(y: Array, targets: Any, lengths: Any = None, *, need_gradient: bool = True) -> Loss:  # noqa: ARG001
-        value, gradient = own(y, targets, lengths=lengths)
-        return Loss(float(value) * len(y), float(len(y)), np.asarray(gradient))
+        found = own(y, targets, lengths=lengths)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise TypeError(f"the loss function must return (value, gradient), got {_checks.kind(found)}")
+        try:
+            value = float(found[0])
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"the loss function must return a number and its gradient, got {_checks.kind(found[0])} for the number"
+            ) from None
+        gradient = real_gradient(found[1], "the loss function's gradient")
+        if gradient.shape != y.shape:
+            raise ValueError(
+                f"the loss function's gradient must have the output's shape {y.shape}, got {gradient.shape}"
+            )
+        return Loss(value * len(y), float(len(y)), gradient)
 
     return wrapped
 
@@ -227,7 +243,12 @@ def counted(shape: tuple[int, ...], lengths: ArrayLike | None, dtype: np.dtype[A
 
 def label_array(targets: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Labels as int64 of exactly `shape`."""
-    labels = np.asarray(targets)
+    try:
+        labels = np.asarray(targets)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"targets cannot be made an array: {error}") from error
+    if isinstance(targets, np.ma.MaskedArray):
+        raise TypeError("targets must be a plain array, got a masked array")
     if labels.dtype.kind not in "iu" and labels.size:
         raise TypeError(f"targets must be labels, integers, got dtype {labels.dtype}")
     if labels.shape != shape:
@@ -243,7 +264,7 @@ def weight_array(class_weight: ClassWeight, classes: int, dtype: np.dtype[Any]) 
             number = _checks.integer("a label of class_weight", label, minimum=0)
             if number >= classes:
                 raise ValueError(f"class_weight names label {number}, but labels are 0..{classes - 1}")
-            weights[number] = value
+            weights[number] = _checks.non_negative(f"class_weight[{number}]", value)
     else:
         weights = real_array("class_weight", class_weight, dtype)
         if weights.shape != (classes,):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,20 +36,35 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
     classification = name in ("binary_cross_entropy", "cross_entropy")
     found: dict[str, Metric] = {}
+    function: Metric
+    if metrics is not None and (isinstance(metrics, (str, Mapping)) or not isinstance(metrics, Iterable)):
+        raise TypeError(f"metrics must be a list, e.g. ['accuracy'], got {_checks.kind(metrics)}")
     for metric in (["accuracy"] if classification else []) if metrics is None else metrics:
-        if metric == "accuracy":
+        if isinstance(metric, str) and metric == "accuracy":
             if not classification:
-                raise ValueError("accuracy needs the loss binary_cross_entropy or cross_entropy")
-            found["accuracy"] = partial(accuracy, name)
-        elif callable(metric):
-            found[getattr(metric, "__name__", repr(metric))] = _averaged(metric)
+                raise ValueError("accuracy, of metrics, needs the loss binary_cross_entropy or cross_entropy")
+            own, function = "accuracy", partial(accuracy, name)
+        elif callable(metric) and not isinstance(metric, type):
+            own = str(getattr(metric, "__name__", repr(metric)))
+            function = _averaged(own, metric)
         else:
             raise TypeError(f"metrics must be 'accuracy' or functions, got {_checks.kind(metric)}: {metric!r}")
+        if own in ("loss", "lr", "seconds") or own.startswith("val_"):
+            raise ValueError(
+                f"metrics must not be named {own!r}, as other figures of fit are: give the function another name"
+            )
+        if own in found:
+            raise ValueError(f"metrics holds two that are named {own!r}")
+        found[own] = function
     return found
 
 
-def _averaged(function: Callable[..., Any]) -> Metric:
+def _averaged(name: str, function: Callable[..., Any]) -> Metric:
     def metric(y: Array, targets: Array, lengths: Any) -> tuple[float, float]:
-        return float(function(y, targets, lengths)) * len(y), float(len(y))
+        value = function(y, targets, lengths)
+        try:
+            return float(value) * len(y), float(len(y))
+        except (TypeError, ValueError):
+            raise TypeError(f"the metric {name} must return a number, got {_checks.kind(value)}") from None
 
     return metric

@@ -11,19 +11,29 @@ the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not named move
 dense gradient, as with PyTorch's `nn.Embedding` and in Keras. `lazy=True` leaves rows that a batch does not name
 exactly as they are, state and weight decay included (as torch.optim.SparseAdam): another algorithm, and a faster one
 for large vocabularies.
+
+eps of less than 1e-19 in float32 and 1e-154 in float64 counts as that much: gradients smaller still have no square.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import functools
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _checks, _core
 from .._arrays import Array
 from ..reference.adam import adam_factors
-from .optimizer import BlockOptimizer, Optimizer
+from .optimizer import BlockOptimizer, Optimizer, Update
 from .rows import RowGradient
+
+
+@functools.cache
+def _least_eps(dtype: np.dtype[Any]) -> float:
+    """What an eps is at least: with 0, a gradient of 0, or one whose square vanishes, would be divided by nothing."""
+    return math.sqrt(float(np.finfo(dtype).tiny))
 
 
 class SGD(BlockOptimizer):
@@ -90,7 +100,7 @@ class Adagrad(BlockOptimizer):
         (s,) = slots
         s += np.multiply(g, g, out=a)
         np.sqrt(s, out=a)
-        a += self.eps
+        a += max(self.eps, _least_eps(p.dtype))
         g /= a
         g *= self.lr / (1 + (step - 1) * self.lr_decay)
         p -= g
@@ -121,7 +131,7 @@ class RMSprop(BlockOptimizer):
         a *= 1 - self.alpha
         v += a
         np.sqrt(v, out=a)
-        a += self.eps
+        a += max(self.eps, _least_eps(p.dtype))
         g /= a
         if self.momentum:
             b = slots[1]
@@ -146,24 +156,31 @@ class Adam(Optimizer):
         weight_decay: float = 0.0, lazy: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(lr, weight_decay=weight_decay, lazy=lazy)
-        b1, b2 = (_checks.probability("betas", beta) for beta in betas)
+        given: Any = betas
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise TypeError(f"betas must be two numbers, e.g. (0.9, 0.999), got {given!r}")
+        b1, b2 = (_checks.probability("betas", beta) for beta in given)
         if 1.0 in (b1, b2):
             raise ValueError(f"betas must be below 1, got {betas}")
         self.betas, self.eps = (b1, b2), _checks.non_negative("eps", eps)
 
-    def _factors(self, step: int, scale: float, limit: float) -> tuple[float, ...]:
-        return adam_factors(self.lr, self.betas, self.eps, self.weight_decay, self._decoupled, step, scale, limit)
+    def _factors(self, dtype: np.dtype[Any], step: int, scale: float, limit: float) -> tuple[float, ...]:
+        factors = adam_factors(self.lr, self.betas, self.eps, self.weight_decay, self._decoupled, step, scale, limit)
+        return (*factors[:-2], max(factors[-2], _least_eps(dtype)), factors[-1])
 
-    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> None:
+    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> Update:
         mean, square = slots
-        _core.adam(p, mean, square, gradient, None, False, self._factors(step, scale, limit), None)
+        factors = self._factors(p.dtype, step, scale, limit)
+        yield
+        _core.adam(p, mean, square, gradient, None, False, factors, None)
 
     def _all_rows(
         self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> None:
+    ) -> Update:
         mean, square = slots
-        values, factors = np.ascontiguousarray(gradient.values, p.dtype), self._factors(step, scale, limit)
-        _core.adam(p, mean, square, values, gradient.rows, self.lazy, factors, None)
+        factors = self._factors(p.dtype, step, scale, limit)
+        yield
+        _core.adam(p, mean, square, gradient.values, gradient.rows, self.lazy, factors, None)
 
     _touched_rows = _all_rows
 

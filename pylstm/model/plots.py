@@ -47,6 +47,8 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
     path: also written there. Returns the matplotlib figure. Needs matplotlib (ImportError).
     """
     plt = _pyplot()
+    if not isinstance(history, Mapping):
+        raise TypeError(f"history must be what fit returned, a mapping, got {_checks.kind(history)}")
     names = [name for name in history if not name.startswith("val_") and name not in ("lr", "seconds")]
     if not names or not history[names[0]]:
         raise ValueError("history holds no epochs")
@@ -88,6 +90,10 @@ def plot_trace(
     Returns the matplotlib figure. Needs matplotlib (ImportError).
     """
     plt = _pyplot()
+    if not isinstance(trace, Mapping):
+        raise TypeError(f"trace must be what LSTM.trace returned, a mapping, got {_checks.kind(trace)}")
+    if names is not None and (unknown := [str(name) for name in names if name not in trace]):
+        raise ValueError(f"names must be of the trace, {', '.join(trace)}, got {', '.join(unknown)}")
     if names is None:
         names = [name for name in trace if name.endswith("_l0")] or list(trace)
     arrays = {name: np.asarray(trace[name]) for name in names}
@@ -100,6 +106,8 @@ def plot_trace(
         raise ValueError(f"tokens must be {steps} texts, one per step, got {len(tokens)}")
     chosen = _interesting_units(arrays, _checks.integer("units", units))
     bars = None if saliency is None else np.asarray(saliency)[:steps]
+    if bars is not None and (bars.shape != (steps,) or bars.dtype.kind not in "biuf"):
+        raise ValueError(f"saliency must be {steps} numbers, one per step, got shape {bars.shape} of {bars.dtype}")
     settings, readable = _fonts(tokens, font)
     if not readable:
         tokens = None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import Array, length_array
-from .layer import Backward, Layer, Params, Shape, float_array, gradient_like
+from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, sizes
 
 Spread = Callable[[Array], Array]  # (N, F) -> (N, T, F): a pooling's way back
 
@@ -34,7 +34,7 @@ class _Pooling(Layer):
         one = array.ndim == 2
         if one and lengths is not None:
             raise ValueError("lengths is for a batch: x of shape (T, F) is one sequence, cut it instead")
-        batch = array[None] if one else array
+        batch = array[None] if one else array.view()  # a view: backward reads it again
         size, steps, width = batch.shape
         counts = np.full(size, steps, np.int64) if lengths is None else length_array(lengths, steps, size)
         if steps == 0:
@@ -56,13 +56,15 @@ class _Pooling(Layer):
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Array, Backward]:
         y, back = self._run(x, lengths)
+        form = y.shape, y.dtype
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            return (back(gradient_like(dy, y)) if need_dx else None), {}
+            return (back(gradient_like(dy, form)) if need_dx else None), {}
 
         return y, backward
 
     def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
         if len(shape) != 3:
             raise ValueError(f"{self!r} needs a sequence (N, T, F) before it, not {shape}")
         return (shape[0], shape[2])

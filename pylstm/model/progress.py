@@ -9,6 +9,12 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+try:  # what `signal` wraps in enumerations, which cost more than a small step of an optimizer
+    from _signal import getsignal as _get_handler  # type: ignore[import-not-found]
+    from _signal import signal as _set_handler
+except ImportError:  # an interpreter that has it elsewhere
+    _get_handler, _set_handler = signal.getsignal, signal.signal
+
 
 class Progress:
     """verbose 0: silent. 1: a tqdm bar per epoch where stderr is a terminal and tqdm is there, else as 2: a line."""
@@ -84,3 +90,28 @@ class Interrupts:
     def __exit__(self, *exception: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
+
+
+class Uninterrupted:
+    """Within `with`, a Ctrl-C waits for the end of the block: for updates that must be whole or not at all."""
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._came: tuple[int, FrameType | None] | None = None
+
+    def __enter__(self) -> Uninterrupted:
+        if threading.current_thread() is threading.main_thread():
+            before = _get_handler(signal.SIGINT)
+            if callable(before):  # not SIG_DFL, SIG_IGN, or a handler that is none of Python's
+                _set_handler(signal.SIGINT, self._keep)
+                self._before = before
+        return self
+
+    def _keep(self, number: int, frame: FrameType | None) -> None:
+        self._came = number, frame
+
+    def __exit__(self, *exception: object) -> None:
+        if self._before is not None:
+            _set_handler(signal.SIGINT, self._before)
+            if self._came is not None:
+                self._before(*self._came)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ import numpy as np
 from .. import _checks, layers
 from .._arrays import Array
 from .._recurrent import Recurrent
-from . import basic, containers, pooling
-from .containers import AnyLayer, Container
-from .files import Contents, ModelFileError, Tensor, opened, strict_json, write
+from . import basic, containers, losses, pooling
+from .containers import DEEPEST, AnyLayer, Container, Recurrence
+from .files import Contents, ModelFileError, Tensor, opened, write
 from .layer import Layer
-from .losses import BY_NAME
+from .plain import check_size, checked, parse
 from .sequential import Sequential
 
 _FORMAT, _VERSION = "pylstm model", 1
-_DEPTH = 16  # of containers in containers
+_LAYERS = 2**14  # in a file: the description of one takes few bytes, and the layer itself a thousand
+_NAMES = 2**18  # of parameters, counted again for each container around them
 _TRAINING = "training/"  # before the names of a checkpoint's own tensors
 
 _PLAIN: dict[str, type[Layer] | type[Recurrent[Any]]] = {
@@ -38,103 +39,185 @@ _CONTAINERS: dict[str, type[Container]] = {
 
 
 def save(
-    model: Sequential, path: str | os.PathLike[str], training: tuple[dict[str, Any], dict[str, Array]] | None = None
+    model: Sequential,
+    path: str | os.PathLike[str],
+    training: tuple[dict[str, Any], dict[str, Array]] | None = None,
 ) -> None:
     """Write model, and `training` (numbers and arrays of a checkpoint), to `path`."""
-    loss = model._loss if isinstance(model._loss, str) else getattr(model._loss, "__name__", None)
-    metrics = model._metrics
-    structure: dict[str, Any] = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "layers": [_spec(layer) for layer in model.layers],
-        "dropout": model._dropout_state(),
-        "loss": loss if loss in BY_NAME else None,
-        "metrics": [m for m in metrics if isinstance(m, str)] if metrics is not None else None,
-        "metadata": model.metadata,
-    }
+    structure = describe(model)
     arrays = dict(model.params)
     if training is not None:
         numbers, extra = training
-        structure["training"] = numbers
+        structure["training"] = checked(numbers, "training")
         arrays.update({_TRAINING + name: array for name, array in extra.items()})
-    try:
-        text = json.dumps(structure, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"metadata must be of JSON's types (dict, list, str, int, finite float): {error}") from error
+    text = json.dumps(structure, ensure_ascii=False, allow_nan=False)
+    check_size(text)
     write(Path(path), text, arrays)
 
 
-def _spec(layer: AnyLayer) -> dict[str, Any]:
+def describe(model: Sequential) -> dict[str, Any]:
+    """The structure of a model's file. Raises TypeError or ValueError for a model that cannot be saved."""
+    metrics = model._metrics
+    spec = _spec(model, _Budget(_LAYERS, _NAMES, 0), 0)
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "layers": spec["layers"],
+        "dropout": model._dropout_state(),
+        "loss": _loss_name(model._loss),
+        "metrics": ["accuracy"] if "accuracy" in (metrics or ()) else None if metrics is None else [],
+        "metadata": metadata_of(model.metadata, "metadata"),
+    }
+
+
+def _loss_name(loss: object) -> str | None:
+    """The loss if it is one of the library's: a function of somebody's own is not saved, whatever its name."""
+    for function in (losses.binary_cross_entropy, losses.cross_entropy, losses.mse):
+        if loss is function:
+            return function.__name__
+    return loss if isinstance(loss, str) and loss in losses.BY_NAME else None
+
+
+def metadata_of(value: object, name: str) -> dict[str, Any]:
+    """A deep copy of a model's metadata, as it will be read again."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict, got {_checks.kind(value)}")
+    copy: dict[str, Any] = checked(dict(value), name)
+    return copy
+
+
+class _Budget:
+    """What a file may still declare: layers, names of parameters over all containers, tensors that it holds."""
+
+    def __init__(self, layers: int, names: int, tensors: int) -> None:
+        self.layers, self.names, self.tensors, self.all_tensors = layers, names, tensors, tensors
+
+    def take_layer(self) -> None:
+        self.layers -= 1
+        if self.layers < 0:
+            raise ValueError(f"a file holds at most {_LAYERS} layers, the containers among them")
+
+    def take_names(self, count: int) -> None:
+        self.names -= count  # each container has a list of all names below it
+        if self.names < 0:
+            raise ValueError(f"there are more than {_NAMES} names of parameters in containers in containers")
+
+    def take_tensors(self, name: str, config: Mapping[str, Any]) -> None:
+        """Of a recurrent layer, whose few bytes can declare any number of tensors. Called before there is anything."""
+        count = config.get("num_layers")
+        if type(count) is not int:
+            return  # refused later
+        bias = config.get("bias") is True
+        each = 2 + bias + (bias and config.get("recurrent_bias") is True)
+        self.tensors -= count * each * (2 if config.get("bidirectional") is True else 1)
+        if self.tensors < 0:
+            raise ModelFileError(
+                f"{name} claims {count} layers, and the file has {self.all_tensors} tensors for all layers"
+            )
+
+
+def _spec(layer: AnyLayer, budget: _Budget, depth: int) -> dict[str, Any]:
     name = type(layer).__name__
+    budget.take_layer()
     if isinstance(layer, Container) and type(layer) is _CONTAINERS.get(name):
-        return {"class": name, "layers": [_spec(inner) for inner in layer.layers]}
+        budget.take_names(len(layer._param_shapes))
+        spec: dict[str, Any] = {"class": name, "layers": [_spec(inner, budget, depth + 1) for inner in layer.layers]}
+        if depth and isinstance(layer, Sequential) and layer.metadata:
+            spec["metadata"] = metadata_of(layer.metadata, "metadata of an inner Sequential")
+        return spec
     if type(layer) is not _PLAIN.get(name):
-        raise TypeError(f"{type(layer).__qualname__} is not a layer of pylstm: only those can be saved; use pickle, "
-                        "or save state_dict()")  # fmt: skip
+        what = f"{type(layer).__qualname__} is not a layer of pylstm: only those can be saved"
+        if isinstance(layer, Container):
+            what += f" (a file would lose what the class adds: make a {type(layer).__mro__[1].__name__} of its .layers)"
+        raise TypeError(f"{what}; use pickle, or save state_dict()")
     config = {key: str(value) if key == "dtype" else value for key, value in layer._config().items()}
-    return {"class": name, "config": config}
+    return {"class": name, "config": checked(config, f"the arguments of {name}")}
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Read a model that `Sequential.save` or `ModelCheckpoint` wrote.
 
     Raises ModelFileError (a ValueError) saying what is wrong with a file that is damaged or is not such a model, and
-    OSError where it cannot be read. Never executes anything, and reads no tensor before all have been checked.
+    OSError where it cannot be read. Never executes anything, and reads no tensor before all have been checked. A file
+    that is replaced meanwhile is read as it was; one that is cut short or written to is a ModelFileError.
     """
     with opened(Path(path)) as contents:
-        return read_model(contents)[0]
+        return read_model(contents, training=False)[0]
 
 
-def read_model(contents: Contents) -> tuple[Sequential, dict[str, Any] | None, dict[str, Array]]:
-    """The model of a file and, of a checkpoint, the numbers and arrays of its training."""
-    structure = strict_json(contents.text)
+def read_model(contents: Contents, *, training: bool) -> tuple[Sequential, dict[str, Any] | None, dict[str, Array]]:
+    """The model of a file and, of a checkpoint and if wanted, the numbers and arrays of its training."""
+    structure = parse(contents.text)
     _expect(isinstance(structure, dict) and structure.get("format") == _FORMAT, "it is not a model of pylstm")
     version = structure.get("version")
-    _expect(version == _VERSION, f"it has version {version!r} of the format, and this pylstm knows {_VERSION}")
+    known = type(version) is int and version == _VERSION
+    _expect(known, f"it has version {version!r:.80} of the format, and this pylstm knows {_VERSION}")
     _keys("the structure", structure, {"format", "version", "layers", "dropout", "loss", "metrics", "metadata"},
           {"training"})  # fmt: skip
     names = list(contents.tensors)
-    model = _container("Sequential", structure["layers"], len(names), 0)
+    numbers = structure.get("training")
+    extra = [name for name in names if name.startswith(_TRAINING)] if numbers is not None else []
+    budget = _Budget(_LAYERS, _NAMES, len(names) - len(extra))
+    budget.take_layer()
+    model = _container("Sequential", structure["layers"], budget, 0)
     assert isinstance(model, Sequential)
-    training = structure.get("training")
-    extra = [name for name in names if name.startswith(_TRAINING)] if training is not None else []
-    _check_tensors(model, {name: contents.tensors[name] for name in names if name not in extra})
+    own = set(extra)
+    _check_tensors(model, {name: contents.tensors[name] for name in names if name not in own})
 
-    _expect(structure["loss"] is None or structure["loss"] in tuple(BY_NAME), "unknown loss")
+    _expect(structure["loss"] is None or structure["loss"] in tuple(losses.BY_NAME), "unknown loss")
     _expect(structure["metrics"] in (None, [], ["accuracy"]), "unknown metrics")
     _expect(isinstance(structure["metadata"], dict), "metadata is malformed")
-    _expect(training is None or isinstance(training, dict), "training is malformed")
-    model._set_params({name: contents.read(name) for name in model._param_shapes})
+    _expect(numbers is None or isinstance(numbers, dict), "training is malformed")
     _set_dropout(model, structure["dropout"])
     model._loss, model._metrics, model.metadata = structure["loss"], structure["metrics"], structure["metadata"]
-    return model, training, {name[len(_TRAINING) :]: contents.read(name) for name in extra}
+    model._set_params({name: contents.read(name) for name in model._param_shapes})
+    return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
 
 
 def _set_dropout(model: Sequential, state: Any) -> None:
-    good = isinstance(state, list) and all(type(n) is int and 0 <= n < 2**64 for n in state)
-    _expect(good and len(state) == len(model._dropout_state()), "the state of dropout is malformed")
-    model._set_dropout_state(state)
+    parts = list(_random_parts(model))
+    _expect(isinstance(state, list) and len(state) == 2 * len(parts), "the state of dropout is malformed")
+    for part, seed, calls in zip(parts, state[::2], state[1::2], strict=True):
+        most = 2**32 if isinstance(part, Recurrence) else 2**64  # in so many bits they count calls
+        good = type(seed) is int and type(calls) is int and 0 <= seed < 2**64 and 0 <= calls < most
+        _expect(good, "the state of dropout is malformed")
+        part._set_dropout_state([seed, calls])
 
 
-def _container(name: str, specs: Any, tensors: int, depth: int) -> Container:
+def _random_parts(container: Container) -> Iterator[Layer]:
+    """What a model's state of dropout has two numbers for, in that order."""
+    for part in container._parts:
+        if isinstance(part, Container):
+            yield from _random_parts(part)
+        elif isinstance(part, (Recurrence, basic.Dropout)):
+            yield part
+
+
+def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:
     _expect(isinstance(specs, list) and len(specs) > 0, f"the layers of {name} are malformed")
-    _expect(depth < _DEPTH, "layers are nested too deeply")
-    inner = [_layer(spec, tensors, depth + 1) for spec in specs]
+    _expect(depth < DEEPEST, "layers are nested too deeply")
+    inner = [_layer(spec, budget, depth + 1) for spec in specs]
     container = _CONTAINERS[name].__new__(_CONTAINERS[name])
+    budget.take_names(sum(len(layer._param_shapes) for layer in inner))
     try:
         container._configure(inner)
     except (TypeError, ValueError) as error:
-        raise ModelFileError(f"the layers do not fit: {error}") from error
+        raise ModelFileError(f"the layers do not fit: {str(error)[:300]}") from error
     return container
 
 
-def _layer(spec: Any, tensors: int, depth: int) -> AnyLayer:
+def _layer(spec: Any, budget: _Budget, depth: int) -> AnyLayer:
     """A layer as its constructor would make it, but without parameters: nothing is allocated yet."""
     _expect(isinstance(spec, dict) and isinstance(spec.get("class"), str), "the description of a layer is malformed")
+    budget.take_layer()
     name = spec["class"]
     if name in _CONTAINERS:
-        _keys(name, spec, {"class", "layers"})
-        return _container(name, spec["layers"], tensors, depth)
+        _keys(name, spec, {"class", "layers"}, {"metadata"} if name == "Sequential" else set())
+        container = _container(name, spec["layers"], budget, depth)
+        if isinstance(container, Sequential):
+            container.metadata = spec.get("metadata", {})
+            _expect(isinstance(container.metadata, dict), "metadata is malformed")
+        return container
     _expect(name in _PLAIN, f"unknown layer {name[:80]!r}")
     _keys(name, spec, {"class", "config"})
     kind, config = _PLAIN[name], spec["config"]
@@ -142,14 +225,13 @@ def _layer(spec: Any, tensors: int, depth: int) -> AnyLayer:
     _keys(f"the arguments of {name}", config, set(kind._config_names))
     if "dtype" in config:
         _expect(config["dtype"] in ("float32", "float64"), f"{name} has an unknown dtype")
-    layers_claimed = config.get("num_layers", 0)
-    if type(layers_claimed) is int and layers_claimed > tensors:  # a description of 10^9 layers fits in few bytes
-        raise ModelFileError(f"{name} claims {layers_claimed} layers, and the file has {tensors} tensors")
+    if issubclass(kind, Recurrent):
+        budget.take_tensors(name, config)
     layer: Any = kind.__new__(kind)
     try:
         layer._configure(**config)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(f"{name}: {error}") from error
+        raise ModelFileError(f"{name}: {str(error)[:300]}") from error
     if isinstance(layer, Recurrent):
         layer._dropout_seed = layer._dropout_calls = 0  # set for the whole model later
     return layer  # type: ignore[no-any-return]
@@ -158,7 +240,7 @@ def _layer(spec: Any, tensors: int, depth: int) -> AnyLayer:
 def _check_tensors(model: Sequential, tensors: Mapping[str, Tensor]) -> None:
     shapes, dtype = model._param_shapes, str(model.dtype)
     if missing := [name for name in shapes if name not in tensors]:
-        raise ModelFileError("missing tensors: " + ", ".join(missing[:10]))
+        raise ModelFileError("missing tensors: " + ", ".join(name[:80] for name in missing[:10]))
     if unknown := [name for name in tensors if name not in shapes]:
         raise ModelFileError("unknown tensors: " + ", ".join(name[:80] for name in unknown[:10]))
     for name, shape in shapes.items():
@@ -185,12 +267,11 @@ def _expect(condition: bool, message: str) -> None:
 def to_json(value: Any) -> Any:
     """Numbers of a state for JSON, which knows no infinities: they become words that `float` reads."""
     if isinstance(value, Mapping):
-        return {str(name): to_json(own) for name, own in value.items()}
+        return {name: to_json(own) for name, own in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(own) for own in value]
-    if isinstance(value, (np.generic, float)) and not isinstance(value, np.bool_):
-        number = value.item() if isinstance(value, np.generic) else value
-        return number if isinstance(number, int) or math.isfinite(number) else str(number)
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    raise TypeError(f"a state must hold numbers, strings and arrays, got {_checks.kind(value)}")
+    if isinstance(value, np.generic) and value.dtype.kind in "iuf":
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    return value  # what is none of JSON's is refused where it is written, naming the place

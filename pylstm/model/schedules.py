@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import numbers
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+import numpy as np
 
 from .. import _checks
 
@@ -29,6 +32,9 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
+
+    def _check_names(self, names: Collection[str]) -> None:
+        """Raises ValueError if this schedule watches a figure that is not among those of a training."""
 
 
 class StepLR(Schedule):
@@ -53,18 +59,24 @@ class Cosine(Schedule):
 
 
 class WarmUp(Schedule):
-    """Rises to 1 over the first `epochs` epochs, then goes on as the schedule `then`, which starts at that point."""
+    """Rises to 1 over the first `epochs` epochs, then goes on as the schedule `then`, which starts at that point.
+
+    `then` sees neither the epochs of the warm-up nor their figures.
+    """
 
     def __init__(self, epochs: int = 1, then: Schedule | None = None) -> None:
-        self.epochs, self.then = _checks.integer("epochs", epochs), then
+        self.epochs = _checks.integer("epochs", epochs)
+        self.then = None if then is None else as_schedule(then, "then")
+        self._epoch = 0
 
     def factor(self, epoch: int, batch: int, batches: int) -> float:
+        self._epoch = epoch
         if epoch < self.epochs:
             return (epoch * batches + batch + 1) / (self.epochs * batches)
         return 1.0 if self.then is None else self.then.factor(epoch - self.epochs, batch, batches)
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
-        if self.then is not None:
+        if self.then is not None and self._epoch >= self.epochs:
             self.then.end_epoch(logs)
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,11 +86,15 @@ class WarmUp(Schedule):
         if self.then is not None:
             self.then.load_state_dict(state)
 
+    def _check_names(self, names: Collection[str]) -> None:
+        if self.then is not None:
+            self.then._check_names(names)
+
 
 class ReduceOnPlateau(Schedule):
     """Times gamma whenever `monitor` has not got better for more than `patience` epochs, as ReduceLROnPlateau.
 
-    Better: by more than the share `threshold`, downwards, or upwards for an accuracy.
+    Better: by more than the share `threshold`, downwards, or upwards for an accuracy. NaN is never better.
     """
 
     def __init__(
@@ -91,7 +107,8 @@ class ReduceOnPlateau(Schedule):
     ) -> None:
         self.gamma = _checks.non_negative("gamma", gamma)
         self.patience = _checks.integer("patience", patience, minimum=0)
-        self.monitor, self.threshold = monitor, _checks.non_negative("threshold", threshold)
+        self.monitor = _checks.text("monitor", monitor)
+        self.threshold = _checks.non_negative("threshold", threshold)
         self.minimum = _checks.non_negative("minimum", minimum)
         self._sign = -1.0 if "accuracy" in monitor else 1.0
         self._factor, self._best, self._bad = 1.0, math.inf, 0
@@ -100,15 +117,19 @@ class ReduceOnPlateau(Schedule):
         return self._factor
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
-        if self.monitor not in logs:
-            raise ValueError(f"ReduceOnPlateau watches {self.monitor!r}, but there are only {', '.join(logs)}")
+        self._check_names(logs)
         value = self._sign * logs[self.monitor]
-        if value < self._best - self.threshold * abs(self._best) or math.isinf(self._best):
+        edge = self._best if math.isinf(self._best) else self._best - self.threshold * abs(self._best)
+        if value < edge:
             self._best, self._bad = value, 0
         else:
             self._bad += 1
         if self._bad > self.patience:
             self._factor, self._bad = max(self._factor * self.gamma, self.minimum), 0
+
+    def _check_names(self, names: Collection[str]) -> None:
+        if self.monitor not in names:
+            raise ValueError(f"ReduceOnPlateau watches {self.monitor!r}, but there are only {', '.join(names)}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"factor": self._factor, "best": self._best, "bad": self._bad}
@@ -118,19 +139,38 @@ class ReduceOnPlateau(Schedule):
 
 
 class _Function(Schedule):
-    def __init__(self, function: Callable[[int, int, int], float]) -> None:
+    def __init__(self, function: Callable[[int, int, int], Any]) -> None:
         self.function = function
 
-    def factor(self, epoch: int, batch: int, batches: int) -> float:
-        return float(self.function(epoch, batch, batches))
+    def factor(self, epoch: int, batch: int, batches: int) -> Any:
+        return self.function(epoch, batch, batches)
+
+    def __repr__(self) -> str:
+        return str(getattr(self.function, "__name__", repr(self.function)))
 
 
-def as_schedule(schedule: object) -> Schedule:
+def as_schedule(schedule: object, name: str = "schedule") -> Schedule:
     """`schedule` as a Schedule: None is a constant rate."""
     if schedule is None:
         return _Function(lambda epoch, batch, batches: 1.0)  # noqa: ARG005
     if isinstance(schedule, Schedule):
         return schedule
-    if callable(schedule):
+    if callable(schedule) and not isinstance(schedule, type):
         return _Function(schedule)
-    raise TypeError(f"schedule must be a schedule or a function, got {_checks.kind(schedule)}")
+    raise TypeError(f"{name} must be a schedule or a function (epoch, batch, batches), got {_checks.kind(schedule)}")
+
+
+def rate_at(schedule: Schedule, rate: float, epoch: int, batch: int, batches: int) -> float:
+    """The rate for a batch. Raises TypeError or ValueError, naming the schedule, if its factor is no number from 0."""
+    factor: Any = schedule.factor(epoch, batch, batches)
+    try:
+        number = math.nan if isinstance(factor, (str, bytes)) else float(factor)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isfinite(rate * number) and number >= 0:
+        return rate * number
+    name = repr(schedule) if type(schedule).__repr__ is not object.__repr__ else type(schedule).__name__
+    text = f"the schedule {name} must give a finite number from 0 to multiply the rate by, and gave"
+    if not isinstance(factor, (numbers.Real, np.ndarray)):
+        raise TypeError(f"{text} {_checks.kind(factor)} in epoch {epoch + 1}")
+    raise ValueError(f"{text} {factor} for the rate {rate} in epoch {epoch + 1}")

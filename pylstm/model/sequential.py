@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._arrays import Array
 from . import training
-from .basic import activate
+from .basic import Activation, Dropout, activate
 from .containers import AnyLayer, Columns, Container
 from .data import Sequences, Targets
-from .layer import Backward, Layer, Shape
-from .losses import ClassWeight, loss_function
+from .layer import Backward, Layer, Shape, float_array
+from .losses import ClassWeight, binary_cross_entropy, cross_entropy, loss_function
 from .metrics import metric_functions
 from .optimizer import Optimizer
+from .pooling import LastStep, MaxOverTime, MeanOverTime
 from .schedules import as_schedule
 
 
@@ -48,12 +49,16 @@ class Sequential(Container):
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Inference. x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N."""
-        return self._chain(x, lengths)
+        return self._chain(self._floats(x), lengths)
 
     def _forward_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
     ) -> tuple[Array, Backward, Any]:
-        return self._chain_from(x, lengths, need_dx, state)
+        return self._chain_from(self._floats(x), lengths, need_dx, state)
+
+    def _floats(self, x: ArrayLike) -> ArrayLike:
+        """What has no dtype of its own gets the model's, where the first layer has none to give it."""
+        return float_array("x", x, self.dtype) if isinstance(_first(self), _SHAPELESS) else x
 
     def _without_dropout(self) -> Layer:
         return Sequential([part._without_dropout() for part in self._parts])
@@ -111,14 +116,12 @@ class Sequential(Container):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer must be an optimizer, e.g. pylstm.Adam(1e-3), got {_checks.kind(optimizer)}")
         inputs, targets = self._pair(x, y, lengths)
-        if len(inputs) == 0:
-            raise ValueError("x holds no sequences")
-        validation = None
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise ValueError("validation_data must be (x, y) or (x, y, lengths)")
-            validation = self._pair(*validation_data)
+        validation = None if validation_data is None else self._validation(validation_data)
+        if resume is not None and not isinstance(resume, (str, os.PathLike)):
+            raise TypeError(f"resume must be the path of a file, got {_checks.kind(resume)}")
         if isinstance(class_weight, str):
+            if loss not in ("binary_cross_entropy", "cross_entropy", binary_cross_entropy, cross_entropy):
+                raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
             class_weight = _balanced(class_weight, y, inputs.lengths if self.keeps_time else None)
         run = training.Training(
             self,
@@ -127,12 +130,12 @@ class Sequential(Container):
             metric_functions(metrics, loss),
             as_schedule(schedule),
             callbacks,
+            remembered=(loss, metrics),
             seed=_checks.seed_value("seed", seed),
             clip_norm=clip_norm,
             clip_value=clip_value,
             truncate=None if truncate is None else _checks.integer("truncate", truncate),
         )
-        self._loss, self._metrics = loss, metrics
         return run.run(
             inputs, targets, validation,
             batch_size=batch_size, epochs=epochs, shuffle=_checks.flag("shuffle", shuffle), verbose=verbose,
@@ -171,15 +174,17 @@ class Sequential(Container):
         Returns an array (N, ...) in the order of x; a list of arrays (T_i, ...) for a list and an output per step. An
         output per step is zero past a sequence's length.
         """
-        inputs = Sequences(x, lengths)
+        inputs = Sequences(x, lengths, rows=self._takes_rows())
         size = _checks.integer("batch_size", batch_size)
+        if activation is not None:
+            _checks.choice("activation", activation, _ACTIVATIONS)
         rows = inputs.sorted_batches(size)
         found: list[Array] = [np.empty(0)] * len(inputs)
         per_step = self.keeps_time and inputs.lengths is not None
         for some in rows:
             array, lens = inputs.batch(some)
             y = self(array, lengths=lens)
-            y = y if activation is None else activate(_checks.choice("activation", activation, _ACTIVATIONS), y)
+            y = y if activation is None else activate(activation, y)
             for k, i in enumerate(some.tolist()):
                 found[i] = y[k, : lens[k]] if per_step and lens is not None else y[k]
         if per_step and inputs.is_list:
@@ -195,8 +200,27 @@ class Sequential(Container):
         return tuple(size or 0 for size in self.shapes()[-1][1:])
 
     def _pair(self, x: Any, y: Any, lengths: ArrayLike | None = None) -> tuple[Sequences, Targets]:
-        inputs = Sequences(x, lengths)
+        inputs = Sequences(x, lengths, rows=self._takes_rows())
+        if len(inputs) == 0:
+            raise ValueError("x holds no sequences")
         return inputs, Targets(y, inputs, self.keeps_time)
+
+    def _validation(self, data: Any) -> tuple[Sequences, Targets]:
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")
+        try:
+            return self._pair(*data)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from error
+
+    def _takes_rows(self) -> bool | None:
+        """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
+        for part in self._parts:
+            if (shape := part.input_shape()) is not None:
+                return shape[1] is not None if len(shape) == 2 else None
+            if not isinstance(_first(part), _SHAPELESS):
+                break  # a layer of the user's, which takes what it takes
+        return None
 
     # ---- looking at it -------------------------------------------------------------------------------------------
 
@@ -256,13 +280,26 @@ class Sequential(Container):
     def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
         """Write structure, parameters and `metadata` to one file: .safetensors (an optional extra) or .npz.
 
-        Written beside its place and renamed, so that no half-written file is ever found. Read with `pylstm.load`.
+        metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal to
+            what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
+            integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+
+        Written beside its place and renamed, so that no half-written file is ever found, whoever else writes it at the
+        same time; a file that is there keeps its mode, and a link stays one. Read with `pylstm.load`.
+
+        Raises TypeError for what is none of that, naming its place, and for layers and subclasses of `Sequential` that
+        are not the library's own; ValueError for what cannot be loaded again. After an error nothing has changed.
         """
         from . import saving
 
+        before = self.metadata
         if metadata is not None:
-            self.metadata = dict(metadata)
-        saving.save(self, path)
+            self.metadata = saving.metadata_of(metadata, "metadata")
+        try:
+            saving.save(self, path)
+        except BaseException:
+            self.metadata = before
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -286,6 +323,16 @@ def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str
         shape = shape if columns else after
 
 
+_SHAPELESS = (Activation, Dropout, LastStep, MaxOverTime, MeanOverTime)  # layers that take any width and either dtype
+
+
+def _first(layer: Layer) -> Layer:
+    """The layer that sees the input first."""
+    while isinstance(layer, Container) and not isinstance(layer, Columns):
+        layer = layer._parts[0]
+    return layer
+
+
 _ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
 
 
@@ -294,6 +341,13 @@ def _balanced(word: str, y: Any, lengths: Any) -> dict[int, float]:
     _checks.choice("class_weight", word, ("balanced",))
     if lengths is not None and not isinstance(y, (list, tuple)):
         y = [row[:length] for row, length in zip(y, lengths, strict=True)]
-    labels = np.concatenate([np.ravel(row) for row in y]) if lengths is not None else np.ravel(y)
-    names, counts = np.unique(labels[labels >= 0], return_counts=True)
+    try:
+        labels = np.concatenate([np.ravel(row) for row in y]) if lengths is not None else np.ravel(y)
+        whole = bool((labels == np.floor(labels)).all())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"class_weight='balanced' needs labels in y: {error}") from error
+    counted = labels[labels >= 0]
+    if not whole or not len(counted):
+        raise ValueError("class_weight='balanced' needs labels in y, integers from 0")
+    names, counts = np.unique(counted, return_counts=True)
     return {int(name): len(labels) / (len(names) * int(count)) for name, count in zip(names, counts, strict=True)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +13,15 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import Array
-from .callbacks import Callback, ModelCheckpoint, as_callback
+from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
 from .containers import Container
 from .data import Indices, Sequences, Targets
+from .gradients import all_finite
 from .losses import Loss, LossFunction
 from .metrics import Metric
 from .optimizer import Optimizer
-from .progress import Interrupts, Progress
-from .schedules import Schedule
+from .progress import Interrupts, Progress, Uninterrupted
+from .schedules import Schedule, rate_at
 
 if TYPE_CHECKING:
     from .sequential import Sequential
@@ -60,7 +63,7 @@ def evaluate(
 
 
 class Training:
-    """One run of fit. Callbacks see model, optimizer, epoch, logs, history; `stop()` and `save(path)`."""
+    """One run of fit. Callbacks see model, optimizer, epoch, logs, history, error; `stop()` and `save(path)`."""
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Training:
         schedule: Schedule,
         callbacks: Iterable[object],
         *,
+        remembered: tuple[Any, Any],
         seed: int | None,
         clip_norm: float | None,
         clip_value: float | None,
@@ -78,18 +82,21 @@ class Training:
     ) -> None:
         self.model, self.optimizer, self.loss, self.metrics = model, optimizer, loss, metrics
         self.schedule = schedule
-        # checkpoints last: they hold what the other callbacks know of the same epoch
-        self.callbacks: list[Callback] = sorted(map(as_callback, callbacks), key=lambda c: type(c) is ModelCheckpoint)
-        self.clip_norm, self.clip_value, self.truncate = clip_norm, clip_value, truncate
+        self.callbacks: list[Callback] = callback_list(callbacks)
+        self.clip_norm = None if clip_norm is None else _checks.positive("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
+        self.truncate = truncate
         if truncate is not None:
             check_truncation(model)
         self.entropy = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
-        if seed is not None:
-            model._seed_dropout(np.random.SeedSequence(seed, spawn_key=(_DROPOUT,)))
-        self.rate = optimizer.lr  # the schedule's factor multiplies it
+        self._seeded, self._remembered = seed is not None, remembered
+        self.rate = _checks.non_negative("the optimizer's lr", optimizer.lr)  # the schedule's factor multiplies it
         self.epoch, self.logs = 0, dict[str, float]()
         self.history: dict[str, list[float]] = {}
+        self.names: list[str] | None = None  # of the figures of an epoch, where all of them are known beforehand
+        self.error: BaseException | None = None  # what ended training, if an exception did
         self._stopped = False
+        self._finite: list[str] = []  # parameters that were finite when training began
 
     def stop(self) -> None:
         """End training after this epoch."""
@@ -114,6 +121,53 @@ class Training:
         resume: Any = None,
     ) -> dict[str, list[float]]:
         progress = Progress(verbose, epochs)
+        before, updates = _Before(self, resume is not None), self.optimizer._updates
+        with Interrupts() as interrupts:
+            try:
+                try:
+                    first = self._begin(validation is not None, resume)
+                    last = first if self._stopped or interrupts.asked else epochs
+                    for self.epoch in range(first, last):
+                        rng = np.random.default_rng(
+                            np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))
+                        )
+                        batches = x.batches(batch_size, rng if shuffle else None)
+                        self._one_epoch(x, y, batches, validation, batch_size, progress, interrupts)
+                        if self._stopped or interrupts.asked:
+                            break
+                finally:
+                    self.optimizer.lr = self.rate
+                    progress.close()
+            except BaseException as error:
+                self.error = error
+                if self.optimizer._updates == updates:
+                    before.restore()
+                else:
+                    try:
+                        self._end()
+                    except Exception as other:  # the first error is the one to hear of
+                        warnings.warn(
+                            f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
+                        )
+                raise
+            try:
+                self._end()
+            except BaseException:
+                if self.optimizer._updates == updates:  # a resume behind the last epoch
+                    before.restore()
+                raise
+        return self.history
+
+    def _begin(self, validated: bool, resume: Any) -> int:
+        """All that changes before the first batch; returns the first epoch."""
+        names = ["loss", *self.metrics]
+        names += [f"val_{name}" for name in names] if validated else []
+        self.schedule._check_names([*names, "lr", "seconds"])
+        if all(map(is_own, self.callbacks)):  # others may add figures
+            self.names = [*names, "lr", "seconds"]
+        if self._seeded:
+            self.model._seed_dropout(np.random.SeedSequence(self.entropy, spawn_key=(_DROPOUT,)))
+        self.model._loss, self.model._metrics = self._remembered
         for callback in self.callbacks:
             callback.begin(self)
         first = 0
@@ -121,45 +175,70 @@ class Training:
             from . import checkpoint
 
             first = checkpoint.restore(self, resume)
-        try:
-            with Interrupts() as interrupts:
-                for self.epoch in range(first, epochs):
-                    began = time.perf_counter()
-                    rng = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch)))
-                    batches = x.batches(batch_size, rng if shuffle else None)
-                    progress.begin_epoch(self.epoch, len(batches))
-                    running = self._epoch(x, y, batches, progress, interrupts)
-                    if interrupts.asked:
-                        progress.say(f"interrupted in epoch {self.epoch + 1}: the model is as the last batch left it")
-                        break
-                    self.logs = running.means()
-                    if validation is not None:
-                        figures = evaluate(self.model, *validation, batch_size, self.loss, self.metrics)
-                        self.logs.update({f"val_{name}": value for name, value in figures.items()})
-                    self.logs.update(lr=self.optimizer.lr, seconds=time.perf_counter() - began)
-                    for name, value in self.logs.items():
-                        self.history.setdefault(name, []).append(value)
-                    self.optimizer.lr = self.rate  # a checkpoint holds the rate itself, not times a factor
-                    self.schedule.end_epoch(self.logs)
-                    progress.end_epoch(self.epoch, self.logs)
-                    for callback in self.callbacks:
-                        callback.end_epoch(self)
-                    self.rate = self.optimizer.lr  # a callback may have changed it
-                    if self._stopped or interrupts.asked:
-                        break
-        finally:
-            self.optimizer.lr = self.rate
-            progress.close()
+            # as it would have been without the interruption
+            self._stopped = any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._finite = [name for name, value in self.model.params.items() if all_finite(value)]
+        return first
+
+    def _one_epoch(
+        self,
+        x: Sequences,
+        y: Targets,
+        batches: list[Indices],
+        validation: tuple[Sequences, Targets] | None,
+        batch_size: int,
+        progress: Progress,
+        interrupts: Interrupts,
+    ) -> None:
+        began = time.perf_counter()
+        progress.begin_epoch(self.epoch, len(batches))
+        running = self._epoch(x, y, batches, progress, interrupts)
+        if broken := self._broken():
+            raise FloatingPointError(
+                f"an update of epoch {self.epoch + 1} made {broken} overflow: the learning rate is far too high"
+            )
+        if interrupts.asked:
+            progress.say(f"interrupted in epoch {self.epoch + 1}: the model is as the last batch left it")
+            return
+        self.logs = running.means()
+        if validation is not None:
+            figures = evaluate(self.model, *validation, batch_size, self.loss, self.metrics)
+            self.logs.update({f"val_{name}": value for name, value in figures.items()})
+        self.logs.update(lr=self.optimizer.lr, seconds=time.perf_counter() - began)
+        for name, value in self.logs.items():
+            self.history.setdefault(name, []).append(value)
+        self.optimizer.lr = self.rate  # a checkpoint holds the rate itself, not times a factor
+        self.schedule.end_epoch(self.logs)
+        progress.end_epoch(self.epoch, self.logs)
         for callback in self.callbacks:
-            callback.end(self)
-        return self.history
+            callback.end_epoch(self)
+        # a callback may have changed it
+        self.rate = _checks.non_negative("the optimizer's lr, which a callback set,", self.optimizer.lr)
+
+    def _end(self) -> None:
+        """Every callback's end; the first error of one of them is raised when all have been called."""
+        errors: list[BaseException] = []
+        for callback in self.callbacks:
+            try:
+                callback.end(self)
+            except BaseException as error:  # noqa: PERF203
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _broken(self) -> str | None:
+        """The name of a parameter that is not finite, and was so before training."""
+        params = self.model.params
+        with np.errstate(over="ignore", invalid="ignore"):
+            return next((name for name in self._finite if not all_finite(params[name])), None)
 
     def _epoch(
         self, x: Sequences, y: Targets, batches: list[Indices], progress: Progress, interrupts: Interrupts
     ) -> Running:
         running = Running(self.metrics)
         for number, rows in enumerate(batches):
-            self.optimizer.lr = self.rate * self.schedule.factor(self.epoch, number, len(batches))
+            self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
             inputs, lengths = x.batch(rows)
             targets = y.batch(rows, inputs.shape[1] if inputs.ndim > 1 else 0)
             if self.truncate is None:
@@ -183,19 +262,62 @@ class Training:
             state = self._batch(running, inputs, y[:, piece], lens, state)
 
     def _batch(self, running: Running, x: Array, targets: Array, lengths: Indices | None, state: Any) -> Any:
-        outputs, backward, state = self.model._forward_from(x, lengths, False, state)
-        lens = lengths if self.model.keeps_time else None
-        loss = self.loss(outputs, targets, lens)
-        if not math.isfinite(loss.total):
-            raise FloatingPointError(
-                f"the loss became {loss.total} in epoch {self.epoch + 1}; the model is as before that batch. "
-                "A lower learning rate or clip_norm=1.0 may help; so may a look at the data for NaN."
-            )
-        running.add(loss, outputs, targets, lens)
-        assert loss.gradient is not None
-        _, grads = backward(loss.gradient)
-        self.optimizer.step(self.model, grads, clip_norm=self.clip_norm, clip_value=self.clip_value)
-        return state
+        model, optimizer = self.model, self.optimizer
+        masks, updates = model._dropout_state(), optimizer._updates
+        try:
+            outputs, backward, after = model._forward_from(x, lengths, False, state)
+            lens = lengths if model.keeps_time else None
+            loss = self.loss(outputs, targets, lens)
+            if not math.isfinite(loss.total):
+                raise FloatingPointError(self._about(loss.total))
+            running.add(loss, outputs, targets, lens)
+            assert loss.gradient is not None
+            _, grads = backward(loss.gradient)
+            optimizer.step(model, grads, clip_norm=self.clip_norm, clip_value=self.clip_value)
+        except BaseException:
+            if optimizer._updates == updates:  # a Ctrl-C may come right behind the update
+                model._set_dropout_state(masks)
+            raise
+        return after
+
+    def _about(self, total: float) -> str:
+        text = f"the loss became {total} in epoch {self.epoch + 1}; the model is as before that batch"
+        if broken := self._broken():
+            return f"{text}, but {broken} has overflowed in an update before: the learning rate is far too high"
+        return f"{text}. A lower learning rate or clip_norm=1.0 may help; so may a look at the data for NaN."
+
+
+class _Before:
+    """What fit changes before its first update, to put back if it fails."""
+
+    def __init__(self, training: Training, resuming: bool) -> None:
+        self._training = training
+        model, optimizer = training.model, training.optimizer
+        self._dropout, self._remembered = model._dropout_state(), (model._loss, model._metrics)
+        self._optimizer = optimizer.lr, optimizer._steps, optimizer._state
+        self._own = [(c, dict(vars(c))) for c in training.callbacks if isinstance(c, (EarlyStopping, ModelCheckpoint))]
+        self._params: dict[str, Array] | None = None
+        if resuming:
+            self._params = model.state_dict()
+            self._schedule = training.schedule.state_dict()
+            self._others = [(c, c.state_dict()) for c in training.callbacks]
+
+    def restore(self) -> None:
+        """Put it back."""
+        model, optimizer = self._training.model, self._training.optimizer
+        with Uninterrupted():
+            model._set_dropout_state(self._dropout)
+            model._loss, model._metrics = self._remembered
+            optimizer.lr, optimizer._steps, optimizer._state = self._optimizer
+            if self._params is not None:
+                model._set_params(self._params)
+                states: list[tuple[Schedule | Callback, dict[str, Any]]] = [*self._others]
+                for what, state in [*states, (self._training.schedule, self._schedule)]:
+                    with contextlib.suppress(Exception):  # code of others, and there is an error to hear of already
+                        what.load_state_dict(state)
+            for callback, attributes in self._own:
+                callback.__dict__.clear()
+                callback.__dict__.update(attributes)
 
 
 def check_truncation(model: Sequential) -> None:

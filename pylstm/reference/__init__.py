@@ -49,6 +49,7 @@ class _NumPyBackend(Recurrent[Any]):
         out: Array,
         num_threads: int | None,  # noqa: ARG002
     ) -> States:
+        x, out = _without_steps(x), _without_steps(out)
         return sequence.run(self._cells, x, self._zeros(states, x.shape[1]), lengths, out)[0]
 
     def _train(
@@ -61,17 +62,24 @@ class _NumPyBackend(Recurrent[Any]):
         need_dx: bool,
         num_threads: int | None,  # noqa: ARG002
     ) -> tuple[States, RunBackward]:
+        x_shape = x.shape
+        x, out = _without_steps(x), _without_steps(out)
         drop = None if dropout_key is None else sequence.Dropout(self.dropout, dropout_key)
         new_states, run_back = sequence.run(self._cells, x, self._zeros(states, x.shape[1]), lengths, out, drop)
 
         def run_backward(
             d_output: Array | None, d_states: tuple[Array | None, ...]
         ) -> tuple[Array | None, States, dict[str, Array]]:
-            d_out = np.zeros_like(out) if d_output is None else d_output
+            d_out = np.zeros_like(out) if d_output is None else _without_steps(d_output)
             dx, d_initial, d_params = run_back(d_out, self._zeros(d_states, out.shape[1]))
-            return (dx if need_dx else None), d_initial, d_params
+            return (dx.reshape(x_shape) if need_dx else None), d_initial, d_params
 
         return new_states, run_backward
+
+
+def _without_steps(array: Array) -> Array:
+    """Steps of no sequence at all, of which there may be more than a loop ends over, left out."""
+    return array if array.shape[1] else array[:0]
 
 
 class LSTM(_NumPyBackend, LSTMFront):

@@ -31,11 +31,20 @@ def adam_factors(
 
 
 def adam(p: Array, mean: Array, square: Array, g: Array, factors: tuple[float, ...]) -> tuple[Array, Array, Array]:
-    """The new p, mean and square, all of the shape and dtype of p; factors from `adam_factors`."""
-    scale, limit, shrink, decay, beta1, rest1, beta2, root2, eps, rate = (p.dtype.type(f) for f in factors)
-    p = p * shrink
-    g = np.clip(g, -limit, limit) * scale + p * decay
-    mean = mean * beta1 + g * rest1
-    root = g * root2
-    square = square * beta2 + root * root
-    return p - mean / (np.sqrt(square) + eps) * rate, mean, square
+    """The new p, mean and square, all of the shape and dtype of p; factors from `adam_factors`.
+
+    As in the core, numbers below the smallest normal one (denormals) count as zero wherever they come up.
+    """
+    f = flushed
+    scale, limit, shrink, decay, beta1, rest1, beta2, root2, eps, rate = (f(p.dtype.type(x)) for x in factors)
+    p = f(f(p) * shrink)
+    g = f(f(f(np.clip(f(g), -limit, limit)) * scale) + f(p * decay))
+    mean = f(f(f(mean) * beta1) + f(g * rest1))
+    root = f(g * root2)
+    square = f(f(f(square) * beta2) + f(root * root))
+    return f(p - f(f(mean / f(np.sqrt(square) + eps)) * rate)), mean, square
+
+
+def flushed(a: Array) -> Array:
+    """`a` with zeros of the same sign in place of denormals."""
+    return np.asarray(np.where(np.abs(a) < np.finfo(a.dtype).tiny, np.copysign(a.dtype.type(0), a), a))
