@@ -123,7 +123,19 @@ def tsan(session: nox.Session) -> None:
 
 SOURCES = [
     f"csrc/{name}.cpp"
-    for name in ("adam", "backward", "dropout", "fork", "forward", "memory", "network", "pack", "parallel", "plan")
+    for name in (
+        "adam",
+        "backward",
+        "dropout",
+        "fork",
+        "forward",
+        "linear",
+        "memory",
+        "network",
+        "pack",
+        "parallel",
+        "plan",
+    )
 ]
 CORE_FLAGS = ["-std=c++20", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", "-Icsrc"]
 ISA_FLAGS = {"avx2": ["-mavx2", "-mfma"]}

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import _arrays, _checks
+from .. import _arrays, _checks, _core
 from .._arrays import Array, real_array
 from .._calls import Calls
 from .._parameters import Params as ParamsView
 from ..reference.cells import d_sigmoid, d_tanh, sigmoid
-from ._linalg import column_sums, product
 from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number, sizes
 from .rows import sum_rows
 
@@ -181,9 +180,7 @@ class Linear(Layer):
         if array.ndim == 0 or array.shape[-1] != self.in_features:
             raise ValueError(f"x must have shape (..., {self.in_features}), got {array.shape}")
         params = self._params._arrays
-        y = product(array.reshape(-1, self.in_features), params["weight"].T)
-        if self.bias:
-            y += params["bias"]
+        y = _core.linear(array.reshape(-1, self.in_features), params["weight"], params.get("bias"), None)
         return array, y.reshape(*array.shape[:-1], self.out_features)
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
@@ -202,10 +199,12 @@ class Linear(Layer):
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             d = gradient_like(dy, form).reshape(-1, self.out_features)
-            dparams: Params = {"weight": product(d.T, array.reshape(-1, self.in_features))}
-            if self.bias:
-                dparams["bias"] = column_sums(d)
-            return (product(d, weight).reshape(array.shape) if need_dx else None), dparams
+            rows = array.reshape(-1, self.in_features)
+            d_rows, d_weight, d_bias = _core.linear_backward(rows, weight, d, need_dx, self.bias, None)
+            dparams: Params = {"weight": d_weight}
+            if d_bias is not None:
+                dparams["bias"] = d_bias
+            return (None if d_rows is None else d_rows.reshape(array.shape)), dparams
 
         return y, backward
 

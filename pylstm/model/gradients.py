@@ -13,7 +13,6 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import Array
-from ._linalg import sum_of_squares
 from .rows import RowGradient
 
 
@@ -44,6 +43,18 @@ def real_gradient(value: Any, name: str = "grads") -> Array:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {_checks.kind(value)} of dtype {array.dtype}")
     return array
+
+
+def sum_of_squares(a: Array, block: int = 2**14) -> float:
+    """Of all elements. In blocks that stay in cache; `np.dot` would leave the order to BLAS and its threads."""
+    flat = a.reshape(-1)
+    total = 0.0
+    scratch = np.empty(min(block, flat.size), flat.dtype)
+    for start in range(0, flat.size, block):
+        part = flat[start : start + block]
+        square = np.multiply(part, part, out=scratch[: part.size])
+        total += float(np.add.reduce(square))
+    return total
 
 
 _SMALL = 2**13  # numbers that no BLAS spreads over threads, which would go on spinning beside the core's

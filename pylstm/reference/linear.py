@@ -12,7 +12,7 @@ Array = NDArray[Any]
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
     """y = x weightᵀ + bias: x (rows, in), weight (out, in), bias (out,), y (rows, out)."""
-    y = np.einsum("ri,oi->ro", x, weight)
+    y: Array = np.einsum("ri,oi->ro", x, weight)
     return y if bias is None else y + bias
 
 
