@@ -78,7 +78,7 @@ def torch(session: nox.Session) -> None:
 
 # ---- sanitizers: builds that watch themselves, each with faults planted that it has to find --------------------------
 
-THREADING_TESTS = ["tests/test_threads.py", "tests/test_plan.py", "tests/test_stream.py", "tests/test_interrupt.py"]
+THREADING_TESTS = [f"tests/test_{name}.py" for name in ("interrupt", "linear", "plan", "stream", "threads")]
 FAULTS = ["-C", "cmake.define.PYLSTM_PLANT_FAULTS=ON"]
 
 
@@ -106,15 +106,10 @@ def asan(session: nox.Session) -> None:
 
 @nox.session
 def tsan(session: nox.Session) -> None:
-    """ThreadSanitizer over the tests of threads.
-
-    Clang 18 or newer (older runtimes end at once on newer kernels) with its libomp, which loads Archer to tell it what
-    OpenMP's threads wait for; GCC's libgomp does not, and every barrier would be reported.
-    """
-    compiler = os.environ.get("CXX", "clang++")
-    session.install(".[test]", "-C", "cmake.define.PYLSTM_SANITIZE=thread", *FAULTS, env={"CXX": compiler})
+    """ThreadSanitizer over the tests of threads."""
+    session.install(".[test]", "-C", "cmake.define.PYLSTM_SANITIZE=thread", *FAULTS, env={"CXX": "g++"})
     env = {
-        "LD_PRELOAD": runtime_of(session, compiler, "libclang_rt.tsan-x86_64.so"),
+        "LD_PRELOAD": runtime_of(session, "g++", "libtsan.so"),
         "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66",
         "PYLSTM_CHECKER": "tsan",
     }
