@@ -69,6 +69,16 @@ void deleted_by_holder(const Class&) {
   };
 }
 
+// A new array, by `floats` or `doubles` of arrays.h.
+template <auto floats, auto doubles>
+py::array made(const Shape& shape, const py::dtype& dtype) {
+  for (ptrdiff_t n : shape)
+    if (n < 0) throw py::value_error("shape: expected no negative sizes");
+  if (dtype.equal(py::dtype::of<float>())) return floats(shape);
+  if (dtype.equal(py::dtype::of<double>())) return doubles(shape);
+  throw py::type_error("dtype: expected float32 or float64");
+}
+
 std::vector<std::string> isa_names() {
   std::vector<std::string> names;
   for (const IsaKernels* isa : available_isas()) names.emplace_back(isa->name);
@@ -110,26 +120,8 @@ PYBIND11_MODULE(_core, m) {
 
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
-  m.def(
-      "empty",
-      [](const Shape& shape, const py::dtype& dtype) -> py::array {
-        for (ptrdiff_t n : shape)
-          if (n < 0) throw py::value_error("shape: expected no negative sizes");
-        if (dtype.equal(py::dtype::of<float>())) return empty<float>(shape);
-        if (dtype.equal(py::dtype::of<double>())) return empty<double>(shape);
-        throw py::type_error("dtype: expected float32 or float64");
-      },
-      py::arg("shape"), py::arg("dtype"));
-  m.def(
-      "sealable",
-      [](const Shape& shape, const py::dtype& dtype) -> py::array {
-        for (ptrdiff_t n : shape)
-          if (n < 0) throw py::value_error("shape: expected no negative sizes");
-        if (dtype.equal(py::dtype::of<float>())) return sealable<float>(shape);
-        if (dtype.equal(py::dtype::of<double>())) return sealable<double>(shape);
-        throw py::type_error("dtype: expected float32 or float64");
-      },
-      py::arg("shape"), py::arg("dtype"));
+  m.def("empty", &made<empty<float>, empty<double>>, py::arg("shape"), py::arg("dtype"));
+  m.def("sealable", &made<sealable<float>, sealable<double>>, py::arg("shape"), py::arg("dtype"));
   m.def("release_memory", &release_memory);
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });
