@@ -149,8 +149,8 @@ def in_the_middle(layer, x, handler, training=False, split=(2, 1, 1)):
 
 @pytest.mark.parametrize("split", [(1, 1, 1), (2, 1, 1), (1, 2, 1)], ids=str)
 def test_a_handler_runs_in_the_callers_floating_point_mode(split):
-    layer = pylstm.LSTM(32, 64, seed=0)
-    x = np.zeros((steps_of(layer, 8, 0.9), 8, 32), np.float32)
+    layer = pylstm.LSTM(32, 384, seed=0)
+    x = np.zeros((steps_of(layer, 4, 1.3), 4, 32), np.float32)
     heard = []
     in_the_middle(
         layer, x, lambda *_: heard.append((repr(5e-324), float(np.float32(1e-40) * np.float32(1)))), split=split
@@ -159,11 +159,11 @@ def test_a_handler_runs_in_the_callers_floating_point_mode(split):
 
 
 def test_a_handler_that_calls_forward_with_dropout():
-    layer = pylstm.GRU(32, 64, 2, dropout=0.5, seed=0)
-    x = np.ones((steps_of(layer, 8, 0.9), 8, 32), np.float32)
+    layer = pylstm.GRU(32, 384, 2, dropout=0.5, seed=0)
+    x = np.ones((steps_of(layer, 4, 1.3), 4, 32), np.float32)
     heard = []
     found = in_the_middle(layer, x, lambda *_: heard.append(layer.forward(x[:9], num_threads=2)[0]), training=True)
-    twin = pylstm.GRU(32, 64, 2, dropout=0.5, seed=0)
+    twin = pylstm.GRU(32, 384, 2, dropout=0.5, seed=0)
     assert np.array_equal(found, twin.forward(x)[0])
     assert len(heard) == 1
     assert np.array_equal(heard[0], twin.forward(x[:9])[0])  # the second mask
@@ -174,8 +174,8 @@ def test_a_handler_that_calls_forward_with_dropout():
 @pytest.mark.parametrize("split", [(1, 1, 1), (2, 1, 1), (1, 2, 1)], ids=str)
 def test_a_handler_that_forks(split):
     """The call goes on in the parent. A child without the call's threads ends it, and computes from then on."""
-    layer = pylstm.LSTM(32, 64, seed=0)
-    x = np.random.default_rng(0).standard_normal((steps_of(layer, 8, 0.9), 8, 32)).astype(np.float32)
+    layer = pylstm.LSTM(32, 384, seed=0)
+    x = np.random.default_rng(0).standard_normal((steps_of(layer, 4, 1.3), 4, 32)).astype(np.float32)
     want = layer(x)[0]
     parent, children = os.getpid(), []
 
