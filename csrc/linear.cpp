@@ -79,10 +79,7 @@ class Product {
     const Share tiles((rows_ + kernels_.tile_rows - 1) / kernels_.tile_rows, id / grid_.blocks, grid_.rows);
     const Share blocks(blocks_.count(), id % grid_.blocks, grid_.blocks);
     const ptrdiff_t end = std::min(rows_, tiles.end * kernels_.tile_rows);
-    // Rows that stay in L2 while all the panels pass.
-    const ptrdiff_t part =
-        std::clamp<ptrdiff_t>(row_bytes / (std::max<ptrdiff_t>(1, k_) * ptrdiff_t(sizeof(T))), 16, 96) *
-        kernels_.tile_rows;
+    const ptrdiff_t part = part_tiles * kernels_.tile_rows;
     for (ptrdiff_t row = tiles.begin * kernels_.tile_rows; row < end; row += part)
       for (ptrdiff_t block = blocks.begin; block < blocks.end; ++block) {
         multiply_block(row, std::min(part, end - row), block);
@@ -92,7 +89,7 @@ class Product {
   }
 
  private:
-  static constexpr ptrdiff_t row_bytes = 4096;  // of L2, for each row of a tile: half a MiB for 128 tiles
+  static constexpr ptrdiff_t part_tiles = 16;  // of rows, which stay in L2 while all the panels pass
 
   ptrdiff_t block_size() const { return k_ * block_columns * kernels_.lanes; }
 
