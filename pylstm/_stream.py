@@ -180,7 +180,9 @@ class CallStepper:
     def _take(self, anew: bool) -> None:
         if not self._lock.acquire(blocking=False):
             if self._process == os.getpid():
-                raise RuntimeError("this stream is in the middle of a step in another thread")
+                raise RuntimeError(
+                    "this stream is in the middle of a step in another thread, or in what a signal handler interrupted"
+                )
             self._lock, self._torn = threading.Lock(), True  # of a thread that only the parent has
             self._lock.acquire()
         self._process, self._torn = os.getpid(), self._torn and not anew

@@ -104,3 +104,14 @@ def test_new_weights_for_which_there_was_no_memory_are_taken_by_the_next_step(mo
         with pytest.raises(MemoryError):
             stream.step(X[2])
     assert np.array_equal(stream.step(X[2]), expected)
+
+
+@pytest.mark.parametrize("module", [pylstm, pylstm.reference], ids=["fast", "reference"])
+def test_a_handler_that_steps_the_stream_it_interrupted_is_told_so(module):
+    stream = module.LSTM(3, 4, seed=0).stream(2)
+    with (
+        stream._stepper.hold(anew=False),
+        pytest.raises(RuntimeError, match="in another thread, or in what a signal handler"),
+    ):
+        stream.step(X[0])
+    stream.step(X[0])

@@ -74,7 +74,8 @@ class Stream : public StreamBase {
   void take(bool anew) override {
     const TryLock::Taken taken = lock_.take();
     if (taken == TryLock::Taken::no)
-      throw std::runtime_error("this stream is in the middle of a step in another thread");
+      throw std::runtime_error(
+          "this stream is in the middle of a step in another thread, or in what a signal handler interrupted");
     torn_ = torn_ || taken == TryLock::Taken::orphaned;
     if (!torn_) return;
     Giver giver{this};
