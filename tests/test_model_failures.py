@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -195,6 +196,14 @@ def test_every_callback_ends_though_one_fails():
     with pytest.raises(RuntimeError, match="mine"):
         model.fit(*data(), optimizer=pylstm.SGD(0.1), callbacks=[keep, Broken("end"), stop], epochs=3, **OPTIONS)
     np.testing.assert_equal(model.state_dict(), weights[0])
+
+
+def test_the_first_error_is_heard_where_warnings_are_errors():
+    fails = [Broken("end"), Broken(1)]  # one error in the end, and before it one behind an epoch
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match="mine"):  # not the warning about the second one
+            net().fit(*data(), optimizer=pylstm.SGD(0.1), callbacks=fails, epochs=3, **OPTIONS)
 
 
 # ---- a step ----------------------------------------------------------------------------------------------------------

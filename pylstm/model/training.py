@@ -146,9 +146,10 @@ class Training:
                     try:
                         self._end()
                     except Exception as other:  # the first error is the one to hear of
-                        warnings.warn(
-                            f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
-                        )
+                        with contextlib.suppress(Warning):  # where warnings are errors
+                            warnings.warn(
+                                f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
+                            )
                 raise
             self._end()
         return self.history
