@@ -183,13 +183,13 @@ class OwnPool {
   ~OwnPool() {
     if (pool_ && forks_ == fork_count()) delete pool_;
   }
-  Pool& get() {
+  // Null where there is no memory for one.
+  Pool* get() {
     if (!pool_ || forks_ != fork_count()) {
-      pool_ = nullptr;
-      pool_ = new Pool;
+      pool_ = new (std::nothrow) Pool;
       forks_ = fork_count();
     }
-    return *pool_;
+    return pool_;
   }
 
  private:
@@ -202,7 +202,8 @@ thread_local OwnPool own_pool;
 
 int run_on_pool(int threads, Job job, const void* f) {
   if (!has_openmp) return 1;
-  return own_pool.get().run(threads, job, f);
+  Pool* const pool = own_pool.get();
+  return pool ? pool->run(threads, job, f) : 1;  // a step of Adam may have begun to write: it must not fail here
 }
 
 }  // namespace pylstm

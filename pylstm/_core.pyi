@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,11 @@ class Stream:
 
     def step(self, x: object, out: object) -> bool:
         """One step, (N, I) -> (N, S); False, and nothing done, where an array has to be converted first."""
-    def take(self, anew: bool) -> None:
-        """The states are the caller's until `give`. RuntimeError: another thread has them, or they are half a step's,
+    def hold(self, anew: bool) -> AbstractContextManager[tuple[Array, ...]]:
+        """The states are the caller's within `with`. RuntimeError: another thread has them, or they are half a step's,
         which does not matter where they are set anew."""
-    def give(self) -> None: ...
+    def put(self, values: tuple[Array, ...]) -> None:
+        """Within `hold`: set all states, or none if one does not fit (TypeError, ValueError)."""
     @property
     def states(self) -> tuple[Array, ...]: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -123,9 +123,19 @@ class ParameterSet:
         self._set_params(arrays)
 
     def _set_params(self, arrays: Mapping[str, Array]) -> None:
+        self._prepared(arrays)()
+
+    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
+        """A function that sets these parameters, for which all memory has been taken: several layers change together,
+        or none."""
         # new arrays every time: a `backward` that is still held keeps the weights of its own forward pass
-        self._params = Params({name: _arrays.frozen(arrays[name]) for name in self._param_shapes})
-        self._parameters_changed()
+        params = Params({name: _arrays.frozen(arrays[name]) for name in self._param_shapes})
+
+        def put() -> None:
+            self._params = params
+            self._parameters_changed()
+
+        return put
 
     # ---- how training changes parameters -------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -24,11 +24,12 @@ class Stepper(Protocol):
     @property
     def states(self) -> tuple[Array, ...]: ...
 
-    def take(self, anew: bool) -> None:
-        """The states are the caller's until `give`. Raises RuntimeError where another thread has them, and where they
+    def hold(self, anew: bool) -> AbstractContextManager[tuple[Array, ...]]:
+        """The states are the caller's within `with`. Raises RuntimeError where another thread has them, and where they
         are half of a step's (the process was forked in the middle of it), unless they are about to be set `anew`."""
 
-    def give(self) -> None: ...
+    def put(self, values: tuple[Array, ...]) -> None:
+        """Within `hold`: set all states at once. C-contiguous arrays of their shapes and dtype."""
 
     def step(self, x: object, out: object) -> bool:
         """(N, I) -> (N, S), or (I,) -> (S,) if N is 1. False, nothing done: x or out is not as the backend needs it.
@@ -56,20 +57,13 @@ class Stream:
         self._renew(None)
 
     def _renew(self, states: tuple[Array, ...] | None) -> None:
-        self._params = self._layer.params
-        self._stepper = self._layer._stepper(self.batch_size, self._num_threads)
+        params = self._layer.params
+        stepper = self._layer._stepper(self.batch_size, self._num_threads)
         if states is not None:
-            self._set_states(states)
-
-    @contextmanager
-    def _own(self, anew: bool = False) -> Iterator[tuple[Array, ...]]:
-        """The arrays of the state, and no other thread has them."""
-        stepper = self._stepper
-        stepper.take(anew)
-        try:
-            yield stepper.states
-        finally:
-            stepper.give()
+            with stepper.hold(anew=True):
+                stepper.put(states)
+        self._stepper = stepper
+        self._params = params  # last: where anything failed, the next step tries again
 
     def step(self, x: ArrayLike, *, out: Array | None = None) -> Array:
         """One step of every sequence: x (N, I), or (I,) for one; returns the last layer's output, (N, S) or (S,).
@@ -78,7 +72,7 @@ class Stream:
         dtype in C order, a step allocates nothing. Other x are converted as in a call.
         """
         if self._params is not self._layer._params:
-            with self._own() as states:
+            with self._stepper.hold(anew=False) as states:
                 self._renew(states)
         if out is not None and self._stepper.step(x, out):
             return out
@@ -113,11 +107,12 @@ class Stream:
         batch = array.shape[0 if layer.batch_first else 1] if array.ndim == 3 else 1
         if batch != self.batch_size or (array.ndim == 2 and self.batch_size != 1):
             raise ValueError(f"x must hold batch_size={self.batch_size} sequences, got shape {array.shape}")
-        with self._own() as states:
+        stepper = self._stepper
+        with stepper.hold(anew=False) as states:
             given = tuple(s[:, 0] for s in states) if array.ndim == 2 else states
             output, new = layer(array, given if len(given) > 1 else given[0], num_threads=self._num_threads)
-            for mine, its in zip(states, new if isinstance(new, tuple) else (new,), strict=True):
-                mine[...] = its[:, None] if array.ndim == 2 else its
+            after = new if isinstance(new, tuple) else (new,)
+            stepper.put(tuple(s[:, None] for s in after) if array.ndim == 2 else after)
         return output
 
     @property
@@ -134,23 +129,23 @@ class Stream:
         self._set_states(tuple(s for s in taken if s is not None))
 
     def _set_states(self, states: tuple[Array, ...]) -> None:
-        with self._own(anew=True) as own:
-            for mine, new in zip(own, states, strict=True):
-                mine[...] = new
+        stepper = self._stepper
+        with stepper.hold(anew=True):
+            stepper.put(states)
 
     def _copies(self) -> tuple[Array, ...]:
-        with self._own() as states:
+        with self._stepper.hold(anew=False) as states:
             return tuple(s.copy() for s in states)
 
     def reset(self) -> None:
         """Return to the state of zeros."""
-        with self._own(anew=True) as states:
-            for state in states:
-                state[...] = 0
+        stepper = self._stepper
+        with stepper.hold(anew=True) as states:
+            stepper.put(tuple(np.zeros(s.shape, s.dtype) for s in states))
 
     def is_finite(self) -> NDArray[np.bool_]:
         """Of every sequence, (N,): whether its state holds neither NaN nor infinity."""
-        with self._own() as states:
+        with self._stepper.hold(anew=False) as states:
             finite: NDArray[np.bool_] = np.all([np.isfinite(s).all(axis=(0, 2)) for s in states], axis=0)
             return finite
 
@@ -170,10 +165,24 @@ class CallStepper:
         self.states = tuple(np.zeros((count, batch_size, size), layer.dtype) for size in layer._state_sizes)
         self._lock, self._process, self._torn = threading.Lock(), 0, False
 
-    def take(self, anew: bool) -> None:
+    @contextmanager
+    def hold(self, anew: bool) -> Iterator[tuple[Array, ...]]:
+        self._take(anew)
+        try:
+            yield self.states
+        finally:
+            self._lock.release()
+
+    def put(self, values: tuple[Array, ...]) -> None:
+        for mine, new in zip(self.states, values, strict=True):
+            mine[...] = new
+
+    def _take(self, anew: bool) -> None:
         if not self._lock.acquire(blocking=False):
             if self._process == os.getpid():
-                raise RuntimeError("this stream is in the middle of a step in another thread")
+                raise RuntimeError(
+                    "this stream is in the middle of a step in another thread, or in what a signal handler interrupted"
+                )
             self._lock, self._torn = threading.Lock(), True  # of a thread that only the parent has
             self._lock.acquire()
         self._process, self._torn = os.getpid(), self._torn and not anew
@@ -183,9 +192,6 @@ class CallStepper:
                 "this stream was in the middle of a step in another thread when the process forked, and the child has "
                 "half a step: reset() it or set its state"
             )
-
-    def give(self) -> None:
-        self._lock.release()
 
     def step(self, x: object, out: object) -> bool:
         layer, batch = self._layer, self.states[0].shape[1]
@@ -202,10 +208,6 @@ class CallStepper:
             return False
         x3 = x.reshape(1, -1, x.shape[-1])
         view = out.reshape(1, -1, out.shape[-1])
-        self.take(False)
-        try:
-            for mine, new in zip(self.states, self._layer._infer(x3, self.states, None, view, None), strict=True):
-                mine[...] = new
-        finally:
-            self.give()
+        with self.hold(anew=False) as states:
+            self.put(self._layer._infer(x3, states, None, view, None))
         return True

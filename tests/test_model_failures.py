@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import signal
+import warnings
 
 import numpy as np
 import pytest
 
 import pylstm
+from pylstm import _arrays
 from pylstm.model.optimizer import BlockOptimizer
 
 
@@ -212,6 +214,14 @@ def test_every_callback_ends_though_one_fails():
     np.testing.assert_equal(model.state_dict(), weights[0])
 
 
+def test_the_first_error_is_heard_where_warnings_are_errors():
+    fails = [Broken("end"), Broken(1)]  # one error in the end, and before it one behind an epoch
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match="mine"):  # not the warning about the second one
+            net().fit(*data(), optimizer=pylstm.SGD(0.1), callbacks=fails, epochs=3, **OPTIONS)
+
+
 # ---- a step ----------------------------------------------------------------------------------------------------------
 
 
@@ -354,3 +364,34 @@ def test_one_object_at_two_places_is_refused():
     tanh = pylstm.Activation("tanh")
     model = pylstm.Sequential([lstm, tanh, copy.deepcopy(lstm), tanh, linear])  # without a state: may be shared
     assert model.num_parameters == 2 * lstm.num_parameters + linear.num_parameters
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_parameters_that_cannot_all_be_loaded_change_none(monkeypatch, error):
+    def made(seed):
+        inner = pylstm.Sequential([pylstm.GRU(3, 4, batch_first=True), pylstm.LastStep()])
+        return pylstm.Sequential([pylstm.Embedding(6, 3), inner, pylstm.Linear(4, 2)], seed=seed)
+
+    frozen, new = _arrays.frozen, made(1).state_dict()
+    for last in range(20):
+        model, left = made(0), last
+        before = model.state_dict()
+
+        def fail(array):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise error
+            return frozen(array)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_arrays, "frozen", fail)
+            try:
+                model.load_state_dict(new)
+            except error:
+                pass
+            else:
+                break
+        assert all(np.array_equal(value, before[name]) for name, value in model.params.items())
+    assert last > 4
+    assert all(np.array_equal(value, new[name]) for name, value in model.params.items())

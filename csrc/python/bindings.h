@@ -29,6 +29,8 @@ class StreamBase {
   virtual void take(bool anew) = 0;
   virtual void give() = 0;
   virtual py::tuple states() const = 0;
+  // By whom it belongs to: all of it at once, or nothing where a value does not fit.
+  virtual void put(const py::tuple& values) = 0;
 };
 
 class NetworkBase {

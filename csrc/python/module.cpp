@@ -79,6 +79,21 @@ py::array made(const Shape& shape, const py::dtype& dtype) {
   throw py::type_error("dtype: expected float32 or float64");
 }
 
+// A stream's state within a `with` block, and no signal handler runs between taking it and the block, or between the
+// block and giving it back, as it would around two calls: Python would leave the stream taken for ever.
+struct Hold {
+  py::object stream;
+  bool anew;
+
+  StreamBase& of() const { return stream.cast<StreamBase&>(); }
+  py::tuple enter() const {
+    const py::tuple states = of().states();
+    of().take(anew);
+    return states;
+  }
+  void exit(const py::args&) const { of().give(); }
+};
+
 std::vector<std::string> isa_names() {
   std::vector<std::string> names;
   for (const IsaKernels* isa : available_isas()) names.emplace_back(isa->name);
@@ -101,14 +116,18 @@ PYBIND11_MODULE(_core, m) {
       .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
   py::class_<StreamBase> stream(m, "Stream");
   stream.def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
-      .def("take", &StreamBase::take, py::arg("anew"))
-      .def("give", &StreamBase::give)
+      .def(
+          "hold", [](py::object self, bool anew) { return Hold{std::move(self), anew}; }, py::arg("anew"))
+      .def("put", &StreamBase::put, py::arg("values"))
       .def_property_readonly("states", &StreamBase::states);
+  py::class_<Hold> hold(m, "Hold");
+  hold.def("__enter__", &Hold::enter).def("__exit__", &Hold::exit);
   py::class_<TapeBase> tape(m, "Tape");
   tape.def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"), py::arg("need_dx"),
            py::arg("num_threads"));
   deleted_by_holder(network);
   deleted_by_holder(stream);
+  deleted_by_holder(hold);
   deleted_by_holder(tape);
 
   m.def("adam", &adam_step, py::arg("parameter"), py::arg("mean"), py::arg("square"), py::arg("gradient"),

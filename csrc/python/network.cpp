@@ -74,7 +74,8 @@ class Stream : public StreamBase {
   void take(bool anew) override {
     const TryLock::Taken taken = lock_.take();
     if (taken == TryLock::Taken::no)
-      throw std::runtime_error("this stream is in the middle of a step in another thread");
+      throw std::runtime_error(
+          "this stream is in the middle of a step in another thread, or in what a signal handler interrupted");
     torn_ = torn_ || taken == TryLock::Taken::orphaned;
     if (!torn_) return;
     Giver giver{this};
@@ -90,6 +91,16 @@ class Stream : public StreamBase {
 
   // The arrays themselves: (layers, N, size), updated in place by every step.
   py::tuple states() const override { return states_; }
+
+  void put(const py::tuple& values) override {
+    const T* from[max_states] = {};
+    const auto taken = bound_->take_states("states", values, order_.batch(), from);
+    if (taken.size() != values.size()) throw py::type_error("states: expected arrays");
+    for (size_t i = 0; i < states_.size(); ++i) {
+      const auto own = py::reinterpret_borrow<py::array>(states_[i]);
+      std::copy_n(from[i], own.size(), data<T>(own));
+    }
+  }
 
  private:
   struct Giver {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,11 +77,16 @@ class Embedding(Layer):
     def _reseed(self, seed: np.random.SeedSequence) -> None:
         self._draw(_generator(seed))
 
-    def _set_params(self, arrays: Mapping[str, Array]) -> None:
+    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
         room = _arrays.room(self._param_shapes["weight"], self.dtype)
         room[...] = arrays["weight"]
-        self._table = room.view()  # stays writeable; nobody else gets at a view that is
-        self._params = ParamsView({"weight": _arrays.sealed(room)})
+        table = room.view()  # stays writeable; nobody else gets at a view that is
+        params = ParamsView({"weight": _arrays.sealed(room)})
+
+        def put() -> None:
+            self._table, self._params = table, params
+
+        return put
 
     def _begin_update(self, names: list[str]) -> dict[str, Array]:
         return dict.fromkeys(names, self._table)  # in place: nothing is derived from the table, backward needs none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .._arrays import Array, array_of
 from .._parameters import Params as ParamsView
 from .._recurrent import Recurrent
 from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number, sizes
+from .progress import Uninterrupted
 
 AnyLayer = Layer | Recurrent[Any]
 
@@ -59,8 +60,8 @@ class Recurrence(Layer):
     def input_shape(self) -> Shape:
         return (None, None, self.layer.input_size)
 
-    def _set_params(self, arrays: Mapping[str, Array]) -> None:
-        self.layer._set_params(arrays)
+    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
+        return self.layer._prepared(arrays)
 
     def _begin_update(self, names: list[str]) -> dict[str, Array]:
         return self.layer._begin_update(names)
@@ -173,10 +174,15 @@ class Container(Layer):
             split[int(index)][own] = value
         return split
 
-    def _set_params(self, arrays: Mapping[str, Array]) -> None:
-        for part, own in zip(self._parts, self._split(arrays), strict=True):
-            if own:
-                part._set_params(own)
+    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
+        puts = [part._prepared(own) for part, own in zip(self._parts, self._split(arrays), strict=True) if own]
+
+        def put() -> None:
+            with Uninterrupted():
+                for one in puts:
+                    one()
+
+        return put
 
     def _begin_update(self, names: list[str]) -> dict[str, Array]:
         arrays: dict[str, Array] = {}

@@ -123,11 +123,14 @@ class Layer(ParameterSet, abc.ABC):
             self._set_params(state["params"])
 
 
+_NATIVE = {dtype.char: dtype for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
+
+
 def float_array(name: str, value: ArrayLike, dtype: DTypeLike = np.float32) -> Array:
     """`value` as an array of float32 or float64, whichever it has; anything else that is real becomes `dtype`."""
     own = getattr(value, "dtype", None)
-    keep = isinstance(own, np.dtype) and own in (np.float32, np.float64)
-    return real_array(name, value, np.dtype(own.name if keep else dtype))  # type: ignore[union-attr]
+    native = _NATIVE.get(own.char) if isinstance(own, np.dtype) else None
+    return real_array(name, value, np.dtype(dtype) if native is None else native)
 
 
 def sizes(shape: object) -> Shape:

@@ -95,7 +95,7 @@ class Training:
         self.history: dict[str, list[float]] = {}
         self.names: list[str] | None = None  # of the figures of an epoch, where all of them are known beforehand
         self.error: BaseException | None = None  # what ended training, if an exception did
-        self._stopped = False
+        self._stopped, self._stepped = False, False
         self._finite: list[str] = []  # parameters that were finite when training began
 
     def stop(self) -> None:
@@ -140,20 +140,21 @@ class Training:
                     progress.close()
             except BaseException as error:
                 self.error = error
-                if self.optimizer._updates == updates:
+                if self._unchanged(updates):
                     before.restore()
                 else:
                     try:
                         self._end()
                     except Exception as other:  # the first error is the one to hear of
-                        warnings.warn(
-                            f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
-                        )
+                        with contextlib.suppress(Warning):  # where warnings are errors
+                            warnings.warn(
+                                f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
+                            )
                 raise
             try:
                 self._end()
             except BaseException:
-                if self.optimizer._updates == updates:  # a resume behind the last epoch
+                if self._unchanged(updates):  # a resume behind the last epoch
                     before.restore()
                 raise
         return self.history
@@ -227,6 +228,11 @@ class Training:
         if errors:
             raise errors[0]
 
+    def _unchanged(self, updates: int) -> bool:
+        """Whether there has been no update since the optimizer had counted so many. One of somebody's own, whose `step`
+        counts nothing, is known by having come back."""
+        return self.optimizer._updates == updates and not self._stepped
+
     def _broken(self) -> str | None:
         """The name of a parameter that is not finite, and was so before training."""
         params = self.model.params
@@ -274,6 +280,7 @@ class Training:
             assert loss.gradient is not None
             _, grads = backward(loss.gradient)
             optimizer.step(model, grads, clip_norm=self.clip_norm, clip_value=self.clip_value)
+            self._stepped = True
         except BaseException:
             if optimizer._updates == updates:  # a Ctrl-C may come right behind the update
                 model._set_dropout_state(masks)
