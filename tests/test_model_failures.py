@@ -148,6 +148,20 @@ def test_a_resume_behind_the_last_epoch_whose_end_fails_changes_nothing(tmp_path
     assert everything(model, optimizer) == before
 
 
+def test_an_optimizer_with_a_step_of_its_own_is_known_to_have_stepped():
+    class Own(pylstm.SGD):
+        def step(self, layers, grads, **options):  # noqa: ARG002
+            layers.load_state_dict({name: value * 0.5 for name, value in layers.params.items()})
+
+    x, y = data()
+    model, fails = net(), Broken(0)
+    before = model._dropout_state()
+    with pytest.raises(RuntimeError, match="mine") as caught:
+        model.fit(x, y, optimizer=Own(), callbacks=[fails], seed=1, **OPTIONS)
+    assert fails.error is caught.value  # the end was told, and nothing undone but in the middle of training
+    assert model._dropout_state() != before
+
+
 def in_the_middle(model, name, error):
     """Makes the n-th call of a layer's forward raise."""
     layer = model.layers[2]
