@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,6 +134,19 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {kind(value)}")
     return str(value)
+
+
+def path(name: str, value: object) -> Path:
+    """`value`, a str or a path of str, as a path that the system can have."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(text := os.fspath(value), str):
+        raise TypeError(f"{name} must be a path or a string, got {kind(value)}")
+    try:
+        if b"\0" not in os.fsencode(text):
+            return Path(text)
+        wrong = "a null character"
+    except UnicodeEncodeError as error:
+        wrong = str(error)
+    raise ValueError(f"{name} {ascii(text)[:200]} cannot be a path: {wrong}")
 
 
 def kind(value: object) -> str:

@@ -433,3 +433,21 @@ def test_a_checkpoints_own_arrays_are_not_read_by_load(tmp_path):
     path = tmp_path / "m.npz"
     path.write_bytes(data)
     pylstm.load(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [(5, TypeError), (b"m.npz", TypeError), ("\ud800.npz", ValueError), ("a\0b.npz", ValueError), ([], TypeError)],
+    ids=ascii,
+)
+def test_what_is_no_path_is_an_error_that_names_it(path, error):
+    model = pylstm.Sequential([pylstm.Linear(2, 2)])
+    x = np.zeros((2, 2))
+    calls = {
+        "path": [lambda: model.save(path), lambda: pylstm.load(path), lambda: pylstm.ModelCheckpoint(path)],
+        "resume": [lambda: model.fit(x, x, loss="mse", optimizer=pylstm.SGD(), resume=path, verbose=0)],
+    }
+    for name, some in calls.items():
+        for call in some:
+            with pytest.raises(error, match=f"^{name} "):
+                call()

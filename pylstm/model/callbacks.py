@@ -135,10 +135,7 @@ class ModelCheckpoint(Callback):
         monitor: str = "val_loss",
         mode: str = "auto",
     ) -> None:
-        given: Any = path
-        if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str):
-            raise TypeError(f"path must be a path or a string, got {_checks.kind(given)}")
-        self.path, self.every = check_template(os.fspath(path)), _checks.integer("every", every)
+        self.path, self.every = check_template(str(_checks.path("path", path))), _checks.integer("every", every)
         self.best_only, self.monitor = _checks.flag("best_only", best_only), monitor
         self._sign, self._best = _sign(monitor, mode), math.inf
 

@@ -19,8 +19,6 @@ _HINT = "{epoch} and the figures of the history, e.g. {loss:.3f}, can stand ther
 
 def check_template(path: str) -> str:
     """`path`, or ValueError if no epoch and figures could make a file's name of it."""
-    if not isinstance(path, str):
-        raise TypeError(f"path must be a str or a path of str, got {type(path).__name__}")
     fill_template(path, None)
     return path
 

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def save(
         arrays.update({_TRAINING + name: array for name, array in extra.items()})
     text = json.dumps(structure, ensure_ascii=False, allow_nan=False)
     check_size(text)
-    write(Path(path), text, arrays)
+    write(_checks.path("path", path), text, arrays)
 
 
 def describe(model: Sequential) -> dict[str, Any]:
@@ -141,7 +140,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     OSError where it cannot be read. Never executes anything, and reads no tensor before all have been checked. A file
     that is replaced meanwhile is read as it was; one that is cut short or written to is a ModelFileError.
     """
-    with opened(Path(path)) as contents:
+    with opened(_checks.path("path", path)) as contents:
         return read_model(contents, training=False)[0]
 
 

@@ -117,8 +117,8 @@ class Sequential(Container):
             raise TypeError(f"optimizer must be an optimizer, e.g. pylstm.Adam(1e-3), got {_checks.kind(optimizer)}")
         inputs, targets = self._pair(x, y, lengths)
         validation = None if validation_data is None else self._validation(validation_data)
-        if resume is not None and not isinstance(resume, (str, os.PathLike)):
-            raise TypeError(f"resume must be the path of a file, got {_checks.kind(resume)}")
+        if resume is not None:
+            _checks.path("resume", resume)
         if isinstance(class_weight, str):
             if loss not in ("binary_cross_entropy", "cross_entropy", binary_cross_entropy, cross_entropy):
                 raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
@@ -292,6 +292,7 @@ class Sequential(Container):
         """
         from . import saving
 
+        _checks.path("path", path)
         before = self.metadata
         if metadata is not None:
             self.metadata = saving.metadata_of(metadata, "metadata")
