@@ -6,7 +6,6 @@
 #include "memory.h"
 #include "pack.h"
 #include "parallel.h"
-#include "plan.h"
 #include "rows.h"
 
 namespace pylstm {

@@ -17,8 +17,8 @@
 namespace pylstm {
 namespace {
 
-// How long a thread keeps looking before it sleeps. Calls of a training step follow each other within a millisecond or
-// two, and waking a thread costs 50 us on a virtual machine.
+// How long a thread keeps looking before it sleeps: the calls of a training step follow each other sooner, and waking a
+// thread costs more than many of them take.
 constexpr auto patience = std::chrono::milliseconds(2);
 
 // Until `variable` no longer holds `old`.
