@@ -1,4 +1,4 @@
-"""Random programs on layers, closures of backward, streams, threads and forks. `python tests/machine_layers.py --help`
+"""Random programs on layers, closures of backward, streams, threads and forks. `python tools/machine_layers.py --help`
 
 Hypothesis draws the steps. What is true is known twice: every result must have the bits of a fresh layer with the same
 weights on fresh arrays, and be what `pylstm.reference` gives in the same dtype, up to rounding. A hang ends the process

@@ -1,4 +1,4 @@
-"""A short run of tests/fuzz_files.py, and that it can fail."""
+"""A short run of tools/fuzz_files.py, and that it can fail."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pytest
 import pylstm
 from pylstm.model import checkpoint, files, plain, saving
 
+PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "fuzz_files.py"
+
 
 @pytest.fixture
 def fuzz():
-    spec = importlib.util.spec_from_file_location("fuzz_files", Path(__file__).parent / "fuzz_files.py")
+    spec = importlib.util.spec_from_file_location("fuzz_files", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with warnings.catch_warnings():

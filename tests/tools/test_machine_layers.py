@@ -1,4 +1,4 @@
-"""A short run of tests/machine_layers.py, and that it can fail."""
+"""A short run of tools/machine_layers.py, and that it can fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pylstm import _arrays
 from pylstm._parameters import Params
 
 pytest.importorskip("hypothesis")
-PROGRAM = Path(__file__).parent / "machine_layers.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "machine_layers.py"
 
 
 def test_a_few_hundred_random_steps():

@@ -1,6 +1,6 @@
 """Fails every allocation of the core once, in each of these works, with failing_allocations.cpp preloaded.
 
-python tests/allocations.py path/to/failing_allocations.so: what each work asked for how often, or an assertion.
+python tools/allocations.py path/to/failing_allocations.so: what each work asked for how often, or an assertion.
 """
 
 from __future__ import annotations

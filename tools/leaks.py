@@ -1,4 +1,4 @@
-"""Bytes by which the resident memory grows over many cheap calls of one kind: `python tests/leaks.py KIND CALLS`.
+"""Bytes by which the resident memory grows over many cheap calls of one kind: `python tools/leaks.py KIND CALLS`.
 
 Printed is the smaller of two rounds: a leak grows in both, whatever grows once does not.
 """

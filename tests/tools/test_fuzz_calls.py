@@ -1,4 +1,4 @@
-"""A short run of tests/fuzz.py, and that it can fail."""
+"""A short run of tools/fuzz_calls.py, and that it can fail."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 
 import pylstm
 
+PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "fuzz_calls.py"
+
 
 @pytest.fixture
 def fuzz():
-    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parent / "fuzz.py")
+    spec = importlib.util.spec_from_file_location("fuzz_calls", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with warnings.catch_warnings(), np.errstate(all="ignore"):

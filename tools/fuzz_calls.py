@@ -1,4 +1,4 @@
-"""A long random fuzz of the layers' front: right and wrong calls by the million. `python tests/fuzz.py --help`
+"""A long random fuzz of the layers' front: right and wrong calls by the million. `python tools/fuzz_calls.py --help`
 
 Every call is drawn from a seed that is printed when something goes wrong, so it can be repeated. What may happen is a
 result or one of the errors that a user is promised; results of every tenth call that succeeds are compared with the

@@ -1,6 +1,6 @@
 """Plants one fault after the other in a copy of the source, and sees whether the tests that watch for it fail.
 
-    python tests/plant_faults.py [names ...]        # needs pybind11, CMake, Ninja and what the tests need
+    python tools/plant_faults.py [names ...]        # needs pybind11, CMake, Ninja and what the tests need
 
 A test that no fault makes fail is worth nothing. docs/promises.md names the fault of each promise; this does what it
 says. A fault is a text to replace; one that is no longer found is an error here, so the list stays true.
@@ -37,242 +37,244 @@ FAULTS = {
         "  if (ROWS == 1 && second.k > 0) {\n"
         "    multiply<T, ROWS, COLUMNS, Map::second>(acc, second, row, second_panel);\n"
         "    return put();\n  }\n  if (second.k > 0) {\n    if (first.k > 0) {",
-        "test_properties.py -k wherever",
+        "layers/test_properties.py -k wherever",
     ),
     "the chunked input product without its bias": Fault(
         "csrc/forward.cpp",
         "      a.init = packed.bias.data, a.init_block = packed.bias.block;\n      a.first = {chunk_x_",
         "      a.init = shared_.zeros.data(), a.init_block = 0;\n      a.first = {chunk_x_",
-        "test_plan.py test_properties.py -k every",
+        "core/test_plan.py layers/test_properties.py -k every",
     ),
     "strides of time and batch exchanged": Fault(
         "csrc/python/arrays.h",
         "array.strides(0) / element, array.strides(1) / element}",
         "array.strides(1) / element, array.strides(0) / element}",
-        "test_layers.py -k layouts",
+        "layers/test_recurrent.py -k layouts",
     ),
     "weight gradients in chunks that depend on the threads": Fault(
         "csrc/backward.cpp",
         "(order.total() + order.steps() - 1) / order.steps() : 1);",
         "(order.total() + order.steps() - 1) / order.steps() : 1) % (2 * split.threads() + 1) + 1;",
-        "test_properties.py test_plan.py -k same_bits",
+        "layers/test_properties.py core/test_plan.py -k same_bits",
     ),
     "no fused multiply-add on AVX2": Fault(
         "csrc/simd/avx2.h",
         "return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);",
         "return a * b + c;",
-        "test_plan.py -k instruction_sets",
+        "core/test_plan.py -k instruction_sets",
     ),
     "a fused multiply-add in Adam": Fault(
         "csrc/adam_kernel.h",
         "mean = mean * s.beta1 + g * s.rest1;",
         "mean = fma(mean, splat<V>(s.beta1), g * s.rest1);",
-        "test_model_optimizers.py -k twin",
+        "training/test_optimizers.py -k twin",
     ),
     "two gates exchanged": Fault(
         "csrc/cells/stages.h",
         "const V i = sigmoid(a[0]), f = sigmoid(a[1]),",
         "const V i = sigmoid(a[1]), f = sigmoid(a[0]),",
-        "test_properties.py -k reference",
+        "layers/test_properties.py -k reference",
     ),
     "a forgotten factor in a gradient": Fault(
         "csrc/cells/stages.h",
         "    out[4] = d_n * r;",
         "    out[4] = d_n;",
-        "test_properties.py -k reference",
+        "layers/test_properties.py -k reference",
     ),
     "a coefficient changed in its last digit but one": Fault(
-        "csrc/simd/math.h", "-0x1.555492p-3f", "-0x1.555482p-3f", "test_activations.py"
+        "csrc/simd/math.h", "-0x1.555492p-3f", "-0x1.555482p-3f", "core/test_activations.py"
     ),
     "padding multiplied by zero": Fault(
         "csrc/forward.cpp",
         "std::fill_n(out_.row(t, n), sizes_.output, T(0));",
         "std::fill_n(out_.row(t, n), sizes_.output, T(0) * in_.row(t, n)[0]);",
-        "test_layers.py -k any_company",
+        "layers/test_recurrent.py -k any_company",
     ),
     "lengths are not checked": Fault(
         "pylstm/_arrays.py", "        if low < 0 or high > steps:", "        if False:",
-        "test_inputs.py -k lengths_that_raise",
+        "layers/test_inputs.py -k lengths_that_raise",
     ),
     "the signal is never asked for": Fault(
         "csrc/interrupt.h",
         "if (asks_()) stop_.store(true, std::memory_order_relaxed);",
         "",
-        "test_interrupt.py -k chunk_of_a_stream",
+        "system/test_interrupt.py -k chunk_of_a_stream",
     ),
     "an allocation is not checked": Fault(
-        "csrc/memory.cpp", "  if (!block) throw std::bad_alloc();\n", "", "test_environment.py -k memory_error"
+        "csrc/memory.cpp", "  if (!block) throw std::bad_alloc();\n", "", "system/test_environment.py -k memory_error"
     ),
     "a capsule without its destructor": Fault(
         "csrc/python/arrays.h",
         "[](void* memory) { free_aligned(memory); }",
         "[](void*) {}",
-        "test_memory.py -k resident_memory_stays_flat",
+        "core/test_memory.py -k resident_memory_stays_flat",
     ),
     "old weights stay packed": Fault(
         "pylstm/layers.py",
         "if pack is None or pack[0] is not params:",
         "if pack is None:",
-        "test_layers.py -k parameters_replaced",
+        "layers/test_recurrent.py -k parameters_replaced",
     ),
     "an output that can be made writeable again": Fault(
-        "pylstm/_arrays.py", "room = _core.sealable", "room = _core.empty", "test_held_arrays.py -k read_only"
+        "pylstm/_arrays.py", "room = _core.sealable", "room = _core.empty", "layers/test_held_arrays.py -k read_only"
     ),
     "backward holds the x of the caller": Fault(
         "pylstm/_recurrent.py", "time_major = time_major.view()", "time_major = time_major",
-        "test_held_arrays.py -k between",
+        "layers/test_held_arrays.py -k between",
     ),
     "parameters given out as they are held": Fault(
         "pylstm/_parameters.py", "return self._arrays[name].view()", "return self._arrays[name]",
-        "test_held_arrays.py -k edited",
+        "layers/test_held_arrays.py -k edited",
     ),
     "strides of zero the only overlap with itself": Fault(
-        "pylstm/_arrays.py", "        if step < reach:", "        if step == 0:", "test_overlap.py -k itself"
+        "pylstm/_arrays.py", "        if step < reach:", "        if step == 0:", "layers/test_overlap.py -k itself"
     ),
     "what overlaps is looked for in x alone": Fault(
         "pylstm/_recurrent.py", "self.dtype, (time_major, *states))", "self.dtype, (time_major,))",
-        "test_overlap.py -k state_come_as",
+        "layers/test_overlap.py -k state_come_as",
     ),
     "a large array converted in one piece": Fault(
-        "pylstm/_arrays.py", "    if array.size * dtype.itemsize <= _PIECE:", "    if True:", "test_conversion.py"
+        "pylstm/_arrays.py", "    if array.size * dtype.itemsize <= _PIECE:", "    if True:",
+        "layers/test_conversion.py",
     ),
     "dropout counts its calls in two steps": Fault(
         "pylstm/_calls.py", "        return (self._start + next(self._left)) % self._modulus",
         "        number = self.present\n        next(self._left)\n        return number",
-        "test_calls.py -k any_two",
+        "layers/test_calls.py -k any_two",
     ),
     "layers nested without a bound": Fault(
-        "pylstm/model/containers.py", "if self._depth > _DEEPEST:", "if False:", "test_sizes.py -k nested"
+        "pylstm/model/containers.py", "if self._depth > _DEEPEST:", "if False:", "layers/test_sizes.py -k nested"
     ),
     "a stream lets a second thread in": Fault(
         "csrc/python/network.cpp",
         "    if (taken == TryLock::Taken::no)\n",
         "    if (taken == TryLock::Taken::no && false)\n",
-        "test_threads.py -k one_thread_at_a_time",
+        "system/test_threads.py -k one_thread_at_a_time",
     ),
     "a child waits for its parent's threads": Fault(
         "csrc/parallel.cpp",
         "if (!pool_ || forks_ != fork_count()) {",
         "if (!pool_) {",
-        "test_fork.py -k after_a_parallel",
+        "system/test_fork.py -k after_a_parallel",
     ),
     "a child finds places and streams taken for ever": Fault(
         "csrc/fork.h",
         "const uint32_t mine = fork_count() + 1;",
         "const uint32_t mine = 1;",
-        "test_fork.py -k middle_of_a_step",
+        "system/test_fork.py -k middle_of_a_step",
     ),
     "a call forked in its middle goes on in the child": Fault(
         "csrc/interrupt.h",
         "if (!alone_ && fork_count() != forks) throw ForkedInCall();",
         "(void)forks;",
-        "test_interrupt.py -k that_forks",
+        "system/test_interrupt.py -k that_forks",
     ),
     "signal handlers run with denormals flushed": Fault(
         "csrc/interrupt.h",
         "    const InFloatMode callers(mode_);",
         "    const InFloatMode callers(FloatMode::get());",
-        "test_interrupt.py -k floating",
+        "system/test_interrupt.py -k floating",
     ),
     "a failed packing is gone on with": Fault(
         "csrc/memory.h",
         "AlignedBuffer<T>(std::exchange(used_, 0), huge_from)",
         "AlignedBuffer<T>(used_, huge_from)",
-        "test_layers.py",
+        "layers/test_recurrent.py",
     ),
     "an object that cannot be registered is freed twice": Fault(
         "csrc/python/module.cpp",
         "    if (object.holder_constructed())\n      original(object);",
         "    if (true)\n      original(object);",
-        "test_allocations.py",
+        "core/test_allocations.py",
     ),
     "a thread that cannot be started is not missed": Fault(
         "csrc/parallel.cpp",
         "        if (!thread->start()) break;",
         "        thread->start();",
-        "test_environment.py -k cannot_be_started",
+        "system/test_environment.py -k cannot_be_started",
     ),
     "a thread takes the GIL while the interpreter goes": Fault(
         "csrc/python/gil.h",
         "  } catch (...) {\n    for (;;)",
         "  } catch (const std::exception&) {\n    for (;;)",
-        "test_environment.py -k daemon",
+        "system/test_environment.py -k daemon",
     ),
     "a limit put on OpenMP is not asked for": Fault(
         "csrc/python/module.cpp",
         "return now < at_import ? std::min(threads, now) : threads;",
         "return now < 0 ? at_import : threads;",
-        "test_process.py -k threadpoolctl",
+        "system/test_process.py -k threadpoolctl",
     ),
     "the floating-point mode is not restored": Fault(
         "csrc/float_mode.h",
         "~InFloatMode() { FloatMode::set(before_); }",
         "~InFloatMode() {}",
-        "test_process.py -k floating",
+        "system/test_process.py -k floating",
     ),
     "AVX2 flags on the baseline": Fault(
-        "CMakeLists.txt", "add_isa(baseline -march=x86-64-v2)", "add_isa(baseline -march=x86-64-v3)", "test_objects.py"
+        "CMakeLists.txt", "add_isa(baseline -march=x86-64-v2)", "add_isa(baseline -march=x86-64-v3)",
+        "core/test_objects.py",
     ),
     "an unseeded shuffle": Fault(
         "pylstm/model/training.py",
         "rng = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch)))",
         "rng = np.random.default_rng()",
-        "test_model_training.py -k seed",
+        "training/test_fit.py -k seed",
     ),
     "a reset gate forgotten in the reference's gradient": Fault(
         "pylstm/reference/cells.py",
         "du = np.concatenate([da_r, da_z, da_n * r], axis=1)",
         "du = np.concatenate([da_r, da_z, da_n], axis=1)",
-        "test_reference.py",
+        "layers/test_reference.py",
     ),
     "a model file that is cut short": Fault(
         "pylstm/model/atomic.py",
         "            os.fsync(descriptor)  #",
         "            os.truncate(descriptor, os.fstat(descriptor).st_size - 9)  #",
-        "test_model_files.py",
+        "files/test_files.py",
     ),
     "a temporary name made of the process number": Fault(
         "pylstm/model/atomic.py",
         "prefix + secrets.token_hex(8) + _END)\n        try:",
         "prefix + str(os.getpid()) + _END)\n"
         "        with contextlib.suppress(OSError):\n            os.unlink(partial)\n        try:",
-        "test_model_files.py -k path",
+        "files/test_files.py -k path",
     ),
     "left-over files deleted without the lock": Fault(
         "pylstm/model/atomic.py",
         "and _locked(descriptor, name):",
         "and True:",
-        "test_model_files.py -k being_written",
+        "files/test_files.py -k being_written",
     ),
     "left-over files never deleted": Fault(
         "pylstm/model/atomic.py",
         "    _tidy(folder, prefix)\n",
         "",
-        "test_model_files.py -k killed",
+        "files/test_files.py -k killed",
     ),
     "a file that is written to while it is read": Fault(
         "pylstm/model/files.py",
         "            file.check_unchanged()\n",
         "",
-        "test_model_files.py -k during",
+        "files/test_files.py -k during",
     ),
     "sub-layers counted layer by layer": Fault(
         "pylstm/model/saving.py",
         "        self.tensors -= count",
         "        self.tensors = self.all_tensors - count",
-        "test_hostile_files.py -k cost",
+        "files/test_hostile.py -k cost",
     ),
     "a refused checkpoint half taken over": Fault(
         "pylstm/model/checkpoint.py",
         "    with _undone(training.optimizer, training.schedule, *training.callbacks), _malformed():",
         "    with _malformed():",
-        "test_hostile_files.py -k malformed",
+        "files/test_hostile.py -k malformed",
     ),
     "keys of metadata that are no text": Fault(
         "pylstm/model/plain.py",
         "                if not isinstance(key, str):",
         "                if False:",
-        "test_model_metadata.py -k refused",
+        "files/test_metadata.py -k refused",
     ),
 }  # fmt: skip
 

@@ -13,6 +13,8 @@ import pytest
 import pylstm
 from pylstm import _core
 
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
 
 @pytest.mark.parametrize("elements", [20_000, 1 << 20, (1 << 20) + 1, 1_300_000, 5_000_000])
 def test_a_freed_array_is_used_again(elements):
@@ -49,7 +51,7 @@ KINDS = ["inference", "inference with out", "forward", "forward and backward", "
 
 def growth(kind, calls):
     """Bytes, in a process of its own."""
-    command = [sys.executable, str(Path(__file__).parent / "leaks.py"), kind, str(calls)]
+    command = [sys.executable, str(TOOLS / "leaks.py"), kind, str(calls)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)

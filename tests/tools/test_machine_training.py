@@ -1,4 +1,4 @@
-"""A short run of tests/machine_training.py, and that it can fail."""
+"""A short run of tools/machine_training.py, and that it can fail."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 import pylstm
 from pylstm.model import training
 
+PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "machine_training.py"
+
 
 @pytest.fixture
 def machine():
-    spec = importlib.util.spec_from_file_location("machine_training", Path(__file__).parent / "machine_training.py")
+    spec = importlib.util.spec_from_file_location("machine_training", PROGRAM)
     module = sys.modules["machine_training"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module

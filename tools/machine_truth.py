@@ -1,4 +1,4 @@
-"""What tests/machine_layers.py compares with, and how: calls, backward passes and streams that know their results."""
+"""What tools/machine_layers.py compares with, and how: calls, backward passes and streams that know their results."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "bench"
 
 pytestmark = pytest.mark.skipif(not (BENCH / "run.py").is_file(), reason="needs bench/ beside the tests")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="needs the README beside the tests")
 

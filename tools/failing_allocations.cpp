@@ -1,4 +1,4 @@
-// To be preloaded: fails one allocation of pylstm's core, counted from now, and no other's. tests/test_allocations.py
+// To be preloaded: fails one allocation of pylstm's core, counted from now, and no other's.
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>

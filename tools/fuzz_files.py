@@ -1,4 +1,4 @@
-"""A coverage-guided fuzz of model files. `python tests/fuzz_files.py --minutes 60`; `--help` says more.
+"""A coverage-guided fuzz of model files. `python tools/fuzz_files.py --minutes 60`; `--help` says more.
 
 Files are taken apart, changed and put together again, so that checksums, offsets and lengths fit and the change gets
 past them: values of the structure, entries of a header, numbers of a shape, fields of a zip; and bytes anywhere. What
@@ -37,7 +37,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-spec = importlib.util.spec_from_file_location("mutations", Path(__file__).parent / "mutations.py")
+spec = importlib.util.spec_from_file_location("fuzz_mutations", Path(__file__).parent / "fuzz_mutations.py")
 mutations = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(mutations)
 mutate, pick = mutations.mutate, mutations.pick

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,9 +22,9 @@ pytestmark = [
 def test_every_allocation_of_the_core_fails_once(tmp_path):
     compiler = shutil.which(os.environ.get("CXX", "c++")) or pytest.skip("needs a C++ compiler")
     shim = tmp_path / "failing_allocations.so"
-    source = str(HERE / "failing_allocations.cpp")
+    source = str(TOOLS / "failing_allocations.cpp")
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", str(shim), source, "-ldl"], check=True)
-    command = [sys.executable, str(HERE / "allocations.py"), str(shim)]
+    command = [sys.executable, str(TOOLS / "allocations.py"), str(shim)]
     environment = {**os.environ, "LD_PRELOAD": str(shim), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
