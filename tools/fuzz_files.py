@@ -18,7 +18,6 @@ import contextlib
 import copy
 import faulthandler
 import hashlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -30,17 +29,13 @@ from pathlib import Path
 import numpy as np
 
 import pylstm
+from fuzz_mutations import mutate, pick
 from pylstm.model import checkpoint, losses, training
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None
-
-spec = importlib.util.spec_from_file_location("fuzz_mutations", Path(__file__).parent / "fuzz_mutations.py")
-mutations = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(mutations)
-mutate, pick = mutations.mutate, mutations.pick
 
 ROOM, SECONDS = 64 << 20, 2.0
 SOURCE = str(Path(pylstm.__file__).parent / "model")

@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -38,27 +37,22 @@ from hypothesis.stateful import (
 )
 
 import pylstm
-
-sys.path.insert(0, str(Path(__file__).parent))  # however this file is run, the next one lies beside it
-try:
-    from machine_truth import (
-        PATIENCE,
-        Case,
-        Held,
-        Streamed,
-        Weights,
-        call,
-        check_call,
-        close,
-        edit,
-        flat,
-        forked,
-        in_threads,
-        same_bits,
-        unlock,
-    )  # fmt: skip
-finally:
-    del sys.path[0]
+from machine_truth import (
+    PATIENCE,
+    Case,
+    Held,
+    Streamed,
+    Weights,
+    call,
+    check_call,
+    close,
+    edit,
+    flat,
+    forked,
+    in_threads,
+    same_bits,
+    unlock,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.sampled_from([1, 2, 3, 5, 17])

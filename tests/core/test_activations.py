@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pylstm._core import activation
+from support.isas import isas, use_isa
 
 FUNCTIONS = ["tanh", "sigmoid", "exp"]
 STEP = 251
@@ -59,11 +60,11 @@ def float32_chunks(step, chunk=1 << 18):
         yield bits.astype(np.uint32).view(np.float32)
 
 
-def results(t, name, x):
+def results(name, x):
     """name of ISA -> array"""
     found = {}
-    for isa in t.isas():
-        with t.use_isa(isa):
+    for isa in isas():
+        with use_isa(isa):
             found[isa] = activation(name, x)
         assert found[isa].dtype == x.dtype
         assert found[isa].shape == x.shape
@@ -91,23 +92,23 @@ def assert_right(name, x, y, exact, isa):
         assert (np.abs(y) <= 1).all(), (isa, name)
 
 
-def check_float32(t, name, step):
+def check_float32(name, step):
     for x in float32_chunks(step):
         with np.errstate(invalid="ignore"):  # of signalling NaN
             exact = reference(name, x.astype(np.float64))
-        for isa, y in results(t, name, x).items():
+        for isa, y in results(name, x).items():
             assert_right(name, x, y, exact, isa)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_float32(t, name):
-    check_float32(t, name, STEP)
+def test_float32(name):
+    check_float32(name, STEP)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_float32_all(t, name):
-    check_float32(t, name, 1)
+def test_float32_all(name):
+    check_float32(name, 1)
 
 
 def float64_inputs():
@@ -124,26 +125,26 @@ def float64_inputs():
 
 @pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="no type wider than float64")
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_float64(t, name):
+def test_float64(name):
     x = float64_inputs()
     exact = reference(name, x.astype(np.longdouble))
-    for isa, y in results(t, name, x).items():
+    for isa, y in results(name, x).items():
         assert_right(name, x, y, exact, isa)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_instruction_sets_with_fma_agree(t, name):
-    if len([isa for isa in t.isas() if isa != "baseline"]) < 2:
+def test_instruction_sets_with_fma_agree(name):
+    if len([isa for isa in isas() if isa != "baseline"]) < 2:
         pytest.skip("fewer than two instruction sets with FMA")
     for x in (*float32_chunks(STEP), float64_inputs()):
-        with_fma = [y for isa, y in results(t, name, x).items() if isa != "baseline"]
+        with_fma = [y for isa, y in results(name, x).items() if isa != "baseline"]
         for y in with_fma[1:]:
             different = ~same_bits(y, with_fma[0])
             assert not different.any(), (name, x[different][:5])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_special_values(t, dtype):
+def test_special_values(dtype):
     info = np.finfo(dtype)
     inf, nan, tiny, small = np.inf, np.nan, info.smallest_subnormal, info.tiny
     above, below = (np.nextafter(dtype(np.log(dtype(info.max))), dtype(v)) for v in (inf, 0))
@@ -154,41 +155,41 @@ def test_special_values(t, dtype):
         "exp": [1, 1, inf, 0, nan, 1, 1, 1, 1, inf, 0, inf],
     }
     for name, want in expected.items():
-        for isa, y in results(t, name, np.array(x, dtype)).items():
+        for isa, y in results(name, np.array(x, dtype)).items():
             right = same_bits(y, np.array(want, dtype))
             assert right.all(), (isa, name, np.array(x)[~right], y[~right])
-    for isa, y in results(t, "exp", np.array([below], dtype)).items():
+    for isa, y in results("exp", np.array([below], dtype)).items():
         assert np.isfinite(y).all(), isa
 
 
-def test_denormal_numbers(t):
+def test_denormal_numbers():
     every = np.arange(1, 1 << 23, 17, dtype=np.uint32).view(np.float32)
-    for isa, y in results(t, "tanh", np.concatenate([every, -every])).items():
+    for isa, y in results("tanh", np.concatenate([every, -every])).items():
         assert same_bits(y, np.concatenate([every, -every])).all(), isa
-    for isa, y in results(t, "sigmoid", np.array([-100, -103.97, -103.98, -120], np.float32)).items():
+    for isa, y in results("sigmoid", np.array([-100, -103.97, -103.98, -120], np.float32)).items():
         tiny = 2.0**-149  # e**-100 is 26.55 of these, e**-103.97 just over a half and e**-103.98 just under
         assert y.tolist() == [27 * tiny, tiny, 0, 0], isa
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_tanh_is_odd(t, dtype):
+def test_tanh_is_odd(dtype):
     x = float64_inputs().astype(dtype)
-    positive, negative = results(t, "tanh", x), results(t, "tanh", -x)
+    positive, negative = results("tanh", x), results("tanh", -x)
     for isa, y in positive.items():
         assert same_bits(-y, negative[isa]).all(), isa
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_lanes_are_independent(t, name, dtype):
+def test_lanes_are_independent(name, dtype):
     """One element that is NaN, infinite, huge or denormal changes no other, wherever it stands."""
     x = np.random.default_rng(1).normal(scale=3, size=37).astype(dtype)  # two AVX-512 registers and a rest, or more
-    expected = results(t, name, x)
+    expected = results(name, x)
     for value in (np.nan, np.inf, -np.inf, np.finfo(dtype).max, -1e4, np.finfo(dtype).smallest_subnormal):
         for position in range(x.size):
             changed = x.copy()
             changed[position] = value
-            for isa, y in results(t, name, changed).items():
+            for isa, y in results(name, changed).items():
                 same = same_bits(y, expected[isa])
                 same[position] = True
                 assert same.all(), (isa, value, position)
@@ -196,10 +197,10 @@ def test_lanes_are_independent(t, name, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_any_length_at_any_address(t, name, dtype):
+def test_any_length_at_any_address(name, dtype):
     x = np.random.default_rng(2).normal(scale=3, size=80).astype(dtype)
-    expected = results(t, name, x)
+    expected = results(name, x)
     for length in range(68):
         for first in (0, 1, 3):
-            for isa, y in results(t, name, x[first : first + length]).items():
+            for isa, y in results(name, x[first : first + length]).items():
                 assert same_bits(y, expected[isa][first : first + length]).all(), (isa, length, first)

@@ -7,6 +7,7 @@ import pytest
 
 from pylstm import _core
 from pylstm.reference.linear import linear, linear_backward
+from support.isas import isas, use_isa
 
 # rows, in, out: on both sides of a tile's, a block's and a chain's edge; one and two outputs have kernels of their own
 SHAPES = [
@@ -33,13 +34,13 @@ def results(x, weight, bias, d_y, threads=1):
 @pytest.mark.parametrize("strided", [False, True], ids=["whole", "strided"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_twin_agrees(t, shape, dtype, strided):
+def test_the_twin_agrees(shape, dtype, strided):
     x, weight, bias, d_y = problem(shape, dtype, strided)
     exact = [a.astype(np.float64) for a in (x, weight, bias, d_y)]
     want = [linear(*exact[:3]), *linear_backward(*exact[:2], exact[3])]
     terms = [shape[1], shape[2], shape[0], shape[0]]
-    for isa in t.isas():
-        with t.use_isa(isa):
+    for isa in isas():
+        with use_isa(isa):
             for got, expected, count in zip(results(x, weight, bias, d_y), want, terms, strict=True):
                 assert got.shape == expected.shape
                 assert got.dtype == dtype
@@ -50,11 +51,11 @@ def test_the_twin_agrees(t, shape, dtype, strided):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_same_bits_for_any_threads_and_rows(t, shape, dtype):
+def test_the_same_bits_for_any_threads_and_rows(shape, dtype):
     x, weight, bias, d_y = problem(shape, dtype, False)
     sets = set()
-    for isa in [isa for isa in t.isas() if isa != "baseline"]:
-        with t.use_isa(isa):
+    for isa in [isa for isa in isas() if isa != "baseline"]:
+        with use_isa(isa):
             sets |= {b"".join(a.tobytes() for a in results(x, weight, bias, d_y, n)) for n in (1, 2, 3, 7, 16)}
     assert len(sets) <= 1
     whole = _core.linear(x, weight, bias, 2)

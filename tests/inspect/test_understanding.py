@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pylstm
+from support.problems import as_state, flat, problem
 
 LENGTHS = [4, 6, 0]
 
@@ -16,11 +17,11 @@ def options_of(variant):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
-def test_a_trace_is_what_a_call_computes(t, module, variant, batch_first, lengths):
+def test_a_trace_is_what_a_call_computes(module, variant, batch_first, lengths):
     layer = variant.make(module, 3, 6, num_layers=2, bidirectional=True, batch_first=batch_first,
                          dtype=np.float64, seed=0)  # fmt: skip
-    case = t.problem(layer, 6, 3, 1, state=True)
-    state = t.as_state(layer, case.states)
+    case = problem(layer, 6, 3, 1, state=True)
+    state = as_state(layer, case.states)
     output, final = layer(case.x, state, lengths=lengths)
     trace = layer.trace(case.x, state, lengths=lengths)
     suffixes = ("_l0", "_l0_reverse", "_l1", "_l1_reverse")
@@ -28,7 +29,7 @@ def test_a_trace_is_what_a_call_computes(t, module, variant, batch_first, length
     top = np.concatenate([trace["h_l1"], trace["h_l1_reverse"]], axis=2)
     np.testing.assert_allclose(top, output, rtol=1e-9, atol=1e-12)
     time_major = {k: v.swapaxes(0, 1) if batch_first else v for k, v in trace.items()}
-    for letter, states in zip("hc", t.flat(final), strict=False):
+    for letter, states in zip("hc", flat(final), strict=False):
         for k, suffix in enumerate(suffixes):
             for n, length in enumerate(lengths or [6, 6, 6]):
                 if length:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pylstm
+from support.problems import flat
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # setting a shape in place is to go, some day
 
@@ -18,9 +19,9 @@ RNG = np.random.default_rng(0)
 
 def edits(array):
     """Everything that can be set in place on an array's description, without a word to those who hold the array."""
-    flat = array.size
+    size = array.size
     for name, value in [
-        *(("shape", shape) for shape in ((flat,), (1, flat), (flat, 1), (1, 1, flat), array.shape[::-1])),
+        *(("shape", shape) for shape in ((size,), (1, size), (size, 1), (1, 1, size), array.shape[::-1])),
         ("dtype", np.int32), ("dtype", np.float64), ("dtype", np.int8), ("strides", (0,)), ("strides", (0, 0)),
         ("strides", (0, 0, 0)),
     ]:  # fmt: skip
@@ -70,13 +71,13 @@ def same(a, b):
     return np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
 
 
-def all_of(grads, t):
-    return [grads.x, *t.flat(grads.state), *grads.params.values()]
+def all_of(grads):
+    return [grads.x, *flat(grads.state), *grads.params.values()]
 
 
 @pytest.mark.parametrize("form", ["T, N", "N, T", "T"])
 @pytest.mark.parametrize("steps", [6, 600])  # in memory of NumPy's size and of the core's
-def test_shapes_set_between_forward_and_backward(t, module, variant, form, steps):
+def test_shapes_set_between_forward_and_backward(module, variant, form, steps):
     if module is pylstm.reference and (steps > 6 or variant.name != "gru_after"):
         pytest.skip("one front for all")
     layer = variant.make(module, 4, 6, num_layers=2, batch_first=form == "N, T", seed=1)
@@ -84,14 +85,14 @@ def test_shapes_set_between_forward_and_backward(t, module, variant, form, steps
     numbers = RNG.standard_normal(shape).astype(np.float32)
     x = numbers.view()
     d = RNG.standard_normal((*shape[:-1], layer.output_size)).astype(np.float32)
-    want = all_of(layer.forward(x.copy())[2](d), t)
+    want = all_of(layer.forward(x.copy())[2](d))
     output, state, backward = layer.forward(x)
     kept = output.copy()
-    for array in (x, output, *t.flat(state), output.base):
+    for array in (x, output, *flat(state), output.base):
         if not isinstance(array, np.ndarray):
             continue
         for _ in edits(array):
-            got = all_of(backward(d), t)
+            got = all_of(backward(d))
             assert [g.shape for g in got] == [w.shape for w in want]
             assert all(map(same, got, want))
     assert same(layer.forward(numbers)[0], kept)

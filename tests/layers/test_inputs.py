@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from pylstm import reference
+from support.compare import assert_same_bits
+from support.problems import as_state, flat, infer, problem, run
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 3, 4)).astype(np.float32)  # T, N, I
@@ -205,14 +207,14 @@ def test_a_state_dict_is_a_mapping(lstm):
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-def test_copies(t, module, variant, make):
+def test_copies(module, variant, make):
     layer = variant.make(module, 4, 6, num_layers=2, dropout=0.5, batch_first=True, dtype=np.float64)
-    case = t.problem(layer, 5, 3, 0, lengths=True, state=True)
+    case = problem(layer, 5, 3, 0, lengths=True, state=True)
     layer.forward(case.x)
     other = make(layer)
     assert repr(other) == repr(layer)
-    t.assert_same_bits(t.infer(other, case), t.infer(layer, case))
-    t.assert_same_bits(t.run(other, case), t.run(layer, case))  # the next dropout mask, too
+    assert_same_bits(infer(other, case), infer(layer, case))
+    assert_same_bits(run(other, case), run(layer, case))  # the next dropout mask, too
     with pytest.raises(ValueError, match="read-only"):
         other.params["weight_ih_l0"][0, 0] = 1
     layer.load_state_dict({name: value * 2 for name, value in layer.params.items()})
@@ -279,26 +281,26 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_kinds_of_arrays(t, module, variant, kind, batch_first):
+def test_kinds_of_arrays(module, variant, kind, batch_first):
     """Any way to hold the same numbers gives the same bits, in every argument."""
     convert = KINDS[kind]
     layer = variant.make(module, 4, 6, batch_first=batch_first, seed=1)
-    case = t.problem(layer, 5, 3, 0, state=True)
-    want = t.run(layer, case)
+    case = problem(layer, 5, 3, 0, state=True)
+    want = run(layer, case)
 
     def given(array):
         return convert(array.astype(np.float32))
 
-    state = t.as_state(layer, tuple(given(s) for s in case.states))
-    d_state = t.as_state(layer, tuple(given(d) for d in case.d_states))
+    state = as_state(layer, tuple(given(s) for s in case.states))
+    d_state = as_state(layer, tuple(given(d) for d in case.d_states))
     output, final, backward = layer.forward(given(case.x), state, lengths=[5, 5, 5])
     grads = backward(given(case.d_output), d_state)
     got = {"output": output, "d_x": grads.x}
-    got.update({f"state[{k}]": s for k, s in enumerate(t.flat(final))})
-    got.update({f"d_state[{k}]": s for k, s in enumerate(t.flat(grads.state))})
+    got.update({f"state[{k}]": s for k, s in enumerate(flat(final))})
+    got.update({f"d_state[{k}]": s for k, s in enumerate(flat(grads.state))})
     got.update({"d_" + name: value for name, value in grads.params.items()})
-    t.assert_same_bits({name: got[name] for name in want}, want)
-    t.assert_same_bits({"output": layer(given(case.x), state)[0]}, {"output": want["output"]})
+    assert_same_bits({name: got[name] for name in want}, want)
+    assert_same_bits({"output": layer(given(case.x), state)[0]}, {"output": want["output"]})
 
 
 def normalised(array, shape):
@@ -344,9 +346,9 @@ class Spy(reference.LSTM):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_backends_see_normalised_arrays(t, kind, batch_first):
+def test_backends_see_normalised_arrays(kind, batch_first):
     layer = Spy(4, 6, batch_first=batch_first)
-    case = t.problem(layer, 5, 3, 0, state=True)
+    case = problem(layer, 5, 3, 0, state=True)
     x, d_output, *others = (
         KINDS[kind](a.astype(np.float32)) for a in (case.x, case.d_output, *case.states, *case.d_states)
     )
@@ -405,12 +407,12 @@ def test_broadcast_inputs(module, variant):
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize(("steps", "batch"), [(0, 3), (5, 0), (0, 0)])
 @pytest.mark.parametrize("lengths", [False, True])
-def test_empty(t, module, variant, steps, batch, batch_first, lengths):
+def test_empty(module, variant, steps, batch, batch_first, lengths):
     layer = variant.make(module, 4, 6, num_layers=2, bidirectional=True, batch_first=batch_first, seed=1)
-    case = t.problem(layer, steps, batch, 0, state=True)
+    case = problem(layer, steps, batch, 0, state=True)
     if lengths:
         case = case._replace(lengths=[0] * batch)
-    results = t.run(layer, case)
+    results = run(layer, case)
     assert results["output"].shape == case.d_output.shape
     assert results["d_x"].shape == case.x.shape
     for k, state in enumerate(case.states):
@@ -419,7 +421,7 @@ def test_empty(t, module, variant, steps, batch, batch_first, lengths):
     for name in layer.params:
         assert results["d_" + name].shape == layer.params[name].shape
         assert not results["d_" + name].any()
-    t.assert_same_bits(t.infer(layer, case), {name: results[name] for name in t.infer(layer, case)})
+    assert_same_bits(infer(layer, case), {name: results[name] for name in infer(layer, case)})
 
 
 def test_one_empty_sequence_without_a_batch_axis(lstm):
@@ -603,10 +605,10 @@ def test_shapes_of_d_output_that_raise(gru, shape):
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_out_is_written_and_returned(t, module, variant, batch_first):
+def test_out_is_written_and_returned(module, variant, batch_first):
     layer = variant.make(module, 4, 6, num_layers=2, bidirectional=True, batch_first=batch_first, seed=1)
-    case = t.problem(layer, 5, 3, 0, lengths=True, state=True)
-    want = t.infer(layer, case)
+    case = problem(layer, 5, 3, 0, lengths=True, state=True)
+    want = infer(layer, case)
     shape = want["output"].shape
     outs = {
         "C": np.empty(shape, np.float32),
@@ -616,9 +618,9 @@ def test_out_is_written_and_returned(t, module, variant, batch_first):
     }
     for name, out in outs.items():
         out[...] = np.nan
-        got = t.infer(layer, case, out=out)
+        got = infer(layer, case, out=out)
         assert got["output"] is out
-        t.assert_same_bits(got, want, name)
+        assert_same_bits(got, want, name)
 
 
 def test_nothing_beside_out_is_written(lstm):
@@ -672,38 +674,38 @@ def test_out_must_not_overlap_what_is_read(module):
 # ---- backward --------------------------------------------------------------------------------------------------------
 
 
-def gradients(t, grads):
-    return {"x": grads.x, **{str(k): s for k, s in enumerate(t.flat(grads.state))}, **grads.params}
+def gradients(grads):
+    return {"x": grads.x, **{str(k): s for k, s in enumerate(flat(grads.state))}, **grads.params}
 
 
-def test_backward_again_and_after_other_calls(t, module, variant):
+def test_backward_again_and_after_other_calls(module, variant):
     layer = variant.make(module, 4, 6, num_layers=2, bidirectional=True, dropout=0.5, seed=1)
     d = RNG.standard_normal((5, 3, 2 * layer.output_size)).astype(np.float32)
     _, _, backward = layer.forward(X, lengths=[5, 0, 3])
-    first = gradients(t, backward(d))
+    first = gradients(backward(d))
     kept = {name: value.copy() for name, value in first.items()}
     layer.forward(X[::-1])[2](d)
     layer(X[:2])
-    again = gradients(t, backward(d))
-    t.assert_same_bits(again, kept)
-    t.assert_same_bits(first, kept)  # what was handed out has not been touched
+    again = gradients(backward(d))
+    assert_same_bits(again, kept)
+    assert_same_bits(first, kept)  # what was handed out has not been touched
     for name in first:
         assert not np.shares_memory(first[name], again[name])
         first[name][...] = 0  # and belongs to the caller
-    t.assert_same_bits(gradients(t, backward(d)), kept)
+    assert_same_bits(gradients(backward(d)), kept)
 
 
-def test_backward_does_not_depend_on_buffers_of_the_caller(t, module, variant):
+def test_backward_does_not_depend_on_buffers_of_the_caller(module, variant):
     layer = variant.make(module, 4, 6, seed=1)
-    case = t.problem(layer, 5, 3, 0, state=True)
+    case = problem(layer, 5, 3, 0, state=True)
     states = tuple(s.astype(np.float32) for s in case.states)
     lengths = np.array([5, 2, 3])
     d = case.d_output.astype(np.float32)
-    _, final, backward = layer.forward(X, t.as_state(layer, states), lengths=lengths)
-    want = gradients(t, backward(d))
-    for array in (*states, *t.flat(final), lengths):
+    _, final, backward = layer.forward(X, as_state(layer, states), lengths=lengths)
+    want = gradients(backward(d))
+    for array in (*states, *flat(final), lengths):
         array[...] = 0
-    t.assert_same_bits(gradients(t, backward(d)), want)
+    assert_same_bits(gradients(backward(d)), want)
 
 
 def test_what_backward_reads_is_read_only(gru):
@@ -715,27 +717,27 @@ def test_what_backward_reads_is_read_only(gru):
     output[...] = 0
 
 
-def test_inputs_are_not_changed(t, module, variant):
+def test_inputs_are_not_changed(module, variant):
     layer = variant.make(module, 4, 6, num_layers=2, bidirectional=True, dropout=0.3, seed=1)
-    case = t.problem(layer, 5, 3, 0, lengths=True, state=True)
+    case = problem(layer, 5, 3, 0, lengths=True, state=True)
     arrays = [case.x, case.lengths, case.d_output, *case.states, *case.d_states]
     arrays = [a if a.dtype == np.int64 else a.astype(np.float32) for a in arrays]
     x, lengths, d_output, *others = arrays
     before = [a.copy() for a in arrays]
     half = len(others) // 2
-    backward = layer.forward(x, t.as_state(layer, tuple(others[:half])), lengths=lengths)[2]
-    backward(d_output, t.as_state(layer, tuple(others[half:])))
-    layer(x, t.as_state(layer, tuple(others[:half])), lengths=lengths)
+    backward = layer.forward(x, as_state(layer, tuple(others[:half])), lengths=lengths)[2]
+    backward(d_output, as_state(layer, tuple(others[half:])))
+    layer(x, as_state(layer, tuple(others[:half])), lengths=lengths)
     for array, kept in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, kept)
 
 
-def test_returned_states_are_fresh(t, module, variant):
+def test_returned_states_are_fresh(module, variant):
     layer = variant.make(module, 4, 6, seed=1)
     _, state = layer(X)
     for steps in (0, 5):
         _, final = layer(X[:steps], state)
-        for old, new in zip(t.flat(state), t.flat(final), strict=True):
+        for old, new in zip(flat(state), flat(final), strict=True):
             assert not np.shares_memory(old, new)
 
 

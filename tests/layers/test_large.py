@@ -7,6 +7,7 @@ import pytest
 
 import pylstm
 import pylstm.reference
+from support.problems import problem, run, twin
 
 STEPS = 10_000
 
@@ -16,10 +17,10 @@ def against_float64(make, x, d_output, params=None):
     layer = make(pylstm, dtype=np.float32)
     if params is not None:
         layer.load_state_dict(params(layer))
-    twin = make(pylstm.reference, dtype=np.float64)
-    twin.load_state_dict(layer.params)
+    plain = make(pylstm.reference, dtype=np.float64)
+    plain.load_state_dict(layer.params)
     results = []
-    for one in (layer, twin):
+    for one in (layer, plain):
         output, _, backward = one.forward(x.astype(one.dtype))
         grads = backward(d_output.astype(one.dtype))
         results.append({"output": output, "d_x": grads.x, **grads.params})
@@ -68,16 +69,16 @@ def test_ten_thousand_steps_are_as_exact_as_pytorchs(name, weights):
 
 
 @pytest.mark.parametrize("scale", [100, 1e10, 1e30])
-def test_saturated_gates_stay_finite_and_right(t, variant, scale):
+def test_saturated_gates_stay_finite_and_right(variant, scale):
     """Weights far beyond what is trained: every gate at its end, no NaN, the values of the reference."""
     if variant.name == "rnn_relu":
         pytest.skip("without a bound there is no end to saturate at")
     layer = variant.make(pylstm, 8, 16, seed=0)
     layer.load_state_dict({name: value * np.float32(scale) for name, value in layer.params.items()})
-    case = t.problem(layer, 7, 5, 0, state=True)
-    got = t.run(layer, case)
+    case = problem(layer, 7, 5, 0, state=True)
+    got = run(layer, case)
     assert all(np.isfinite(got[name]).all() for name in ("output", "d_x"))
-    want = t.run(t.twin(layer, pylstm.reference, np.float64), case)
+    want = run(twin(layer, pylstm.reference, np.float64), case)
     if variant.projection and scale > 100:  # h has no bound of its own, and rounding decides on which side a gate ends
         return
     largest = np.abs(want["output"]).max()

@@ -7,17 +7,19 @@ import pytest
 
 from pylstm import reference
 from pylstm.reference import dropout
+from support.compare import assert_same_bits
+from support.problems import as_state, flat, problem, run
 
 STEP = 1e-5  # central differences: error about STEP^2 from the third derivative, and 1e-16 / STEP from rounding
 TOLERANCE = 1e-7
 SAMPLES = 8  # elements checked one by one per array, besides one random direction that moves all of them
 
 
-def loss(t, layer, case):
+def loss(layer, case):
     layer._dropout_calls = 0  # every evaluation draws the same mask
-    output, state, _ = layer.forward(case.x, t.as_state(layer, case.states), lengths=case.lengths)
+    output, state, _ = layer.forward(case.x, as_state(layer, case.states), lengths=case.lengths)
     value = (output * case.d_output).sum()
-    return value + sum((s * d).sum() for s, d in zip(t.flat(state), case.d_states, strict=True))
+    return value + sum((s * d).sum() for s, d in zip(flat(state), case.d_states, strict=True))
 
 
 def directions(rng, shape):
@@ -27,11 +29,11 @@ def directions(rng, shape):
     yield rng.standard_normal(shape)
 
 
-def check_gradients(t, layer, case):
+def check_gradients(layer, case):
     """Every gradient of `layer` at `case`, in some coordinate directions and a random one."""
     rng = np.random.default_rng(7)
     layer._dropout_calls = 0
-    grads = t.run(layer, case)
+    grads = run(layer, case)
 
     def check(name, gradient, evaluate):
         scale = np.abs(gradient).max()
@@ -40,13 +42,13 @@ def check_gradients(t, layer, case):
             error = abs(numeric - (gradient * v).sum())
             assert error <= TOLERANCE * scale * np.abs(v).sum(), f"{name}: {error:.1e} of {scale:.1e}"
 
-    check("x", grads["d_x"], lambda v: loss(t, layer, case._replace(x=case.x + v)))
+    check("x", grads["d_x"], lambda v: loss(layer, case._replace(x=case.x + v)))
     if case.states is not None:
         for k in range(len(case.states)):
 
             def move(v, k=k):
                 states = tuple(s + v if j == k else s for j, s in enumerate(case.states))
-                return loss(t, layer, case._replace(states=states))
+                return loss(layer, case._replace(states=states))
 
             check(f"state[{k}]", grads[f"d_state[{k}]"], move)
     params = dict(layer.params)
@@ -54,7 +56,7 @@ def check_gradients(t, layer, case):
 
         def change(v, name=name, value=value):
             layer.load_state_dict({**params, name: value + v})
-            return loss(t, layer, case)
+            return loss(layer, case)
 
         check(name, grads["d_" + name], change)
     layer.load_state_dict(params)
@@ -75,25 +77,25 @@ def check_gradients(t, layer, case):
     ],
     ids=lambda value: "-".join(value) or "plain" if isinstance(value, dict) else str(value),
 )
-def test_gradients(t, variant, options, lengths, state):
+def test_gradients(variant, options, lengths, state):
     layer = variant.make(reference, 3, 4, dtype=np.float64, seed=1, **options)
-    check_gradients(t, layer, t.problem(layer, 4, 3, 2, lengths=lengths, state=state))
+    check_gradients(layer, problem(layer, 4, 3, 2, lengths=lengths, state=state))
 
 
-def test_gradient_of_state_is_given_for_the_zero_state_too(t, variant):
+def test_gradient_of_state_is_given_for_the_zero_state_too(variant):
     layer = variant.make(reference, 3, 4, dtype=np.float64, seed=1)
-    case = t.problem(layer, 4, 3, 2)
+    case = problem(layer, 4, 3, 2)
     zeros = tuple(np.zeros_like(d) for d in case.d_states)
-    t.assert_same_bits(t.run(layer, case), t.run(layer, case._replace(states=zeros)))
+    assert_same_bits(run(layer, case), run(layer, case._replace(states=zeros)))
 
 
-def test_lengths_equal_running_each_sequence_alone(t, variant):
+def test_lengths_equal_running_each_sequence_alone(variant):
     layer = variant.make(reference, 3, 4, num_layers=2, bidirectional=True, dtype=np.float64, seed=1)
-    case = t.problem(layer, 6, 5, 3, lengths=True, state=True)
-    got = t.run(layer, case)
+    case = problem(layer, 6, 5, 3, lengths=True, state=True)
+    got = run(layer, case)
     sums = {}
     for n, length in enumerate(case.lengths):
-        alone = t.run(
+        alone = run(
             layer,
             case._replace(
                 x=case.x[:length, n : n + 1],
@@ -118,10 +120,10 @@ def test_lengths_equal_running_each_sequence_alone(t, variant):
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-12)
 
 
-def test_the_reverse_direction_is_a_layer_on_the_reversed_sequence(t, variant):
+def test_the_reverse_direction_is_a_layer_on_the_reversed_sequence(variant):
     both = variant.make(reference, 3, 4, bidirectional=True, dtype=np.float64, seed=1)
     one = variant.make(reference, 3, 4, dtype=np.float64)
-    case = t.problem(both, 6, 5, 3)
+    case = problem(both, 6, 5, 3)
     output = both(case.x)[0]
     half = both.output_size
     for suffix, order, columns in [("", 1, slice(half)), ("_reverse", -1, slice(half, None))]:
@@ -130,13 +132,13 @@ def test_the_reverse_direction_is_a_layer_on_the_reversed_sequence(t, variant):
         np.testing.assert_allclose(output[:, :, columns], want, rtol=0, atol=1e-14)
 
 
-def test_padding_is_not_read(t, variant):
+def test_padding_is_not_read(variant):
     layer = variant.make(reference, 3, 4, num_layers=2, bidirectional=True, dtype=np.float64, seed=1)
-    case = t.problem(layer, 6, 5, 3, lengths=True)
+    case = problem(layer, 6, 5, 3, lengths=True)
     padding = np.arange(6)[:, None] >= case.lengths
     x, d_output = case.x.copy(), case.d_output.copy()
     x[padding], d_output[padding] = np.nan, np.nan
-    t.assert_same_bits(t.run(layer, case._replace(x=x, d_output=d_output)), t.run(layer, case))
+    assert_same_bits(run(layer, case._replace(x=x, d_output=d_output)), run(layer, case))
 
 
 def test_saturated_gates_neither_overflow_nor_warn(variant):

@@ -11,6 +11,7 @@ import pytest
 
 import pylstm
 from pylstm import _checks, reference
+from support.problems import flat
 
 HUGE = [2**63 - 1, 2**62, 2**61, 2**50]
 
@@ -55,7 +56,7 @@ def test_layers_larger_than_memory(make, size):
 
 @pytest.mark.parametrize("shape", [(2**40, 0, 4), (2**60, 0, 4), (3, 0, 4), (0, 3, 4), (0, 0, 4)], ids=str)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_nothing_at_all_of_any_length(t, module, variant, shape, batch_first):
+def test_nothing_at_all_of_any_length(module, variant, shape, batch_first):
     """As many steps of no sequence as fit into a shape: no loop runs over them."""
     layer = variant.make(module, 4, 6, num_layers=2, bidirectional=True, batch_first=batch_first, seed=0)
     steps, batch, _ = shape
@@ -72,7 +73,7 @@ def test_nothing_at_all_of_any_length(t, module, variant, shape, batch_first):
     for d_output in (d, None):
         grads = backward(d_output)
         assert grads.x.shape == x.shape
-        assert [g.shape for g in t.flat(grads.state)] == [s.shape for s in t.flat(state)]
+        assert [g.shape for g in flat(grads.state)] == [s.shape for s in flat(state)]
         assert not any(value.any() for value in grads.params.values())
 
 

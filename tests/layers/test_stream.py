@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import pylstm
+from support.compare import assert_same_bits
+from support.isas import isas, use_isa
+from support.problems import flat
 
 
 def make(variant, module=pylstm, **options):
@@ -18,9 +21,9 @@ def make(variant, module=pylstm, **options):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("batch", [1, 4])
-def test_steps_and_chunks_give_the_bits_of_one_call(t, variant, batch, dtype):
-    for isa in t.isas():
-        with t.use_isa(isa):
+def test_steps_and_chunks_give_the_bits_of_one_call(variant, batch, dtype):
+    for isa in isas():
+        with use_isa(isa):
             layer = make(variant, dtype=dtype)
             x = np.random.default_rng(0).standard_normal((20, batch, 5)).astype(dtype)
             want, state = layer(x)
@@ -28,8 +31,8 @@ def test_steps_and_chunks_give_the_bits_of_one_call(t, variant, batch, dtype):
             out = np.empty((batch, layer.output_size), dtype)
             got = [stream.step(x[k], out=out).copy() for k in range(6)]
             got += list(stream(x[6:9])) + [stream.step(x[9])] + list(stream(x[9:9])) + list(stream(x[10:]))
-            t.assert_same_bits({"output": np.array(got)}, {"output": want}, isa)
-            for mine, theirs in zip(t.flat(stream.state), t.flat(state), strict=True):
+            assert_same_bits({"output": np.array(got)}, {"output": want}, isa)
+            for mine, theirs in zip(flat(stream.state), flat(state), strict=True):
                 assert mine.tobytes() == theirs.tobytes()
 
 
@@ -57,7 +60,7 @@ def test_batch_first_chunks(variant):
     assert got.tobytes() == layer(x)[0].tobytes()
 
 
-def test_state_can_be_read_set_reset_and_copied(t, variant):
+def test_state_can_be_read_set_reset_and_copied(variant):
     layer = make(variant)
     x = np.random.default_rng(0).standard_normal((4, 2, 5)).astype(np.float32)
     stream = layer.stream(2)
@@ -70,10 +73,10 @@ def test_state_can_be_read_set_reset_and_copied(t, variant):
         assert twin.step(x[2]).tobytes() == third.tobytes()
     stream.state = kept
     assert stream.step(x[1]).tobytes() == second.tobytes()
-    for array in t.flat(stream.state):
+    for array in flat(stream.state):
         array[...] = 7  # a copy: the stream does not feel it
     stream.reset()
-    assert not any(array.any() for array in t.flat(stream.state))
+    assert not any(array.any() for array in flat(stream.state))
     assert stream.step(x[0]).tobytes() == first.tobytes()
 
 

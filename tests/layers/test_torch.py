@@ -7,6 +7,8 @@ import pytest
 
 import pylstm
 from pylstm import reference
+from support.compare import assert_close
+from support.problems import as_state, exact_in_float32, flat, problem, run, twin
 
 torch = pytest.importorskip("torch")
 
@@ -23,7 +25,7 @@ def torch_layer(layer, dtype):
     return other
 
 
-def run_torch(t, layer, other, case, dtype):
+def run_torch(layer, other, case, dtype):
     """Every result of both passes, with the names of `t.run`."""
 
     def leaf(array):
@@ -37,11 +39,11 @@ def run_torch(t, layer, other, case, dtype):
         given = torch.nn.utils.rnn.pack_padded_sequence(
             x, torch.tensor(case.lengths), batch_first=layer.batch_first, enforce_sorted=False
         )
-    output, final = other(given, t.as_state(layer, states))
+    output, final = other(given, as_state(layer, states))
     if case.lengths is not None:
         steps = case.x.shape[1 if layer.batch_first else 0]
         output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, layer.batch_first, total_length=steps)
-    final = t.flat(final)
+    final = flat(final)
     results, d_results = [output, *final], [case.d_output, *case.d_states]
     torch.autograd.backward(results, [torch.tensor(d, dtype=dtype) for d in d_results])
     named = {"output": output, **{f"state[{k}]": s for k, s in enumerate(final)}, "d_x": x.grad}
@@ -63,17 +65,17 @@ def run_torch(t, layer, other, case, dtype):
     ],
     ids=lambda options: "-".join(options) or "plain",
 )
-def test_both_passes(t, module, torch_variant, options, lengths):
+def test_both_passes(module, torch_variant, options, lengths):
     layer = torch_variant.make(module, 7, 10, dtype=np.float64, seed=1, **options)
     other = torch_layer(layer, torch.float64)
     for seed, state in enumerate([False, True]):
-        case = t.problem(layer, 6, 5, seed, lengths=lengths, state=state)
+        case = problem(layer, 6, 5, seed, lengths=lengths, state=state)
         if lengths:
             case = case._replace(lengths=np.maximum(case.lengths, 1))  # packing refuses 0
-        got = t.run(layer, case)
+        got = run(layer, case)
         if not state:  # torch gives no gradient to the zero state
             got = {name: value for name, value in got.items() if not name.startswith("d_state")}
-        t.assert_close(got, run_torch(t, layer, other, case, torch.float64), TOLERANCE)
+        assert_close(got, run_torch(layer, other, case, torch.float64), TOLERANCE)
 
 
 def test_names_order_and_shapes_of_parameters(module, torch_variant):
@@ -101,18 +103,18 @@ def test_tensors_as_arguments(module):
         layer(x.requires_grad_())
 
 
-def test_float32_is_as_accurate_as_torchs(t, torch_variant):
+def test_float32_is_as_accurate_as_torchs(torch_variant):
     """Error against the twin in float64, root mean square relative to that of the array.
 
     PyTorch sums in blocks, this library in one fused chain in the order of k (the price of equal bits); the fused steps
     make up for it in part. So up to twice torch's error, and a few eps for arrays in which torch is exact by luck.
     """
-    twin = t.exact_in_float32(torch_variant.make(reference, 48, 64, num_layers=2, dtype=np.float64, seed=1))
-    case = t.problem(twin, 40, 16, 2, state=True)
-    want = t.run(twin, case)
-    layer = t.twin(twin, pylstm, np.float32)
-    got = t.run(layer, case)
-    theirs = run_torch(t, layer, torch_layer(layer, torch.float32), case, torch.float32)
+    plain = exact_in_float32(torch_variant.make(reference, 48, 64, num_layers=2, dtype=np.float64, seed=1))
+    case = problem(plain, 40, 16, 2, state=True)
+    want = run(plain, case)
+    layer = twin(plain, pylstm, np.float32)
+    got = run(layer, case)
+    theirs = run_torch(layer, torch_layer(layer, torch.float32), case, torch.float32)
 
     def rms(a):
         return np.sqrt(np.mean(np.square(a, dtype=np.float64)))

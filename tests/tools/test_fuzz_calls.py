@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fuzz_calls
 import pylstm
 
-PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "fuzz_calls.py"
 
-
-@pytest.fixture
-def fuzz():
-    spec = importlib.util.spec_from_file_location("fuzz_calls", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture(autouse=True)
+def _no_warnings():
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        yield module
+        yield
 
 
-def test_a_few_thousand_random_calls(fuzz):
-    seen = fuzz.fuzz(6000, seed=7)
+def test_a_few_thousand_random_calls():
+    seen = fuzz_calls.fuzz(6000, seed=7)
     assert seen["compared"] > 100  # right calls are compared with the reference ..
     assert seen["TypeError"] > 100  # .. and wrong ones are among them
     assert seen["ValueError"] > 100
 
 
 @pytest.mark.parametrize("fault", ["wrong answer", "strange error", "error without a word"])
-def test_the_fuzz_sees_a_fault(fuzz, monkeypatch, fault):
+def test_the_fuzz_sees_a_fault(monkeypatch, fault):
     right = pylstm.LSTM._infer
 
     def wrong(self, x, states, lengths, out, num_threads):
@@ -47,4 +41,4 @@ def test_the_fuzz_sees_a_fault(fuzz, monkeypatch, fault):
     for cls in (pylstm.LSTM, pylstm.GRU, pylstm.RNN):
         monkeypatch.setattr(cls, "_infer", wrong)
     with pytest.raises((AssertionError, KeyError)):
-        fuzz.fuzz(3000, seed=7)
+        fuzz_calls.fuzz(3000, seed=7)

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fuzz_files
 import pylstm
+from fuzz_mutations import take_apart
 from pylstm.model import checkpoint, files, plain, saving
 
-PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "fuzz_files.py"
 
-
-@pytest.fixture
-def fuzz():
-    spec = importlib.util.spec_from_file_location("fuzz_files", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture(autouse=True)
+def _no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield module
+        yield
 
 
-def test_some_hundred_files(fuzz):
-    seen = fuzz.fuzz(7, calls=200)
+def test_some_hundred_files():
+    seen = fuzz_files.fuzz(7, calls=200)
     assert seen["refused"] > 20
     assert seen["loaded"] + seen["resumed"] > 10
 
@@ -71,19 +66,19 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_fuzz_sees_a_fault(fuzz, monkeypatch, fault):
+def test_the_fuzz_sees_a_fault(monkeypatch, fault):
     monkeypatch.setattr(saving, "check_size", lambda text: None)  # noqa: ARG005  saving itself goes on
     monkeypatch.setattr(*FAULTS[fault])
-    with pytest.raises((fuzz.Finding, MemoryError)):
-        fuzz.fuzz(7, calls=50)
+    with pytest.raises((fuzz_files.Finding, MemoryError)):
+        fuzz_files.fuzz(7, calls=50)
 
 
-def test_a_refused_resume_that_leaves_traces_is_seen(fuzz, tmp_path, monkeypatch):
-    promises = fuzz.Promises(tmp_path)
-    data = fuzz.mutations.take_apart(fuzz.seeds(tmp_path)[2])
+def test_a_refused_resume_that_leaves_traces_is_seen(tmp_path, monkeypatch):
+    promises = fuzz_files.Promises(tmp_path)
+    data = take_apart(fuzz_files.seeds(tmp_path)[2])
     assert promises.check(data.bytes()) == "resumed"
     del data.text["training"]["callbacks"][0]["state"]["best"]  # what only the callback itself misses
     assert promises.check(data.bytes()) == "loaded"
     monkeypatch.setattr(checkpoint, "_undone", lambda *_: contextlib.nullcontext())
-    with pytest.raises(fuzz.Finding, match="a refused resume"):
+    with pytest.raises(fuzz_files.Finding, match="a refused resume"):
         promises.check(data.bytes())

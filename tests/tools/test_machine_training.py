@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
+import machine_training
 import pylstm
 from pylstm.model import training
 
-PROGRAM = Path(__file__).resolve().parents[2] / "tools" / "machine_training.py"
 
-
-@pytest.fixture
-def machine():
-    spec = importlib.util.spec_from_file_location("machine_training", PROGRAM)
-    module = sys.modules["machine_training"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["machine_training"]
-
-
-def test_random_trainings_with_faults(machine):
-    machine.run(20, 15, seed=7)
+def test_random_trainings_with_faults():
+    machine_training.run(20, 15, seed=7)
 
 
 FAULTS = {
@@ -36,7 +22,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_machine_sees_a_fault(machine, monkeypatch, fault):
+def test_the_machine_sees_a_fault(monkeypatch, fault):
     FAULTS[fault](monkeypatch)
     with pytest.raises(AssertionError):
-        machine.run(200, 15, 0)
+        machine_training.run(200, 15, 0)
