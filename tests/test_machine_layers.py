@@ -11,7 +11,7 @@ import pytest
 
 import pylstm
 from pylstm import _arrays
-from pylstm._parameters import Params
+from pylstm.layers.parameters import Params
 
 pytest.importorskip("hypothesis")
 PROGRAM = Path(__file__).parent / "machine_layers.py"
