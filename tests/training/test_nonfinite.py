@@ -1,0 +1,251 @@
+"""NaN, infinity and overflow in training: an error, and nothing has changed; what is not finite is never the best."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import pylstm
+from pylstm.training import gradients, schedules
+
+
+def net(seed=0, dropout=0.3):
+    layers = [pylstm.Embedding(20, 4), pylstm.LSTM(4, 5, batch_first=True), pylstm.LastStep(), pylstm.Dropout(dropout)]
+    return pylstm.Sequential([*layers, pylstm.Linear(5, 1)], seed=seed)
+
+
+def data(seed=0, count=24):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 20, (count, 6)), rng.standard_normal((count, 1)).astype("f")
+
+
+def everything(model, optimizer):
+    """All that a step or a fit may change, as bytes and numbers."""
+    state = optimizer.state_dict()
+    slots = {(name, slot): a.tobytes() for name, own in state["slots"].items() for slot, a in own.items()}
+    params = {name: value.tobytes() for name, value in model.params.items()}
+    return params, slots, state["steps"], state["lr"], model._dropout_state(), model._loss, model._metrics
+
+
+def own_loss(bad_gradient, at):
+    calls = [0]
+
+    def loss(y, targets, lengths=None):  # noqa: ARG001
+        calls[0] += 1
+        d = (y - targets) / len(y)
+        return float(np.mean((y - targets) ** 2)), np.full_like(d, bad_gradient) if calls[0] == at else d
+
+    return loss
+
+
+@pytest.mark.parametrize("kind", [pylstm.SGD, pylstm.Adagrad, pylstm.RMSprop, pylstm.Adam], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("clip", [{}, {"clip_norm": 1.0}, {"clip_value": 1.0}], ids=str)
+def test_a_gradient_that_is_not_finite(kind, bad, clip):
+    x, y = data()
+    options = {"batch_size": 8, "verbose": 0, "shuffle": False, "seed": 3, **clip}
+    twin, other = net(), kind(0.01)
+    twin.fit(x[:8], y[:8], loss="mse", optimizer=other, **options)
+    model, optimizer = net(), kind(0.01)
+    with pytest.raises(FloatingPointError, match="finite"):
+        model.fit(x, y, loss=own_loss(bad, 2), optimizer=optimizer, **options)
+    for left, right in zip(everything(model, optimizer)[4:5], everything(twin, other)[4:5], strict=True):
+        assert left == right  # the masks of the batch that failed are taken back
+    assert all(np.isfinite(value).all() for value in model.params.values())
+    assert set(optimizer.state_dict()["steps"].values()) == {1}
+
+
+def test_a_failed_first_batch_is_as_no_fit():
+    model, optimizer = net(), pylstm.Adam()
+    before = everything(model, optimizer)
+    x, y = data()
+    with pytest.raises(FloatingPointError):
+        model.fit(x, y, loss=own_loss(math.nan, 1), optimizer=optimizer, batch_size=8, seed=5, verbose=0)
+    assert everything(model, optimizer) == before
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_step_by_hand(bad):
+    table, linear, optimizer = pylstm.Embedding(9, 3, seed=0), pylstm.Linear(3, 2, seed=1), pylstm.Adam()
+    layers = {"table": table, "linear": linear}
+    good = {"weight": np.ones((2, 3), "f"), "bias": np.ones(2, "f")}
+    rows = pylstm.RowGradient(np.array([1, 4]), np.full((2, 3), 0.5, "f"), (9, 3))
+    optimizer.step(layers, {"table": {"weight": rows}, "linear": good})
+    before = [layer.state_dict() for layer in layers.values()], optimizer.state_dict()
+    for grads in (
+        {"table": {"weight": rows}, "linear": {**good, "bias": np.array([1, bad], "f")}},
+        {"table": {"weight": rows * bad}, "linear": good},
+    ):
+        with pytest.raises(FloatingPointError, match="nothing was updated"):
+            optimizer.step(layers, grads)
+    np.testing.assert_equal(([layer.state_dict() for layer in layers.values()], optimizer.state_dict()), before)
+
+
+def test_finite_gradients_whose_sum_or_squares_overflow_are_no_false_alarm():
+    linear, optimizer = pylstm.Linear(40, 50, seed=0), pylstm.SGD(1e-36)
+    grads = {"weight": np.full((50, 40), 3e38, "f")}
+    optimizer.step(linear, grads)
+    optimizer.step(linear, grads, clip_norm=1.0)
+    assert all(np.isfinite(value).all() for value in linear.params.values())
+    double = pylstm.Linear(40, 50, seed=0, dtype="float64")
+    optimizer.step(double, {"weight": np.full((50, 40), 1.7e308)}, clip_norm=1.0)  # no float is this norm
+
+
+def test_a_gradient_too_large_for_the_parameters():
+    linear, optimizer = pylstm.Linear(2, 2, seed=0), pylstm.SGD()
+    before = linear.state_dict()
+    with pytest.raises(FloatingPointError, match="not finite in float32"):
+        optimizer.step(linear, {"weight": np.full((2, 2), 1e300)})
+    np.testing.assert_equal(linear.state_dict(), before)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "bool", "float16", "float32", "float64"])
+def test_norms_of_every_real_dtype(dtype):
+    rng = np.random.default_rng(0)
+    values = [rng.integers(0, 2 if dtype == "bool" else 120, shape).astype(dtype) for shape in [(30, 20), (7,)]]
+    expected = math.sqrt(sum(float(np.sum(v.astype(float) ** 2)) for v in values))
+    tree = {"a": values[0], "b": [values[1], None]}
+    assert gradients.global_norm(tree) == pytest.approx(expected, rel=1e-6)
+    clipped, norm = gradients.clip_norm(tree, 0.5)
+    assert norm == pytest.approx(expected, rel=1e-6)
+    assert clipped["a"].dtype == (dtype if dtype.startswith("float") else np.float64)
+    assert gradients.global_norm(clipped) == pytest.approx(0.5, rel=1e-3)
+    assert gradients.clip_value(tree, 0.5)["a"].max() == 0.5
+
+
+def test_norms_neither_overflow_nor_vanish():
+    for scale in (1e-35, 1e30):
+        assert gradients.global_norm(np.full(4, scale, "f")) == pytest.approx(2 * scale, rel=1e-6)
+    for scale in (1e-300, 1e300):
+        assert gradients.global_norm(np.full(4, scale)) == pytest.approx(2 * scale, rel=1e-12)
+    assert gradients.global_norm([np.zeros(3), None]) == 0
+    for wrong in (np.ones(3) + 1j, np.array(["a"]), np.array([None])):
+        for function in (gradients.global_norm, lambda g: gradients.clip_norm(g, 1.0)):
+            with pytest.raises(TypeError, match="grads must hold real numbers"):
+                function({"a": wrong})
+
+
+# ---- schedules, learning rates -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 1e306, "x", None])
+@pytest.mark.parametrize("at", [0, 4])
+def test_a_factor_that_is_no_number(value, at):
+    calls = [0]
+
+    def mine(epoch, batch, batches):  # noqa: ARG001
+        calls[0] += 1
+        return value if calls[0] == at + 1 else 1.0
+
+    model, optimizer = net(), pylstm.Adam(1e3 if value == 1e306 else 1e-3)
+    before = everything(model, optimizer)
+    with pytest.raises((ValueError, TypeError), match="the schedule mine must give"):
+        model.fit(*data(), loss="mse", optimizer=optimizer, batch_size=8, epochs=3, schedule=mine, verbose=0, seed=1)
+    after = everything(model, optimizer)
+    assert after[3] == before[3]
+    assert set(after[2].values()) == ({at} if at else set())
+    if at == 0:
+        assert after == before
+    assert all(np.isfinite(value).all() for value in model.params.values())
+
+
+def test_updates_that_overflow_the_weights_are_told_at_the_end_of_the_epoch():
+    model = net()
+    stop = pylstm.EarlyStopping(monitor="loss")
+    best = []
+
+    def rate(epoch, batch, batches):
+        if epoch == 1:
+            best[:] = best or [model.state_dict()]
+        return 3e38 if epoch == 1 and batch == batches - 1 else 1e-9
+
+    x, y = data()
+    with pytest.raises(FloatingPointError, match="overflow"):
+        model.fit(x, 1000 * y, loss="mse", optimizer=pylstm.SGD(1.0), batch_size=8, epochs=3, schedule=rate,
+                  callbacks=[stop], verbose=0, seed=1)  # fmt: skip
+    np.testing.assert_equal(model.state_dict(), best[0])  # those of the first epoch, which was the best
+    with pytest.raises(ValueError, match="lr must be a number that the layers' dtype can hold"):
+        model.fit(*data(), loss="mse", optimizer=pylstm.SGD(1e39), verbose=0)
+
+
+def test_a_weight_that_was_infinite_before_is_the_users():
+    model = pylstm.Sequential([pylstm.Linear(3, 2, seed=0)])
+    model.load_state_dict({**model.state_dict(), "0.bias": np.array([0, -np.inf])})
+    model.fit(np.ones((8, 3)), np.zeros(8, int), loss="cross_entropy", optimizer=pylstm.SGD(), verbose=0)
+
+
+# ---- figures that are NaN --------------------------------------------------------------------------------------------
+
+
+def fit_with(figures, callback):
+    """fit with a metric of these values, epoch by epoch."""
+    model, epoch, weights = net(), [-1], []
+
+    def fig(y, targets, lengths):  # noqa: ARG001
+        return figures[epoch[0]]
+
+    def schedule(number, batch, batches):  # noqa: ARG001
+        epoch[0] = number
+        return 1.0
+
+    def keep(number, logs):  # noqa: ARG001
+        weights.append(model.state_dict())
+
+    model.fit(*data(), loss="mse", optimizer=pylstm.SGD(0.1), metrics=[fig], epochs=len(figures), schedule=schedule,
+              callbacks=[keep, callback], verbose=0, seed=0)  # fmt: skip
+    return model, weights
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_early_stopping_takes_no_nan_for_the_best(mode):
+    sign = 1 if mode == "min" else -1
+    figures = [math.nan, sign * 3.0, math.nan, sign * 1.0, sign * 2.0, math.nan, sign * 2.0, sign * 2.0]
+    stop = pylstm.EarlyStopping(patience=3, monitor="fig", mode=mode)
+    model, weights = fit_with(figures, stop)
+    assert stop.best_epoch == 3
+    assert len(weights) == 7
+    np.testing.assert_equal(model.state_dict(), weights[3])
+    stop = pylstm.EarlyStopping(patience=3, monitor="fig", mode=mode)
+    model, weights = fit_with([math.nan] * 5, stop)
+    assert stop.best_epoch is None
+    assert len(weights) == 3
+    np.testing.assert_equal(model.state_dict(), weights[-1])
+
+
+def test_checkpoints_of_the_best_are_never_of_nan(tmp_path):
+    keep = pylstm.ModelCheckpoint(tmp_path / "{epoch}.npz", best_only=True, monitor="fig")
+    fit_with([math.nan, 2.0, math.nan, 1.0], keep)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2.npz", "4.npz"]
+
+
+def test_reduce_on_plateau_after_nan():
+    schedule = schedules.ReduceOnPlateau(0.5, patience=1, monitor="loss")
+    factors = []
+    for value in [math.nan, 3.0, 2.0, 1.0, math.nan, math.nan, 0.5]:
+        schedule.end_epoch({"loss": value})
+        factors.append(schedule.factor(0, 0, 1))
+    assert factors == [1, 1, 1, 1, 1, 0.5, 0.5]
+    schedule = schedules.ReduceOnPlateau(0.5, patience=1, monitor="accuracy")
+    for value in [math.inf, 1.0, 2.0]:  # an infinity that is the best stays so
+        schedule.end_epoch({"accuracy": value})
+    assert schedule.factor(0, 0, 1) == 0.5
+
+
+def test_a_warm_up_hides_its_epochs_from_what_follows():
+    told = []
+
+    class Then(schedules.Schedule):
+        def factor(self, epoch, batch, batches):  # noqa: ARG002
+            told.append(epoch)
+            return 1.0
+
+        def end_epoch(self, logs):
+            told.append(logs["loss"])
+
+    warm = schedules.WarmUp(2, Then())
+    for epoch in range(4):
+        warm.factor(epoch, 0, 1)
+        warm.end_epoch({"loss": 10.0 + epoch})
+    assert told == [0, 12.0, 1, 13.0]

@@ -1,0 +1,411 @@
+"""Optimizers against PyTorch, rows of tables, clipping, schedules, going on later."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import pylstm
+from pylstm import _core
+from pylstm.layers.row_gradient import sum_rows
+from pylstm.reference.adam import adam, adam_factors
+from pylstm.training import schedules
+
+SHAPES = {"weight": (7, 5), "bias": (7,)}
+KINDS = {
+    "sgd": (pylstm.SGD, "SGD", {"lr": 0.1}, {}),
+    "sgd_decay": (pylstm.SGD, "SGD", {"lr": 0.1, "weight_decay": 0.01}, {}),
+    "momentum": (pylstm.SGD, "SGD", {"lr": 0.1, "momentum": 0.9}, {}),
+    "nesterov": (pylstm.SGD, "SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}, {}),
+    "adagrad": (pylstm.Adagrad, "Adagrad", {}, {}),
+    "adagrad_decay": (pylstm.Adagrad, "Adagrad", {"lr": 0.1, "lr_decay": 0.01, "weight_decay": 0.01}, {}),
+    "rmsprop": (pylstm.RMSprop, "RMSprop", {}, {}),
+    "rmsprop_momentum": (pylstm.RMSprop, "RMSprop", {"alpha": 0.9, "momentum": 0.5, "weight_decay": 0.01}, {}),
+    "adam": (pylstm.Adam, "Adam", {}, {}),
+    "adam_decay": (pylstm.Adam, "Adam", {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.01}, {}),
+    "adamw": (pylstm.AdamW, "AdamW", {}, {}),
+    "adamw_decay": (pylstm.AdamW, "AdamW", {"lr": 0.01, "weight_decay": 0.1}, {}),
+}
+
+
+@pytest.fixture(params=KINDS, ids=str)
+def kind(request):
+    return KINDS[request.param]
+
+
+def make_layer(dtype=np.float64, shape=(7, 5)):
+    return pylstm.Linear(shape[1], shape[0], dtype=dtype, seed=0)
+
+
+def gradients(rng):
+    scale = 10.0 ** rng.uniform(-4, 1)  # large and tiny ones
+    return {name: rng.standard_normal(shape) * scale for name, shape in SHAPES.items()}
+
+
+def test_100_steps_follow_torch(kind):
+    torch = pytest.importorskip("torch")
+    make, name, options, _ = kind
+    layer, optimizer = make_layer(), make(**options)
+    leaves = {key: torch.tensor(value.copy(), requires_grad=True) for key, value in layer.params.items()}
+    theirs = getattr(torch.optim, name)(leaves.values(), **options)
+    rng = np.random.default_rng(0)
+    start = layer.state_dict()
+    for _ in range(100):
+        grads = gradients(rng)
+        optimizer.step(layer, grads)
+        for key, leaf in leaves.items():
+            leaf.grad = torch.tensor(grads[key])
+        theirs.step()
+        for key, leaf in leaves.items():
+            np.testing.assert_allclose(layer.params[key], leaf.detach().numpy(), rtol=1e-9, atol=1e-12)
+    assert (np.abs(layer.params["weight"] - start["weight"]) > 1e-3).any()
+
+
+def row_gradient(rng, num, dim, used=None):
+    ids = rng.integers(0, num, 9) if used is None else np.asarray(used)
+    return sum_rows(ids, rng.standard_normal((len(ids), dim)), (num, dim))
+
+
+ADAMS = {
+    "plain": (pylstm.Adam, {}),
+    "decay": (pylstm.Adam, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.01}),
+    "decoupled": (pylstm.AdamW, {"weight_decay": 0.1}),
+    "lazy": (pylstm.Adam, {"lazy": True}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ADAMS)
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_adam_of_the_core_is_its_numpy_twin(name, dtype, isa):
+    """Bit for bit, on every ISA and number of threads, for arrays, rows of tables, and clipped gradients."""
+    make, options = ADAMS[name]
+    rng = np.random.default_rng(3)
+    num, dim = 700, 251  # more numbers than one thread takes, and a rest behind the vectors
+    before, threads = _core.isa(), pylstm.get_num_threads()
+    pylstm.set_num_threads(int(rng.integers(1, 5)))
+    _core.use_isa(isa)
+    try:
+        table, linear = pylstm.Embedding(num, dim, dtype=dtype, seed=0), pylstm.Linear(5, 7, dtype=dtype, seed=1)
+        optimizer = make(**options)
+        twins = [[np.array(p), np.zeros_like(p), np.zeros_like(p)] for p in
+                 (table.params["weight"], linear.params["weight"], linear.params["bias"])]  # fmt: skip
+        for step in range(1, 5):
+            rows = row_gradient(rng, num, dim)
+            rows = pylstm.RowGradient(rows.rows, rows.values.astype(dtype), rows.shape)
+            small = {key: rng.standard_normal(value.shape).astype(dtype) for key, value in linear.params.items()}
+            limit = 0.7 if step % 2 else math.inf
+            optimizer.step({"t": table, "l": linear}, {"t": {"weight": rows}, "l": small},
+                           clip_value=limit if step % 2 else None)  # fmt: skip
+            decoupled = make is pylstm.AdamW
+            factors = adam_factors(optimizer.lr, optimizer.betas, optimizer.eps, optimizer.weight_decay, decoupled,
+                                   step, 1.0, limit)  # fmt: skip
+            for twin, gradient in zip(twins, (rows.dense(), small["weight"], small["bias"]), strict=True):
+                some = rows.rows if optimizer.lazy and twin is twins[0] else slice(None)
+                parts = adam(*(array[some] for array in twin), gradient[some], factors)
+                for array, new in zip(twin, parts, strict=True):
+                    array[some] = new
+    finally:
+        _core.use_isa(before)
+        pylstm.set_num_threads(threads)
+    for twin, layer, key in zip(twins, (table, linear, linear), ("weight", "weight", "bias"), strict=True):
+        assert np.array_equal(layer.params[key], twin[0])
+        state = optimizer.state_dict()["slots"][("t." if layer is table else "l.") + key]
+        assert np.array_equal(state["mean"], twin[1])
+        assert np.array_equal(state["square"], twin[2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+def test_adam_of_the_core_is_its_twin_among_denormals(dtype, eps):
+    """Gradients, states and weights from the largest to denormals, which the core counts as zero."""
+    rng = np.random.default_rng(8)
+    tiny = float(np.finfo(dtype).tiny)
+    low = math.log10(tiny) - 6
+
+    def numbers(high):
+        return (10.0 ** rng.uniform(low, high, (40, 30)) * rng.choice([-1, 0, 1], (40, 30))).astype(dtype)
+
+    layer = pylstm.Linear(30, 40, bias=False, dtype=dtype, seed=0)
+    layer.load_state_dict({"weight": numbers(0)})
+    optimizer = pylstm.Adam(eps=eps, weight_decay=0.01)
+    twin = [np.array(layer.params["weight"]), np.zeros((40, 30), dtype), np.zeros((40, 30), dtype)]
+    seen = 0
+    for step in range(1, 30):
+        gradient = numbers(0 if step < 5 else low + 10)  # the states decay towards denormals
+        optimizer.step(layer, {"weight": gradient})
+        factors = optimizer._factors(np.dtype(dtype), step, 1.0, math.inf)
+        twin = list(adam(*twin, gradient, factors))
+        seen += int(((gradient != 0) & (np.abs(gradient) < tiny)).sum())
+        state = optimizer.state_dict()["slots"]["weight"]
+        for found, expected in zip((layer.params["weight"], state["mean"], state["square"]), twin, strict=True):
+            np.testing.assert_array_equal(found, expected)
+            assert np.isfinite(found).all()
+    assert seen > 100
+
+
+@pytest.mark.parametrize("kind", [pylstm.Adagrad, pylstm.RMSprop, pylstm.Adam, pylstm.AdamW], ids=lambda k: k.__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_eps_divides_nothing_by_nothing(kind, dtype):
+    layer, tiny = pylstm.Linear(4, 1, bias=False, dtype=dtype, seed=0), float(np.finfo(dtype).tiny)
+    before = layer.params["weight"]
+    optimizer = kind(0.1, eps=0.0, weight_decay=0.0)
+    optimizer.step(layer, {"weight": np.array([[0.0, tiny / 8, math.sqrt(tiny) / 100, -1.0]], dtype)})
+    moved = layer.params["weight"] - before
+    assert np.isfinite(moved).all()
+    assert np.abs(moved).max() < 1.1  # some learning rates, whatever the size of the gradient
+    assert moved[0, 0] == 0
+    assert moved[0, 3] > 0.01
+
+
+def test_adam_of_the_core_refuses_what_would_be_a_wild_pointer():
+    table = [np.zeros((4, 3), np.float32) for _ in range(3)]
+    rows, values, factors = np.array([1, 2]), np.zeros((2, 3), np.float32), adam_factors(1, (0.9, 0.9), 0, 0, False, 1)
+    _core.adam(*table, values, rows, False, factors, None)
+    for wrong in (rows[::-1].copy(), rows + 2, rows - 2, np.array([1, 1]), np.array([1]), rows[None]):
+        with pytest.raises(ValueError, match=r"rows|gradient"):
+            _core.adam(*table, values, wrong, False, factors, None)
+    with pytest.raises(TypeError):
+        _core.adam(*table, values, rows.astype(np.int32), False, factors, None)
+    with pytest.raises(TypeError):
+        _core.adam(*table, values.astype(np.float64), rows, False, factors, None)
+    with pytest.raises(ValueError, match="mean"):
+        _core.adam(table[0], table[1][:2], table[2], values, rows, False, factors, None)
+    table[0].flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        _core.adam(*table, values, rows, False, factors, None)
+
+
+def test_rows_give_the_update_of_the_dense_gradient(kind):
+    make, _, options, _ = kind
+    rng = np.random.default_rng(1)
+    num, dim = 40, 600  # several blocks
+    tables = [pylstm.Embedding(num, dim, dtype=np.float64, seed=0) for _ in range(2)]
+    optimizers = [make(**options) for _ in range(2)]
+    for _ in range(12):
+        grad = row_gradient(rng, num, dim)
+        for table, optimizer, own in zip(tables, optimizers, (grad, grad.dense()), strict=True):
+            optimizer.step(table, {"weight": own}, clip_norm=5.0, clip_value=0.9)
+    np.testing.assert_allclose(tables[0].params["weight"], tables[1].params["weight"], rtol=1e-12, atol=1e-15)
+
+
+def test_lazy_rows_move_only_when_named(kind):
+    make, _, options, _ = kind
+    rng = np.random.default_rng(2)
+    table = pylstm.Embedding(10, 3, dtype=np.float64, seed=0)
+    lazy = make(**options, lazy=True)
+    lazy.step(table, {"weight": row_gradient(rng, 10, 3, [1, 4])})
+    before = table.state_dict()["weight"]
+    lazy.step(table, {"weight": row_gradient(rng, 10, 3, [4, 7, 7])})
+    changed = (table.params["weight"] != before).any(axis=1)
+    assert np.flatnonzero(changed).tolist() == [4, 7]
+
+
+def test_lazy_is_the_same_where_every_batch_names_every_row(kind):
+    make, _, options, _ = kind
+    rng = np.random.default_rng(3)
+    tables = [pylstm.Embedding(6, 3000, dtype=np.float64, seed=0) for _ in range(2)]
+    optimizers = [make(**options, lazy=lazy) for lazy in (True, False)]
+    for _ in range(10):
+        grad = row_gradient(rng, 6, 3000, np.arange(6))
+        for table, optimizer in zip(tables, optimizers, strict=True):
+            optimizer.step(table, {"weight": grad})
+    np.testing.assert_array_equal(*(table.params["weight"] for table in tables))
+
+
+def test_going_on_later_gives_the_same_bits(kind):
+    make, _, options, _ = kind
+    rng = np.random.default_rng(4)
+    whole = [gradients(rng) for _ in range(10)]
+    layer, optimizer = make_layer(), make(**options)
+    for grads in whole[:5]:
+        optimizer.step(layer, grads)
+    other, later = make_layer(), make(**options)
+    other.load_state_dict(layer.params)
+    later.load_state_dict(optimizer.state_dict())
+    for grads in whole[5:]:
+        optimizer.step(layer, grads)
+        later.step(other, grads)
+    for name, value in layer.params.items():
+        np.testing.assert_array_equal(value, other.params[name])
+    with pytest.raises(ValueError, match="the state is of"):
+        (pylstm.SGD if make is not pylstm.SGD else pylstm.Adam)().load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_are_left_alone_and_the_dtype_stays(kind, dtype):
+    make, _, options, _ = kind
+    layer = make_layer(dtype)
+    grads = {name: value.astype(dtype) for name, value in gradients(np.random.default_rng(5)).items()}
+    kept = {name: value.copy() for name, value in grads.items()}
+    make(**options).step(layer, grads, clip_norm=0.1, clip_value=0.05)
+    for name, value in grads.items():
+        np.testing.assert_array_equal(value, kept[name])
+        assert layer.params[name].dtype == dtype
+
+
+def test_recurrent_layers_and_models_train_too():
+    rng = np.random.default_rng(6)
+    lstm = pylstm.LSTM(3, 4, seed=0)
+    before = lstm.params
+    x = rng.standard_normal((5, 2, 3)).astype(np.float32)
+    output, _, backward = lstm.forward(x)
+    grads = backward(np.ones_like(output))
+    pylstm.SGD(0.1).step(lstm, grads.params)
+    for name, value in lstm.params.items():
+        np.testing.assert_allclose(value, before[name] - np.float32(0.1) * grads.params[name], rtol=1e-5, atol=1e-7)
+    assert (lstm(x)[0] != output).any()  # the packed weights are new, too
+
+
+# ---- clipping --------------------------------------------------------------------------------------------------------
+
+
+def test_clipping_follows_torch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    grads = gradients(rng)
+    leaves = []
+    for value in grads.values():
+        leaf = torch.zeros(value.shape, dtype=torch.float64, requires_grad=True)
+        leaf.grad = torch.tensor(value)
+        leaves.append(leaf)
+    for limit in (1e-3, 1e6):
+        clipped, norm = pylstm.clip_norm(grads, limit)
+        theirs = torch.nn.utils.clip_grad_norm_(leaves, limit)
+        assert norm == pytest.approx(theirs.item(), rel=1e-12)
+        for value, leaf in zip(clipped.values(), leaves, strict=True):
+            np.testing.assert_allclose(value, leaf.grad.numpy(), rtol=1e-12)
+            leaf.grad = torch.tensor(grads["weight" if value.ndim == 2 else "bias"])
+
+
+def test_clipping_of_nested_and_row_gradients():
+    rng = np.random.default_rng(8)
+    rows = row_gradient(rng, 20, 3)
+    tree = {"a": {"weight": rows}, "b": [{"x": rng.standard_normal(4)}, {"x": None}]}
+    want = math.sqrt((rows.dense() ** 2).sum() + (tree["b"][0]["x"] ** 2).sum())
+    assert pylstm.global_norm(tree) == pytest.approx(want, rel=1e-12)
+    assert pylstm.global_norm(pylstm.clip_norm(tree, 0.5)[0]) == pytest.approx(0.5, rel=1e-5)
+    cut = pylstm.clip_value(tree, 0.3)
+    assert np.abs(cut["a"]["weight"].dense()).max() <= 0.3
+    np.testing.assert_array_equal(cut["b"][0]["x"], np.clip(tree["b"][0]["x"], -0.3, 0.3))
+
+
+def test_step_clips_as_the_functions_do():
+    grads = gradients(np.random.default_rng(9))
+    one, two = make_layer(), make_layer()
+    pylstm.SGD(0.1).step(one, grads, clip_norm=0.7, clip_value=0.4)
+    pylstm.SGD(0.1).step(two, pylstm.clip_norm(pylstm.clip_value(grads, 0.4), 0.7)[0])
+    for name, value in one.params.items():
+        np.testing.assert_allclose(value, two.params[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_norm_that_is_not_finite_changes_nothing(bad):
+    layer = make_layer()
+    before = layer.state_dict()
+    grads = gradients(np.random.default_rng(10))
+    grads["bias"][3] = bad
+    with pytest.raises(FloatingPointError, match="nothing was updated"):
+        pylstm.Adam().step(layer, grads, clip_norm=1.0)
+    for name, value in before.items():
+        np.testing.assert_array_equal(layer.params[name], value)
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "grads", "message"),
+    [
+        (lambda a: a, {"nonsense": np.zeros(3)}, "no parameter 'nonsense'"),
+        (lambda a: a, {"weight": np.zeros((5, 7))}, "must have shape \\(7, 5\\)"),
+        (lambda a: {"a": a}, {"b": {}}, "names of layers"),
+        (lambda a: {"a": a, "b": a}, {"a": {}}, "twice"),
+        (lambda a: [a], {}, "mapping of names to layers"),
+        (lambda a: {"a": a}, {"a": np.zeros(3)}, "map names to gradients"),
+    ],
+)
+def test_gradients_that_do_not_fit(layers, grads, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        pylstm.SGD().step(layers(make_layer()), grads)
+
+
+def test_state_of_another_model():
+    optimizer = pylstm.Adam()
+    optimizer.step(make_layer(), gradients(np.random.default_rng(0)))
+    other = make_layer(shape=(3, 5))
+    with pytest.raises(ValueError, match="another model"):
+        optimizer.step(other, {"weight": np.zeros((3, 5))})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pylstm.Adam(-1), lambda: pylstm.Adam(betas=(1.0, 0.9)), lambda: pylstm.SGD(0.1, nesterov=True),
+        lambda: pylstm.SGD("fast"), lambda: pylstm.AdamW(lr=math.nan), lambda: pylstm.StepLR(0),
+        lambda: pylstm.Cosine(-1), lambda: schedules.as_schedule(3),
+        lambda: pylstm.SGD().step(make_layer(), {}, clip_norm=-1.0),
+    ],
+)  # fmt: skip
+def test_bad_arguments(make):
+    with pytest.raises((ValueError, TypeError)):
+        make()
+
+
+# ---- schedules -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        (pylstm.StepLR(3, 0.5), "StepLR", {"step_size": 3, "gamma": 0.5}),
+        (pylstm.Cosine(8, 0.1), "CosineAnnealingLR", {"T_max": 8, "eta_min": 0.1}),
+        (pylstm.WarmUp(4), "LinearLR", {"start_factor": 0.25, "total_iters": 3}),
+    ],
+)
+def test_schedules_follow_torch(ours, theirs, options):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = getattr(torch.optim.lr_scheduler, theirs)(optimizer, **options)
+    for epoch in range(9):
+        assert ours.factor(epoch, 0, 1) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize(("monitor", "mode", "sign"), [("val_loss", "min", 1), ("val_accuracy", "max", -1)])
+def test_plateau_follows_torch(monitor, mode, sign):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode=mode, factor=0.5, patience=2)
+    ours = pylstm.ReduceOnPlateau(0.5, 2, monitor)
+    rng = np.random.default_rng(0)
+    for value in sign * np.round(rng.uniform(0, 1, 40), 2) + 2:
+        optimizer.step()
+        theirs.step(value)
+        ours.end_epoch({monitor: value})
+        assert ours.factor(0, 0, 1) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+        ours.load_state_dict(ours.state_dict())
+
+
+def test_warm_up_then_cosine():
+    schedule = pylstm.WarmUp(2, pylstm.Cosine(10))
+    factors = [schedule.factor(e, b, 4) for e in range(12) for b in range(4)]
+    np.testing.assert_allclose(factors[:8], np.arange(1, 9) / 8)
+    assert factors[8] == 1
+    assert (np.diff(factors[8:]) < 0).all()
+
+
+def test_a_step_gives_new_read_only_arrays():
+    """Of all layers but Embedding, which says that training writes to its table."""
+    layer = make_layer()
+    before = dict(layer.params)
+    kept = layer.state_dict()
+    pylstm.Adam(0.1).step(layer, gradients(np.random.default_rng(0)))
+    for name, value in layer.params.items():
+        assert (value != kept[name]).any()
+        np.testing.assert_array_equal(before[name], kept[name])
+        with pytest.raises(ValueError, match="read-only"):
+            value[...] = 0
