@@ -4,6 +4,7 @@
 #include "backward_step.h"
 #include "dropout.h"
 #include "input_gradient.h"
+#include "kept_plans.h"
 #include "weight_gradients.h"
 
 namespace pylstm {
@@ -106,8 +107,9 @@ bool backward(const BackwardCall<T>& call, int threads) {
   call.network.prepare_backward();
   const Problem problem = describe(call.network, call.order, true);
   for (;;) {
-    const Split split = choose_split(problem, threads);
-    BackwardShared<T> shared(call, split, problem);
+    const Plan plan = plan_for(problem, threads);
+    const Split& split = plan.split;
+    BackwardShared<T> shared(call, plan);
     std::vector<BackwardWorker<T>> workers;
     workers.reserve(size_t(split.threads()));
     for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);

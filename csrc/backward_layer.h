@@ -15,10 +15,8 @@ namespace pylstm {
 // of steps: while one is filled, the other still gives the step after, and the weight gradients of it.
 template <class T>
 struct BackwardShared {
-  BackwardShared(const BackwardCall<T>& call_, const Split& split_, const Problem& problem)
-      : call(call_),
-        split(split_),
-        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split), split.threads()) {
+  BackwardShared(const BackwardCall<T>& call_, const Plan& plan)
+      : call(call_), split(plan.split), interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const Order& order = call.order;
