@@ -35,6 +35,7 @@ class BackwardWorker {
   // False: the call ends early, for all workers alike.
   bool run_direction(int layer, int direction) {
     at_.enter(layer, direction);
+    step_.enter(at_);
     weight_gradients_.start(at_);
     if (at_.unit == 0) start();
     if (!meet()) return false;
@@ -60,9 +61,9 @@ class BackwardWorker {
   void start() {
     for (ptrdiff_t i = 0; i < at_.rows.count(); ++i) {
       const ptrdiff_t p = at_.rows.position(i), n = at_.order.sequence(p);
-      for (int state = 0; state < at_.cell.states; ++state) {
+      for (int state = 0; state < at_.cell.states.count; ++state) {
         const T* from = at_.state_row(shared_.call.d_final[state], state, p, shared_.zeros.data());
-        std::copy_n(from, at_.sizes.state(state), at_.carry_row(state, p));
+        std::copy_n(from, at_.network.state(state), at_.carry_row(state, p));
       }
       if (at_.d_x.data && !at_.reverse)
         for (ptrdiff_t t = at_.order.length(p); t < shared_.call.steps; ++t)
@@ -75,8 +76,8 @@ class BackwardWorker {
     const ptrdiff_t active = at_.rows.active(0);
     for (ptrdiff_t i = 0; i < at_.rows.count(); ++i) {
       const ptrdiff_t p = at_.rows.position(i);
-      for (int state = i < active ? 1 : 0; state < at_.cell.states; ++state)
-        std::copy_n(at_.carry_row(state, p), at_.sizes.state(state),
+      for (int state = i < active ? 1 : 0; state < at_.cell.states.count; ++state)
+        std::copy_n(at_.carry_row(state, p), at_.network.state(state),
                     at_.state_row(shared_.call.d_initial[state], state, p));
     }
   }

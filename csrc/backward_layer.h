@@ -29,13 +29,13 @@ struct BackwardShared {
     gate_row = (network.gate_width() + line - 1) / line * line;
     if (gate_row % page == 0) gate_row += line;
     d_gates = AlignedBuffer<T>(checked_product({2, chunk_rows, gate_row}));
-    for (int state = 0; state < network.cell().states; ++state)
-      carry[state] = AlignedBuffer<T>(checked_product({batch, sizes.state(state)}));
+    for (int state = 0; state < network.cell().states.count; ++state)
+      carry[state] = AlignedBuffer<T>(checked_product({batch, network.state(state)}));
     for (int i = 0; i < std::min(sizes.layers - 1, 2); ++i)
       d_inner.emplace_back(checked_product({call.steps, batch, sizes.width()}));
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + block_columns * network.kernels().lanes),
                  T(0));
-    bias.assign(size_t(network.gate_width()), T(0));
+    sums.assign(size_t(network.gate_width()), T(0));
   }
 
   const BackwardCall<T>& call;
@@ -45,7 +45,7 @@ struct BackwardShared {
   AlignedBuffer<T> carry[max_states];     // [position][size]
   std::vector<AlignedBuffer<T>> d_inner;  // gradients to the outputs of inner layers, (T, N, width), two in turn
   std::vector<T> zeros;
-  std::vector<T> bias;  // sums of the columns of d_gates
+  std::vector<T> sums;  // of the columns of d_gates
   Interrupt interrupt;
   Barrier team{split.threads(), interrupt};
 };
@@ -83,7 +83,7 @@ class BackwardLayer : public LayerWorker<T> {
   Share my_share(ptrdiff_t n) const { return {n, id, shared.split.threads()}; }
 
   T* carry_row(int state, ptrdiff_t position) const {
-    return shared.carry[state].data() + position * sizes.state(state);
+    return shared.carry[state].data() + position * network.state(state);
   }
   T* record_row(ptrdiff_t step, ptrdiff_t position) const {
     return records_ + (order.start(step) + position) * network.record_width();
@@ -97,22 +97,25 @@ class BackwardLayer : public LayerWorker<T> {
   const T* initial_row(int state, ptrdiff_t position) const {
     return state_row(call.initial[state], state, position, shared.zeros.data());
   }
-  const T* prev_h_row(ptrdiff_t step, ptrdiff_t position) const {
-    return step ? output.row(time(position, step - 1), order.sequence(position)) : initial_row(0, position);
+  // The row of a state before a step.
+  const T* previous_row(int state, ptrdiff_t step, ptrdiff_t position) const {
+    if (step == 0) return initial_row(state, position);
+    return state ? record_row(step - 1, position) + network.state_record(state)
+                 : output.row(time(position, step - 1), order.sequence(position));
   }
 
-  // The worker's share of d_gates . transposed weights, from the columns of d_gates that `segments` names.
-  StageArgs<T> product(const typename LayerTransposed<T>::Product& packed, const Segment* segments,
+  // The worker's share of d_gates . transposed weights, from the columns of d_gates that `runs` names.
+  StageArgs<T> product(const typename LayerTransposed<T>::Product& packed, const List<Run>& runs,
                        const T* const* d_gates, ptrdiff_t step) const {
     StageArgs<T> a;
     Base::set_blocks(a, packed.blocks, step);
     a.init = shared.zeros.data();
     const auto operand = [&](int i) -> Operand<T> {
-      if (segments[i].count == 0) return {};
-      return {d_gates, segments[i].column * sizes.hidden, 1, network.segment_width(segments[i])};
+      if (i >= runs.count) return {};
+      return {d_gates, network.column(runs[i].column), 1, network.run_width(runs[i])};
     };
-    a.first = operand(0), a.first_panels = packed.segment[0].panels();
-    a.second = operand(1), a.second_panels = packed.segment[1].panels();
+    a.first = operand(0), a.first_panels = packed.run[0].panels();
+    a.second = operand(1), a.second_panels = packed.run[1].panels();
     return a;
   }
 

@@ -31,9 +31,9 @@ struct Shared {
       sharers.push_back(std::make_unique<Barrier>(split.units, interrupt));
     if (chunk_rows) {
       ptrdiff_t elements = 0;
-      for (int s = 0; s < network.cell().forward_stages; ++s)
-        elements +=
-            network.cell().forward[s].takes_x ? gate_block() * network.layer(0, 0).forward[s].blocks.count() : 0;
+      for (int s = 0; s < network.cell().forward.count; ++s)
+        if (network.cell().forward[s].x_matrix >= 0)
+          elements += gate_block() * network.layer(0, 0).forward[s].blocks.count();
       for (int i = 0; i < split.rows * split.directions; ++i) gates.emplace_back(elements);
     }
   }
@@ -64,7 +64,8 @@ class Worker : LayerWorker<T> {
         id_(id),
         direction_(id / shared.split.units % shared.split.directions),
         group_(id / shared.split.units / shared.split.directions) {
-    for (auto* pointers : {&x_, &h_, &prev_h_, &record_, &prev_state_}) pointers->resize(size_t(rows.count()));
+    for (auto* pointers : {&x_, &h_, &record_}) pointers->resize(size_t(rows.count()));
+    for (int i = 0; i < cell.states.count; ++i) previous_[i].resize(size_t(rows.count()));
     chunk_x_.resize(size_t(shared.chunk_rows));
   }
 
@@ -100,12 +101,18 @@ class Worker : LayerWorker<T> {
     out_ = output_of(layer);
     out_.data += direction * sizes.output;
     records_ = shared_.saved.records[size_t(index)].data();
+    this->point_vectors(table_);
+    for (int i = 0; i < cell.records.count; ++i) table_.at(Where::record, i) = {record_.data(), network.record(i)};
+    for (int i = 1; i < cell.states.count; ++i) {
+      table_.at(Where::state, i) = {record_.data(), network.state_record(i)};
+      table_.at(Where::previous, i) = {previous_[i].data(), 0};
+    }
 
     const ptrdiff_t steps = rows.steps();
     for (ptrdiff_t s = 0; s < steps; ++s) {
       if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s), chunk_row_ = 0;
       point_rows(s);
-      for (int i = 0; i < cell.forward_stages; ++i) {
+      for (int i = 0; i < cell.forward.count; ++i) {
         run_stage(i, s);
         if (!shared_.sharers[size_t(place())]->wait(unit)) return;  // and meet the team
       }
@@ -125,32 +132,19 @@ class Worker : LayerWorker<T> {
 
   void point_rows(ptrdiff_t s) {
     const ptrdiff_t active = rows.active(s);
-    std::swap(h_, prev_h_);
+    std::swap(h_, previous_[0]);
+    table_.at(Where::state) = {h_.data(), 0};
+    table_.at(Where::previous) = {previous_[0].data(), 0};
     for (ptrdiff_t i = 0; i < active; ++i) {
       const ptrdiff_t p = rows.position(i), n = order.sequence(p), t = time(p, s);
       const size_t at = size_t(i);
       x_[at] = const_cast<T*>(in_.row(t, n));
       h_[at] = out_.row(t, n);
       record_[at] = record_row(s, p);
-      if (cell.states > 1)
-        prev_state_[at] =
-            s ? record_row(s - 1, p) + cell.state_record[1] * sizes.hidden : const_cast<T*>(initial_row(1, p));
-      if (s == 0) prev_h_[at] = const_cast<T*>(initial_row(0, p));
-    }
-  }
-
-  Slot<T> slot(Ref ref) {
-    switch (ref.where) {
-      case Where::h:
-        return {h_.data(), 0};
-      case Where::prev_h:
-        return {prev_h_.data(), 0};
-      case Where::state:
-        return {record_.data(), cell.state_record[ref.index] * sizes.hidden};
-      case Where::prev_state:
-        return {prev_state_.data(), 0};
-      default:
-        return {record_.data(), ref.index * sizes.hidden};
+      if (s == 0) previous_[0][at] = const_cast<T*>(initial_row(0, p));  // later, the h of the step before
+      for (int state = 1; state < cell.states.count; ++state)
+        previous_[state][at] =
+            s ? record_row(s - 1, p) + network.state_record(state) : const_cast<T*>(initial_row(state, p));
     }
   }
 
@@ -162,23 +156,23 @@ class Worker : LayerWorker<T> {
     StageArgs<T> a;
     set_blocks(a, packed.blocks, s);
     a.rows = rows.active(s);
-    if (stage.takes_x && shared_.chunk_steps) {
+    if (stage.x_matrix >= 0 && shared_.chunk_steps) {
       a.init = gates(index) + chunk_row_ * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
     } else {
       a.init = packed.bias.data, a.init_block = packed.bias.block;
-      if (stage.takes_x) a.first = operand({x_.data(), 0}, packed.x.k), a.first_panels = packed.x.panels();
+      if (stage.x_matrix >= 0) a.first = operand({x_.data(), 0}, packed.x.k), a.first_panels = packed.x.panels();
     }
-    a.second = operand(slot(stage.operand), packed.operand.k), a.second_panels = packed.operand.panels();
-    for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) a.in[i] = as_const(slot(stage.in[i]));
-    for (int i = 0; i < max_refs && stage.out[i].where != Where::none; ++i) a.out[i] = slot(stage.out[i]);
-    network.kernels().stage[int(stage.id)][call_.training](a);
+    if (stage.matrix >= 0)
+      a.second = operand(table_[stage.operand], packed.operand.k), a.second_panels = packed.operand.panels();
+    table_.set(a, stage);
+    network.kernels().stage[stage.id][call_.training](a);
   }
 
   T* gates(int stage) const {
     ptrdiff_t before = 0;
     for (int s = 0; s < stage; ++s)
-      before += cell.forward[s].takes_x ? shared_.gate_block() * weights->forward[s].blocks.count() : 0;
+      before += cell.forward[s].x_matrix >= 0 ? shared_.gate_block() * weights->forward[s].blocks.count() : 0;
     return shared_.gates[size_t(place())].data() + before;
   }
 
@@ -190,9 +184,9 @@ class Worker : LayerWorker<T> {
         const ptrdiff_t p = rows.position(i);
         chunk_x_[size_t(count++)] = in_.row(time(p, step), order.sequence(p));
       }
-    for (int i = 0; i < cell.forward_stages; ++i) {
+    for (int i = 0; i < cell.forward.count; ++i) {
       const ForwardStage& stage = cell.forward[i];
-      if (!stage.takes_x) continue;
+      if (stage.x_matrix < 0) continue;
       const auto& packed = weights->forward[i];
       StageArgs<T> a;
       set_blocks(a, packed.blocks, 0);
@@ -200,7 +194,7 @@ class Worker : LayerWorker<T> {
       a.init = packed.bias.data, a.init_block = packed.bias.block;
       a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels();
       a.product = gates(i), a.product_block = shared_.gate_block(), a.product_row = shared_.gate_row();
-      network.kernels().product[int(stage.id)](a);
+      network.kernels().product[stage.id](a);
     }
   }
 
@@ -208,12 +202,11 @@ class Worker : LayerWorker<T> {
   void finish() {
     for (ptrdiff_t i = 0; i < rows.count(); ++i) {
       const ptrdiff_t p = rows.position(i), n = order.sequence(p), length = order.length(p);
-      for (int state = 0; state < cell.states; ++state) {
-        const ptrdiff_t size = sizes.state(state);
+      for (int state = 0; state < cell.states.count; ++state) {
         const T* from = initial_row(state, p);
         if (length && state == 0) from = out_.row(time(p, length - 1), n);
-        if (length && state > 0) from = record_row(length - 1, p) + cell.state_record[state] * sizes.hidden;
-        std::copy_n(from, size, state_row(call_.final[state], state, p));
+        if (length && state > 0) from = record_row(length - 1, p) + network.state_record(state);
+        std::copy_n(from, network.state(state), state_row(call_.final[state], state, p));
       }
       for (ptrdiff_t t = length; t < call_.steps; ++t) std::fill_n(out_.row(t, n), sizes.output, T(0));
     }
@@ -243,7 +236,8 @@ class Worker : LayerWorker<T> {
   ptrdiff_t chunk_row_ = 0;  // rows of the chunk before the step under way
 
   // Row pointers of the step under way, one for each of the group's sequences that still run.
-  Rows x_, h_, prev_h_, record_, prev_state_;
+  Rows x_, h_, record_, previous_[max_states];
+  RowTable<T> table_;
   std::vector<const T*> chunk_x_;
 };
 

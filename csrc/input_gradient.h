@@ -21,8 +21,7 @@ class InputGradient {
         d_x_[size_t(count)] = at.d_x.row(at.time(p, s), at.order.sequence(p));
       }
     if (!count) return;
-    const Segment all[max_segments] = {{0, 0, at.cell.gates}, {}};
-    StageArgs<T> a = at.product(at.transposed->dx, all, d_gates_.data(), 0);
+    StageArgs<T> a = at.product(at.transposed->dx, at.cell.x_runs(), d_gates_.data(), 0);
     a.rows = count;
     a.out[0] = {d_x_.data(), 0};
     a.in[0] = at.as_const(a.out[0]);

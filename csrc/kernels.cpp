@@ -1,6 +1,8 @@
 // Compiled once per ISA (CMakeLists.txt): PYLSTM_ISA_HEADER names the header of its vector type.
 #include "kernels.h"
 
+#include <utility>
+
 #include "adam_kernel.h"
 #include "few_outputs.h"
 #include "stage.h"
@@ -8,14 +10,31 @@
 namespace pylstm {
 namespace {
 
-template <class T, class... Stages>
-constexpr void fill(Kernels<T>& kernels, StageList<Stages...>) {
-  ((kernels.stage[int(Stages::id)][0] = run_stage<T, Stages, false>), ...);
-  ((kernels.stage[int(Stages::id)][1] = run_stage<T, Stages, Stages::saved != 0>), ...);
+template <class T, class Kernel>
+constexpr void fill_stage(Kernels<T>& kernels, int id) {
+  kernels.stage[id][0] = run_stage<T, Kernel, false>;
+  kernels.stage[id][1] = run_stage<T, Kernel, Kernel::saved != 0>;
 }
-template <class T, class... Stages>
-constexpr void fill_products(Kernels<T>& kernels, StageList<Stages...>) {
-  ((kernels.product[int(Stages::id)] = run_product<T, Stages>), ...);
+template <class T, class Kernel>
+constexpr void fill_forward(Kernels<T>& kernels) {
+  fill_stage<T, Kernel>(kernels, Kernel::spec.id);
+  if constexpr (Kernel::takes_x) kernels.product[Kernel::spec.id] = run_product<T, Kernel>;
+}
+template <class T, int CELL, class... F, size_t... I, class... B, size_t... J>
+constexpr void fill_cell(Kernels<T>& kernels, cells::Stages<F...>, std::index_sequence<I...>, cells::Stages<B...>,
+                         std::index_sequence<J...>) {
+  (fill_forward<T, ForwardKernel<CELL, int(I), F>>(kernels), ...);
+  (fill_stage<T, BackwardKernel<CELL, int(J), B>>(kernels, cell_specs[CELL].backward[J].id), ...);
+}
+template <class... S>
+constexpr auto indices(cells::Stages<S...>) {
+  return std::index_sequence_for<S...>();
+}
+template <class T, class... C, size_t... I>
+constexpr void fill_cells(Kernels<T>& kernels, CellList<C...>, std::index_sequence<I...>) {
+  (fill_cell<T, int(I)>(kernels, typename C::forward(), indices(typename C::forward()), typename C::backward(),
+                        indices(typename C::backward())),
+   ...);
 }
 
 template <class T, vec<T> (*F)(vec<T>)>
@@ -30,8 +49,9 @@ constexpr Kernels<T> make() {
   Kernels<T> kernels;
   kernels.lanes = lanes<T>;
   kernels.tile_rows = TILE_ROWS;
-  fill(kernels, AllStages{});
-  fill_products(kernels, StageList<Lstm, GruAfter, GruBeforeGates, GruBeforeCandidate, Rnn<false>, Rnn<true>>{});
+  fill_stage<T, LinearKernel>(kernels, int(StageId::linear));
+  fill_stage<T, AddKernel>(kernels, int(StageId::add));
+  fill_cells(kernels, Cells(), std::make_index_sequence<Cells::count>());
   kernels.outer = outer<T>;
   kernels.few_outputs = few_outputs<T>;
   kernels.few_outputs_gradient = few_outputs_gradient<T>;

@@ -5,13 +5,9 @@
 
 #include <cstddef>
 
-#include "cells/cell.h"
+#include "cells/list.h"
 
 namespace pylstm {
-
-// Accumulator vectors side by side in a block of units: the four gates of one vector of units, or four vectors of units
-// of a stage with one column.
-constexpr int block_columns = 4;
 
 // Lanes that one gate takes in a block with `left` units to go, where x and the operand feed all four columns: when few
 // units are left, the gates share vectors. 100 units of an LSTM are 25 vectors of 16 lanes, not 28.

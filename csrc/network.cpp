@@ -6,12 +6,6 @@
 namespace pylstm {
 namespace {
 
-// The first of the rows of the matrix `weight` that belong to gate g.
-template <class T>
-const T* gate_rows(const Params<const T>& params, Param weight, const Sizes& sizes, ptrdiff_t columns, int gate) {
-  return params.of(weight) + gate * sizes.hidden * columns;
-}
-
 // Weights that fill much of a core's L2 lie on huge pages: physically contiguous, they do not evict each other. With
 // small pages, LSTM 256 -> 128 took 8.2 or 11.2 ms, as the addresses fell; with huge ones 8.2 always.
 template <class T, class F>
@@ -27,6 +21,7 @@ template <class T>
 Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels,
                     const std::vector<Params<const T>>& params)
     : cell_(cell), sizes_(sizes), kernels_(kernels) {
+  lay_out();
   weights_.layers.resize(params.size());
   for (size_t i = 0; i < params.size(); ++i) {
     weights_.layers[i].params = params[i];
@@ -38,35 +33,53 @@ Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& 
 }
 
 template <class T>
+void Network<T>::lay_out() {
+  const auto add = [](std::vector<ptrdiff_t>& at, ptrdiff_t width) { at.push_back(at.back() + width); };
+  record_ = column_ = {0};
+  for (const RowSpec& record : cell_.records) add(record_, sizes_.of(record.width));
+  for (const Column& column : cell_.columns) add(column_, sizes_.of(column.width));
+  vector_ = {column_.back()};
+  for (const ParamSpec& p : cell_.parameters) add(vector_, p.kind == ParamKind::vector ? rows(p) : 0);
+}
+
+template <class T>
 void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
-  const ptrdiff_t hidden = sizes_.hidden;
-  for (int s = 0; s < cell_.forward_stages; ++s) {
+  for (int s = 0; s < cell_.forward.count; ++s) {
     const ForwardStage& stage = cell_.forward[s];
     auto& packed = layer.forward[s];
-    packed.blocks = {sizes_.of(stage.width), kernels_.lanes, stage.columns,
-                     stage.columns == block_columns && stage.gates == block_columns};
-    const ptrdiff_t k = stage.operand.where == Where::prev_h ? sizes_.output : hidden;
+    // The columns that a matrix adds to, in order.
+    const auto sources = [&](int matrix, int Column::* block, ptrdiff_t k) {
+      std::vector<PackSource<T>> found;
+      for (int c = stage.column; c < stage.column + stage.columns; ++c) {
+        const ptrdiff_t rows = sizes_.of(cell_.columns[c].width);
+        if (const int b = cell_.columns[c].*block; b >= 0)
+          found.push_back({layer.params.data[matrix] + b * rows * k, k, 1});
+      }
+      return found;
+    };
     std::vector<PackSource<T>> x, operand;
-    for (int g = stage.gate; g < stage.gate + stage.gates; ++g) {
-      if (stage.takes_x)
-        x.push_back({gate_rows(layer.params, Param::weight_ih, sizes_, layer.input, g), layer.input, 1});
-      operand.push_back({gate_rows(layer.params, stage.weight, sizes_, k, g), k, 1});
+    ptrdiff_t k = 0;
+    if (stage.x_matrix >= 0) x = sources(stage.x_matrix, &Column::x, layer.input);
+    if (stage.matrix >= 0) {
+      k = columns(cell_.parameters[stage.matrix], layer.input);
+      operand = sources(stage.matrix, &Column::operand, k);
     }
-    if (stage.takes_x) packed.x = pack(arena, packed.blocks, layer.input, x);
-    packed.operand = pack(arena, packed.blocks, k, operand);
+    packed.blocks = {sizes_.of(stage.width), kernels_.lanes, stage.columns,
+                     shares_vectors(stage.columns, int(x.size()), int(operand.size()))};
+    if (!x.empty()) packed.x = pack(arena, packed.blocks, layer.input, x);
+    if (!operand.empty()) packed.operand = pack(arena, packed.blocks, k, operand);
 
-    // A column's bias is the sum of those of the gates that add to it.
+    // A column's bias is the sum of those that add to it.
     const ptrdiff_t units = packed.blocks.units;
     std::vector<T> bias(size_t(stage.columns * units), T(0));
-    const auto add = [&](Param p, int gate, int column) {
-      if (!stage.takes_x || !layer.params.of(p)) return;
-      const T* from = layer.params.of(p) + gate * hidden;
-      T* to = bias.data() + (column - stage.column) * units;
-      for (ptrdiff_t u = 0; u < units; ++u) to[u] += from[u];
-    };
-    for (int g = stage.gate; g < stage.gate + stage.gates; ++g) {
-      add(Param::bias_ih, g, g);
-      add(Param::bias_hh, g, cell_.r_column[g]);
+    for (int p = 0; p < cell_.parameters.count; ++p) {
+      if (!layer.params.data[p]) continue;
+      for (int c = 0; c < stage.columns; ++c) {
+        const int block = cell_.bias_block(cell_.parameters[p], stage, cell_.columns[stage.column + c]);
+        if (block < 0) continue;
+        const T* from = layer.params.data[p] + block * units;
+        for (ptrdiff_t u = 0; u < units; ++u) bias[size_t(c * units + u)] += from[u];
+      }
     }
     std::vector<PackSource<T>> columns;
     for (int c = 0; c < stage.columns; ++c) columns.push_back({bias.data() + c * units, 1, 0});
@@ -76,21 +89,22 @@ void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
 
 template <class T>
 void Network<T>::pack_backward(const LayerWeights<T>& layer, LayerTransposed<T>& transposed, Arena<T>& arena) const {
-  for (int s = 0; s < cell_.backward_stages; ++s) {
-    const BackwardStage& stage = cell_.backward[s];
-    auto& packed = transposed.stage[s];
-    const ptrdiff_t units = sizes_.of(stage.width);
+  const auto pack_runs = [&](auto& packed, int matrix, const List<Run>& runs) {
+    const ParamSpec& spec = cell_.parameters[matrix];
+    const ptrdiff_t units = columns(spec, layer.input), block = sizes_.of(spec.rows) * units;
     packed.blocks = {units, kernels_.lanes, 1};
-    for (int i = 0; i < max_segments; ++i) {
-      const Segment& segment = stage.segments[i];
-      if (segment.count == 0) continue;
-      const T* rows = gate_rows(layer.params, stage.weight, sizes_, units, segment.gate);
-      packed.segment[i] = pack<T>(arena, packed.blocks, segment_width(segment), {{rows, 1, units}});
-    }
+    for (int i = 0; i < runs.count; ++i)
+      packed.run[i] = pack<T>(arena, packed.blocks, run_width(runs[i]),
+                              {{layer.params.data[matrix] + runs[i].block * block, 1, units}});
+  };
+  for (int s = 0; s < cell_.backward.count; ++s) {
+    const BackwardStage& stage = cell_.backward[s];
+    if (stage.through >= 0)
+      pack_runs(transposed.stage[s], cell_.forward[stage.through].matrix, cell_.forward[stage.through].runs);
+    else
+      transposed.stage[s].blocks = {sizes_.of(stage.width), kernels_.lanes, 1};
   }
-  transposed.dx.blocks = {layer.input, kernels_.lanes, 1};
-  transposed.dx.segment[0] = pack<T>(arena, transposed.dx.blocks, cell_.gates * sizes_.hidden,
-                                     {{layer.params.of(Param::weight_ih), 1, layer.input}});
+  if (cell_.x_matrix >= 0) pack_runs(transposed.dx, cell_.x_matrix, cell_.x_runs());
 }
 
 template <class T>

@@ -15,16 +15,18 @@ struct Sizes {
 
   ptrdiff_t width() const { return directions * output; }  // of a layer's output
   ptrdiff_t layer_input(int layer) const { return layer == 0 ? input : width(); }
-  ptrdiff_t of(Width w) const { return w == Width::hidden ? hidden : output; }
-  ptrdiff_t state(int i) const { return i == 0 ? output : hidden; }
+  // Of a layer whose x has `x` features.
+  ptrdiff_t of(Size size, ptrdiff_t x) const {
+    return size == Size::one ? 1 : size == Size::input ? x : size == Size::hidden ? hidden : output;
+  }
+  ptrdiff_t of(Size size) const { return of(size, input); }  // of what does not depend on the layer
 };
 
-// The parameters of one layer and direction (or their gradients), in C order as PyTorch shapes them; null where there
-// is none. Not owned.
+// The parameters of one layer and direction (or their gradients), in the cell's order and C order; null where there is
+// none. Not owned.
 template <class T>
 struct Params {
-  T* data[param_count] = {};
-  T* of(Param p) const { return data[static_cast<int>(p)]; }
+  T* data[max_parameters] = {};
 };
 
 // What the forward pass reads of one layer and direction.
@@ -44,10 +46,10 @@ template <class T>
 struct LayerTransposed {
   struct Product {
     Blocks blocks;
-    PackedMatrix<T> segment[max_segments];
+    PackedMatrix<T> run[max_runs];
   };
   Product stage[max_stages];
-  Product dx;  // weight_ih
+  Product dx;  // of the matrix that multiplies x
 };
 
 // Matrices of all layers and directions, and their memory.
@@ -75,13 +77,20 @@ class Network {
     return transposed_.load(std::memory_order_acquire)->layers[index(layer, direction)];
   }
 
-  // Elements of a row of the gradients to the accumulators, and the offset of a column in it.
-  ptrdiff_t gate_width() const { return cell_.columns * sizes_.hidden + (cell_.projection ? sizes_.output : 0); }
-  ptrdiff_t record_width() const { return cell_.records * sizes_.hidden; }
-  // k of a run of gates: a projection's column is `output` wide.
-  ptrdiff_t segment_width(const Segment& s) const {
-    return s.column == cell_.columns ? sizes_.output : s.count * sizes_.hidden;
-  }
+  // Elements of a row of what a step keeps, and where a record begins in it.
+  ptrdiff_t record_width() const { return record_.back(); }
+  ptrdiff_t record(int i) const { return record_[size_t(i)]; }
+  ptrdiff_t state_record(int i) const { return record(cell_.record_of_state(i)); }
+  // The same of a row of gradients: to the accumulators, then to the parameters that are vectors.
+  ptrdiff_t gate_width() const { return vector_.back(); }
+  ptrdiff_t column(int i) const { return column_[size_t(i)]; }
+  ptrdiff_t vector(int parameter) const { return vector_[size_t(parameter)]; }
+  ptrdiff_t run_width(const Run& run) const { return column(run.column + run.count) - column(run.column); }
+  // Elements of a row of state i.
+  ptrdiff_t state(int i) const { return sizes_.of(cell_.states[i].width); }
+  // Rows and columns of a parameter.
+  ptrdiff_t rows(const ParamSpec& p) const { return p.blocks * sizes_.of(p.rows); }
+  ptrdiff_t columns(const ParamSpec& p, ptrdiff_t input) const { return sizes_.of(p.columns, input); }
 
   // Makes the transposed panels on first use (inference never does); the parameters must still be there. Two threads
   // may both make them: nobody waits, and the first one's are kept.
@@ -91,6 +100,7 @@ class Network {
   using Weights = Packed<LayerWeights<T>, T>;
   using Transposed = Packed<LayerTransposed<T>, T>;
 
+  void lay_out();
   size_t index(int layer, int direction) const { return size_t(layer * sizes_.directions + direction); }
   void pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const;
   void pack_backward(const LayerWeights<T>& layer, LayerTransposed<T>& transposed, Arena<T>& arena) const;
@@ -98,6 +108,7 @@ class Network {
   const CellSpec& cell_;
   Sizes sizes_;
   const Kernels<T>& kernels_;
+  std::vector<ptrdiff_t> record_, column_, vector_;
   Weights weights_;
   mutable std::atomic<const Transposed*> transposed_{nullptr};  // owned
 };

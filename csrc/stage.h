@@ -28,7 +28,7 @@ template <class T, class Map>
 inline BlockShape<T> shape_of(ptrdiff_t units, ptrdiff_t unit) {
   const ptrdiff_t left = (units - unit + lanes<T> - 1) / lanes<T>;
   const int vectors = int(left < block_vectors<Map> ? left : block_vectors<Map>);
-  if constexpr (Map::columns == block_columns && Map::first == Map::second) {
+  if constexpr (shares_vectors(Map::columns, bit_count(Map::first), bit_count(Map::second))) {
     const ptrdiff_t column = gate_lanes(units - unit, lanes<T>);
     if (4 * column == lanes<T>) return {1, column, lanes<T>, tiles_of<T, Dense<1>>()};
     if (2 * column == lanes<T>) return {1, column, 2 * lanes<T>, tiles_of<T, Dense<2>>()};
@@ -72,10 +72,10 @@ template <class T, class Stage, bool SAVE, bool FULL>
     vec<T> acc[C], in[inputs + 1], out[outputs];
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) acc[c] = load_units<FULL>(scratch + c * column, n);
-#pragma GCC unroll 9
+#pragma GCC unroll 24
     for (int i = 0; i < inputs; ++i) in[i] = load_units<FULL>(a.in[i].rows[r] + a.in[i].offset + unit, n);
     Stage::apply(acc, in, out);
-#pragma GCC unroll 9
+#pragma GCC unroll 24
     for (int i = 0; i < stores; ++i) store_units<FULL>(a.out[i].rows[r] + a.out[i].offset + unit, out[i], n);
   }
 }

@@ -2,8 +2,6 @@
 // for its rows of every matrix.
 #pragma once
 
-#include <utility>
-
 #include "backward_layer.h"
 
 namespace pylstm {
@@ -17,67 +15,73 @@ class WeightGradients {
 
   // The worker's rows start from zero.
   void start(const BackwardLayer<T>& at) const {
-    const Share gates = at.my_share(at.cell.gates * at.sizes.hidden);
-    for (Param p : {Param::weight_ih, Param::weight_hh}) {
-      const ptrdiff_t columns = p == Param::weight_ih ? at.weights->input : at.sizes.output;
-      std::fill(at.d_params.of(p) + gates.begin * columns, at.d_params.of(p) + gates.end * columns, T(0));
+    for (int i = 0; i < at.cell.parameters.count; ++i) {
+      const ParamSpec& p = at.cell.parameters[i];
+      if (p.kind != ParamKind::matrix) continue;
+      const Share rows = at.my_share(at.network.rows(p));
+      const ptrdiff_t width = at.network.columns(p, at.weights->input);
+      std::fill(at.d_params.data[i] + rows.begin * width, at.d_params.data[i] + rows.end * width, T(0));
     }
-    if (at.cell.projection) {
-      const Share rows = at.my_share(at.sizes.output);
-      std::fill(at.d_params.of(Param::weight_hr) + rows.begin * at.sizes.hidden,
-                at.d_params.of(Param::weight_hr) + rows.end * at.sizes.hidden, T(0));
-    }
-    const Share columns = at.my_share(ptrdiff_t(at.shared.bias.size()));
-    std::fill(at.shared.bias.begin() + columns.begin, at.shared.bias.begin() + columns.end, T(0));
+    const Share columns = at.my_share(ptrdiff_t(at.shared.sums.size()));
+    std::fill(at.shared.sums.begin() + columns.begin, at.shared.sums.begin() + columns.end, T(0));
   }
 
   // The steps [begin, end).
   void add(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end) {
-    const ptrdiff_t hidden = at.sizes.hidden;
-    point_operand(at, begin, end,
-                  [&](ptrdiff_t s, ptrdiff_t p) { return at.x.row(at.time(p, s), at.order.sequence(p)); });
-    outer(at, begin, end, at.d_params.of(Param::weight_ih), {0, 0, at.cell.gates}, at.weights->input, 0);
-
-    // Runs of gates of weight_hh that multiply the same operand and lie side by side.
-    for (int g = 0; g < at.cell.gates;) {
-      const Ref operand = at.cell.r_operand[g];
-      Segment run{at.cell.r_column[g], g, 1};
-      for (++g; g < at.cell.gates && at.cell.r_operand[g].where == operand.where &&
-                at.cell.r_column[g] == run.column + run.count;
-           ++g)
-        ++run.count;
-      const bool prev_h = operand.where == Where::prev_h;
-      if (prev_h)
-        point_operand(at, begin, end, [&](ptrdiff_t s, ptrdiff_t p) { return at.prev_h_row(s, p); });
-      else
+    if (at.cell.x_matrix >= 0) {
+      point_operand(at, begin, end,
+                    [&](ptrdiff_t s, ptrdiff_t p) { return at.x.row(at.time(p, s), at.order.sequence(p)); });
+      outer(at, begin, end, at.cell.x_matrix, at.cell.x_runs(), 0);
+    }
+    for (const ForwardStage& stage : at.cell.forward) {
+      if (stage.matrix < 0) continue;
+      const bool record = stage.operand.where == Where::record;
+      if (record)
         point_operand(at, begin, end, [&](ptrdiff_t s, ptrdiff_t p) { return at.record_row(s, p); });
-      outer(at, begin, end, at.d_params.of(Param::weight_hh), run, at.sizes.output,
-            prev_h ? 0 : operand.index * hidden);
+      else
+        point_operand(at, begin, end,
+                      [&](ptrdiff_t s, ptrdiff_t p) { return at.previous_row(stage.operand.index, s, p); });
+      outer(at, begin, end, stage.matrix, stage.runs, record ? at.network.record(stage.operand.index) : 0);
     }
-    if (at.cell.projection) {
-      point_operand(at, begin, end, [&](ptrdiff_t s, ptrdiff_t p) { return at.record_row(s, p); });
-      outer(at, begin, end, at.d_params.of(Param::weight_hr), {at.cell.columns, 0, 1}, hidden,
-            at.cell.projected_record * hidden);
-    }
-    if (at.d_params.of(Param::bias_ih) || at.d_params.of(Param::bias_hh)) {
-      const Share columns = at.my_share(at.cell.columns * hidden);
-      at.network.kernels().sum_rows(at.gate_row(begin, 0), at.shared.gate_row,
-                                    at.order.start(end) - at.order.start(begin), columns.begin, columns.end,
-                                    at.shared.bias.data());
-    }
+    bool biases = false;
+    for (int i = 0; i < at.cell.parameters.count; ++i)
+      biases = biases || (at.d_params.data[i] && is_bias(at.cell.parameters[i]));
+    if (biases) sum(at, begin, end, 0, at.network.column(at.cell.bias_columns()));
+    sum(at, begin, end, at.network.vector(0), at.network.gate_width());
   }
 
-  // When all workers have added up all chunks: the sums that are the gradients to the biases.
+  // When all workers have added up all chunks: the sums that are the gradients to biases and other vectors.
   void finish(const BackwardLayer<T>& at) const {
     if (at.id != 0) return;
-    const ptrdiff_t hidden = at.sizes.hidden;
-    for (int g = 0; g < at.cell.gates; ++g)
-      for (const auto& [param, column] : {std::pair(Param::bias_ih, g), std::pair(Param::bias_hh, at.cell.r_column[g])})
-        if (T* to = at.d_params.of(param))
-          std::copy_n(at.shared.bias.data() + column * hidden, hidden, to + g * hidden);
+    for (int i = 0; i < at.cell.parameters.count; ++i) {
+      const ParamSpec& p = at.cell.parameters[i];
+      T* const to = at.d_params.data[i];
+      if (!to) continue;
+      const T* const sums = at.shared.sums.data();
+      if (p.kind == ParamKind::vector) std::copy_n(sums + at.network.vector(i), at.network.rows(p), to);
+      if (!is_bias(p)) continue;
+      const ptrdiff_t width = at.sizes.of(p.rows);
+      for (const ForwardStage& stage : at.cell.forward)
+        for (int c = stage.column; c < stage.column + stage.columns; ++c)
+          if (const int block = at.cell.bias_block(p, stage, at.cell.columns[c]); block >= 0)
+            std::copy_n(sums + at.network.column(c), width, to + block * width);
+    }
   }
 
  private:
+  static bool is_bias(const ParamSpec& p) {
+    return p.kind == ParamKind::bias_of_x || p.kind == ParamKind::bias_of_states;
+  }
+
+  // The columns [from, to) of the gradients to the accumulators, over the rows of a chunk.
+  void sum(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t from, ptrdiff_t to) const {
+    if (from == to) return;
+    const Share share = at.my_share(to - from);
+    at.network.kernels().sum_rows(at.gate_row(begin, 0), at.shared.gate_row,
+                                  at.order.start(end) - at.order.start(begin), from + share.begin, from + share.end,
+                                  at.shared.sums.data());
+  }
+
   template <class F>
   void point_operand(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end, const F& row) {
     ptrdiff_t count = 0;
@@ -85,19 +89,23 @@ class WeightGradients {
       for (ptrdiff_t p = 0; p < at.order.active(s); ++p) operand_[size_t(count++)] = row(s, p);
   }
 
-  // gradient += d_gates^T . operand for the gates of a segment.
-  void outer(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end, T* gradient, const Segment& segment,
-             ptrdiff_t width, ptrdiff_t offset) {
-    const Share share = at.my_share(at.network.segment_width(segment));
-    OuterArgs<T> a;
-    a.rows = at.order.start(end) - at.order.start(begin);
-    a.d = at.gate_row(begin, 0) + segment.column * at.sizes.hidden, a.d_row = at.shared.gate_row;
-    a.j_begin = share.begin, a.j_end = share.end;
-    a.operand = operand_.data(), a.operand_offset = offset;
-    a.width = width;
-    a.gradient = gradient + segment.gate * at.sizes.hidden * width, a.gradient_row = width;
-    a.panel = panel_.data();
-    at.network.kernels().outer(a);
+  // The gradient to a matrix += d_gates^T . operand, for the columns that `runs` names.
+  void outer(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end, int matrix, const List<Run>& runs,
+             ptrdiff_t offset) {
+    const ParamSpec& spec = at.cell.parameters[matrix];
+    const ptrdiff_t width = at.network.columns(spec, at.weights->input);
+    for (const Run& run : runs) {
+      const Share share = at.my_share(at.network.run_width(run));
+      OuterArgs<T> a;
+      a.rows = at.order.start(end) - at.order.start(begin);
+      a.d = at.gate_row(begin, 0) + at.network.column(run.column), a.d_row = at.shared.gate_row;
+      a.j_begin = share.begin, a.j_end = share.end;
+      a.operand = operand_.data(), a.operand_offset = offset;
+      a.width = width;
+      a.gradient = at.d_params.data[matrix] + run.block * at.sizes.of(spec.rows) * width, a.gradient_row = width;
+      a.panel = panel_.data();
+      at.network.kernels().outer(a);
+    }
   }
 
   std::vector<const T*> operand_;  // rows of a chunk

@@ -8,6 +8,25 @@
 
 namespace pylstm {
 
+// Where the rows are that a stage's refs name.
+template <class T>
+class RowTable {
+ public:
+  Slot<T>& at(Where where, int index = 0) { return slots_[int(where)][index]; }
+  const Slot<T>& operator[](Ref ref) const { return slots_[int(ref.where)][ref.index]; }
+
+  void set(StageArgs<T>& a, const StageSpec& stage) const {
+    for (int i = 0; i < stage.in.count; ++i) {
+      const Slot<T>& slot = (*this)[stage.in[i]];
+      a.in[i] = {const_cast<const T* const*>(slot.rows), slot.offset};
+    }
+    for (int i = 0; i < stage.out.count; ++i) a.out[i] = (*this)[stage.out[i]];
+  }
+
+ private:
+  Slot<T> slots_[where_count][max_rows];
+};
+
 template <class T>
 class LayerWorker {
  public:
@@ -20,7 +39,9 @@ class LayerWorker {
         order(order_),
         unit(unit_),
         units(units_),
-        rows(order_, group, groups) {}
+        rows(order_, group, groups) {
+    for (const ParamSpec& p : cell.parameters) vectors_.emplace_back(p.kind == ParamKind::vector ? rows.count() : 0);
+  }
 
   static View<const T> as_const(const View<T>& v) { return {v.data, v.time, v.sequence}; }
   static Slot<const T> as_const(const Slot<T>& slot) { return {const_cast<const T* const*>(slot.rows), slot.offset}; }
@@ -39,6 +60,12 @@ class LayerWorker {
     reverse = direction == 1;
     index = layer * sizes.directions + direction;
     weights = &network.layer(layer, direction);
+    for (int i = 0; i < cell.parameters.count; ++i)
+      for (T*& row : vectors_[size_t(i)]) row = const_cast<T*>(weights->params.data[i]);
+  }
+  // The parameters that are vectors: the same row for every sequence.
+  void point_vectors(RowTable<T>& table) {
+    for (int i = 0; i < cell.parameters.count; ++i) table.at(Where::parameter, i) = {vectors_[size_t(i)].data(), 0};
   }
 
   // Time of step s of a sequence: the reverse direction starts at the sequence's own end.
@@ -48,7 +75,7 @@ class LayerWorker {
 
   // The row of a sequence in an array of states, (layers x directions, N, size).
   T* state_row(T* states, int state, ptrdiff_t position) const {
-    return states + (index * order.batch() + order.sequence(position)) * sizes.state(state);
+    return states + (index * order.batch() + order.sequence(position)) * network.state(state);
   }
   // The same to read; `none` where there is no array.
   const T* state_row(const T* states, int state, ptrdiff_t position, const T* none) const {
@@ -75,6 +102,9 @@ class LayerWorker {
   bool reverse = false;
   int index = 0;
   const LayerWeights<T>* weights = nullptr;
+
+ private:
+  std::vector<Rows> vectors_;
 };
 
 }  // namespace pylstm

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,18 @@ Array = NDArray[Any]
 version: str
 compiler: str
 has_openmp: bool
+
+class CellDescription(TypedDict):
+    """Widths are "hidden", "output" or "input"; of a parameter's second axis also "one": it has none."""
+
+    gates: tuple[str, ...]  # blocks of rows of the matrix that multiplies x
+    states: dict[str, str]  # name -> width; the first is h
+    records: dict[str, str]  # what a step keeps for the backward pass, but the states
+    parameters: dict[str, tuple[int, str, str, bool]]  # name -> (blocks, width of one, second axis, may be absent)
+    projects: bool  # whether h may be narrower than the cell
+
+def cells() -> dict[str, CellDescription]:
+    """The cells by name, as their files in csrc/cells/ describe them."""
 
 class Network:
     """Packed weights of a stack of layers, for the ISA in use when it was made. Immutable."""

@@ -45,8 +45,7 @@ def bits(name: str, dtype: str, shape: tuple[int, int, int, int], both_ways: boo
         return rng.standard_normal(size).astype(dtype)
 
     x = normal(steps, batch, width)
-    sizes = [layer.output_size] + ([hidden] if cls == "LSTM" else [])
-    states = tuple(normal(layers * layer.num_directions, batch, size) for size in sizes)
+    states = tuple(normal(layers * layer.num_directions, batch, size) for size in layer._state_sizes)
     state = (states if len(states) > 1 else states[0]) if ragged else None
     lengths = rng.integers(0, steps + 1, batch) if ragged else None
     output, final, backward = layer.forward(x, state, lengths=lengths, num_threads=threads)

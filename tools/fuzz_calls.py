@@ -123,7 +123,7 @@ def one_call(draw: Draw, layer, compare: bool) -> str:
     shape = (batch, steps) if layer.batch_first else (steps, batch)
     x = draw.array((*shape, layer.input_size), layer.dtype)
     count = layer.num_layers * layer.num_directions
-    sizes = (layer.output_size, layer.hidden_size)[: 2 if isinstance(layer, pylstm.LSTM) else 1]
+    sizes = layer._state_sizes
     state = None
     if draw.chance(0.3):
         parts = tuple(draw.array((count, batch, size), layer.dtype) for size in sizes)

@@ -1,114 +1,182 @@
-// What a cell is to the rest of the library: a CellSpec (data, read by the portable time loop, which never names a
-// cell) and one struct per stage (arithmetic on vectors, compiled once per ISA).
+// A cell as the loops read it: plain numbers, derived by describe.h from the one description in the cell's file, and
+// the same for all cells. The loops walk over what is declared here and name no cell.
 //
 // A step of a cell is one or more *stages*. A stage is a product, `accumulators = bias + x . W + operand . R`, followed
 // by an epilogue that turns the accumulators of a unit into its new state. Most cells have one; a second one follows
 // where a product needs what the first has made for all units: the GRU with reset before the product, the projection of
-// an LSTM. The backward pass is made of stages in the same way.
-//
-// A stage struct declares
-//     static constexpr StageId id;                     its place in the Kernels table
-//     using Map = ColumnMap<...>;                      which accumulators x and the operand add to
-//     static constexpr int inputs, outputs, saved;     the refs it takes; `saved` more outputs only the backward reads
-//     template <class V> static void apply(const V* a, const V* in, V* out);
-// where a[c] is the accumulator of column c, and in and out follow the refs of the StageSpec in order.
+// an LSTM. The backward pass is made of stages in the same way; the product of each goes back through that of a forward
+// stage.
 #pragma once
+
+#include <cstddef>
+#include <initializer_list>
 
 namespace pylstm {
 
-enum class StageId : int {
-  lstm,
-  gru_after,
-  gru_before_gates,
-  gru_before_candidate,
-  rnn_tanh,
-  rnn_relu,
-  linear,  // the product itself: projection
-  add,     // the product plus what is there: gradients to x and to the initial state
-  d_lstm,
-  d_lstm_projected,
-  d_projection,
-  d_gru_after,
-  d_gru_before_candidate,
-  d_gru_before_reset,
-  d_rnn_tanh,
-  d_rnn_relu,
-  count
+// A name in a description: of a cell, gate, state, record, column or parameter. Also a template argument.
+struct Name {
+  char text[20] = {};
+
+  constexpr Name() = default;
+  constexpr Name(const char* from) {
+    for (int i = 0; from[i]; ++i) text[i] = from[i];  // does not compile where it is too long
+  }
+  constexpr bool operator==(const Name&) const = default;
+  constexpr bool empty() const { return text[0] == 0; }
 };
-constexpr int stage_count = static_cast<int>(StageId::count);
 
-constexpr int max_gates = 4, max_columns = 4, max_stages = 2, max_refs = 9, max_states = 2, max_segments = 2;
+// How wide a row is. `output` is the width of h, `hidden` that of the cell: they differ where a projection follows.
+enum class Size { one, input, hidden, output };
 
-// Widths that occur: that of the cell, and that of h (smaller where a projection follows the cell).
-enum class Width { hidden, output };
-
-// The rows a stage can read and write.
+// The rows a stage can read and write, each with an index.
 enum class Where {
   none,
-  h,            // output of this step
-  prev_h,       // output of the step before, or the initial state
-  state,        // state number `index` after this step (index >= 1; h is state 0)
-  prev_state,   // the same before this step
-  record,       // column `index` of what a step keeps: for the next stage, the next step or the backward pass
-  d_output,     // gradient that reaches h from outside the layer
-  d_state,      // gradient that reaches h through h_n, and what `carry` holds of state 0
-  carry,        // gradient of state `index` on its way to the step before
-  d_gate,       // column `index` of the gradients to the accumulators, this step
-  d_gate_next,  // the same of the step after
+  state,       // state after this step; number 0 is h, the output
+  previous,    // the same before this step
+  record,      // what a step keeps: for the next stage, the next step or the backward pass
+  parameter,   // a parameter that is a vector over the units: one row for all sequences
+  d_output,    // gradient that reaches h from outside the layer
+  d_state,     // gradient to a state after this step, but d_output and the product with the step after
+  d_previous,  // gradient to a state before this step, but through the product
+  d_column,    // gradient to an accumulator, this step
+  d_later,     // the same of the step after
+  d_parameter  // this step's part of the gradient to a parameter that is a vector
 };
+constexpr int where_count = 11;
+
 struct Ref {
   Where where = Where::none;
   int index = 0;
+  constexpr bool operator==(const Ref&) const = default;
 };
 
-// A run of gates in a row of the gradients to the accumulators, and the rows of the weight matrix they came from.
-struct Segment {
-  int column = 0;  // first column
-  int gate = 0;    // first gate
+enum class ParamKind {
+  matrix,          // of a product: blocks of rows, of which each adds to an accumulator
+  bias_of_x,       // added to what x adds to, block by block
+  bias_of_states,  // added to what the operands add to
+  vector           // over the units, read by stages
+};
+
+// A parameter of shape (blocks * rows, columns), or (blocks * rows,) where columns is one.
+struct ParamSpec {
+  Name name;
+  ParamKind kind = ParamKind::matrix;
+  int blocks = 1;
+  Size rows = Size::hidden, columns = Size::one;
+  bool optional = false;  // may be absent: zeros
+};
+
+struct RowSpec {
+  Name name;
+  Size width = Size::hidden;
+};
+
+// An accumulator of a unit: the blocks of rows of weight_ih and of its stage's matrix that add to it, or -1.
+struct Column {
+  Name name;
+  Size width = Size::hidden;
+  int x = -1, operand = -1;
+};
+
+// Neighbouring columns whose blocks in a matrix are neighbours, too.
+struct Run {
+  int column = 0, block = 0, count = 0;
+};
+
+// A description may have as many; what the loops provide for follows from the list (list.h).
+constexpr int most = 24;
+
+template <class T>
+struct List {
+  T items[most] = {};
   int count = 0;
+
+  constexpr List() = default;
+  constexpr List(std::initializer_list<T> from) {
+    for (const T& item : from) add(item);
+  }
+  constexpr void add(const T& item) { items[count++] = item; }
+  constexpr const T* begin() const { return items; }
+  constexpr const T* end() const { return items + count; }
+  constexpr const T& operator[](int i) const { return items[i]; }
+  constexpr T& operator[](int i) { return items[i]; }
+  constexpr int find(const T& item) const {
+    for (int i = 0; i < count; ++i)
+      if (items[i] == item) return i;
+    return -1;
+  }
 };
 
-enum class Param { weight_ih, weight_hh, bias_ih, bias_hh, weight_hr };
-constexpr int param_count = 5;
+struct StageSpec {
+  int id = 0;                 // place in the Kernels table
+  Size width = Size::hidden;  // of its output
+  List<Ref> in, out;          // what only the backward pass reads comes last in out
+  int kept = 0;               // the others
+};
 
-struct ForwardStage {
-  StageId id = StageId::count;
-  Param weight = Param::weight_hh;  // the matrix that multiplies the operand
-  bool takes_x = false;
+struct ForwardStage : StageSpec {
+  int x_matrix = -1, matrix = -1;  // parameters that multiply x and the operand, or -1
   Ref operand;
-  int gate = 0, gates = 0;      // the gates of weight_ih and of `weight` that this stage computes
-  int column = 0, columns = 0;  // the accumulators it has, of the columns of the cell
-  Width width = Width::hidden;  // of its output
-  Ref in[max_refs], out[max_refs];
+  int column = 0, columns = 0;  // its accumulators, of those of the cell
+  List<Run> runs;               // of its columns in the operand's matrix
+
+  constexpr bool later() const { return operand.where == Where::previous; }  // its gradient comes from the step after
 };
 
-struct BackwardStage {
-  StageId id = StageId::count;
-  Param weight = Param::weight_hh;
-  Where operand = Where::none;  // d_gate or d_gate_next
-  Segment segments[max_segments];
-  Width width = Width::hidden;
-  Ref in[max_refs], out[max_refs];
+struct BackwardStage : StageSpec {
+  int through = -1;  // the forward stage through whose product it goes back, or -1
 };
 
 struct CellSpec {
-  const char* name = "";
-  int gates = 0;                  // rows of weight_ih and weight_hh, in units of hidden_size
-  int columns = 0;                // accumulators of a unit over all stages
-  int r_column[max_gates] = {};   // the column that gate g of weight_hh adds to; of weight_ih it is column g
-  Ref r_operand[max_gates] = {};  // what gate g of weight_hh multiplies
-  int states = 1;
-  int state_record[max_states] = {};  // the record column that holds state i >= 1
-  int records = 0;                    // columns a step keeps, hidden_size wide each
-  bool projection = false;            // weight_hr: record column r_record -> h, its gradient in column `columns`
-  int projected_record = 0;
-  bool carries_h = false;  // the cell passes h on beside the product (GRU)
-  int forward_stages = 1, backward_stages = 1;
-  ForwardStage forward[max_stages];
-  BackwardStage backward[max_stages];
+  Name name;
+  List<Name> gates;  // blocks of rows of the matrix that multiplies x
+  List<RowSpec> states, records;
+  List<ParamSpec> parameters;
+  List<Column> columns;
+  List<ForwardStage> forward;
+  List<BackwardStage> backward;
+  int x_matrix = -1;
+  bool projects = false;    // h may be narrower than the cell
+  bool carries[most] = {};  // state i is passed on beside the product with the step after
+
+  // Where state i >= 1 after a step is kept: records that follow the declared ones.
+  constexpr int record_of_state(int i) const { return records.count - states.count + i; }
+
+  // The columns of x: the first ones, gate by gate.
+  constexpr List<Run> x_runs() const { return {{0, 0, gates.count}}; }
+
+  // Behind the last column that a bias adds to.
+  constexpr int bias_columns() const {
+    int end = 0;
+    for (const ForwardStage& stage : forward)
+      for (int c = stage.column; c < stage.column + stage.columns; ++c)
+        for (const ParamSpec& p : parameters)
+          if (bias_block(p, stage, columns[c]) >= 0) end = c + 1;
+    return end;
+  }
+
+  // The block of a bias that adds to a column of a stage, or -1.
+  constexpr int bias_block(const ParamSpec& bias, const ForwardStage& stage, const Column& column) const {
+    if (bias.kind == ParamKind::bias_of_x) return column.x;
+    if (bias.kind != ParamKind::bias_of_states || stage.matrix < 0) return -1;
+    const ParamSpec& matrix = parameters[stage.matrix];
+    return matrix.blocks == bias.blocks && matrix.rows == bias.rows ? column.operand : -1;
+  }
 };
 
-// The cells by the name the Python layers give them; null if there is none of that name.
+// Accumulator vectors side by side in a block of units: the four gates of one vector of units, or four vectors of units
+// of a stage with one column.
+constexpr int block_columns = 4;
+
+// Whether the gates of the last few units share vectors: where each of the two operands adds to all four columns of a
+// block. Asked by who packs and by who multiplies.
+constexpr bool shares_vectors(int columns, int x_columns, int operand_columns) {
+  return columns == block_columns && x_columns == columns && operand_columns == columns;
+}
+
+// The cells, and one by its name; null if there is none of that name.
+const CellSpec* begin_cells();
+const CellSpec* end_cells();
 const CellSpec* find_cell(const char* name);
 
 }  // namespace pylstm

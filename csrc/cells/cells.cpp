@@ -1,16 +1,25 @@
 #include <cstring>
 
-#include "gru.h"
-#include "lstm.h"
-#include "rnn.h"
+#include "list.h"
+#include "slopes.h"
 
 namespace pylstm {
+namespace {
+
+template <class... C>
+constexpr bool all_right(CellList<C...>) {
+  return (cells::slopes_are_right<C>() && ...);
+}
+static_assert(all_right(Cells()));
+
+}  // namespace
+
+const CellSpec* begin_cells() { return cell_specs.data(); }
+const CellSpec* end_cells() { return cell_specs.data() + cell_specs.size(); }
 
 const CellSpec* find_cell(const char* name) {
-  static constexpr const CellSpec* cells[] = {&lstm_spec,       &lstm_projected_spec, &gru_after_spec,
-                                              &gru_before_spec, &rnn_tanh_spec,       &rnn_relu_spec};
-  for (const CellSpec* cell : cells)
-    if (std::strcmp(cell->name, name) == 0) return cell;
+  for (const CellSpec& cell : cell_specs)
+    if (std::strcmp(cell.name.text, name) == 0) return &cell;
   return nullptr;
 }
 

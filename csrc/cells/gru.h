@@ -5,98 +5,101 @@
 //   both:                                                    h' = (1 - z) * n + z * h
 #pragma once
 
-#include "cell.h"
+#include "describe.h"
 
-namespace pylstm {
+namespace pylstm::cells {
+namespace {
 
-namespace gru {
-enum After { r, z, n, nh };  // nh = R_n h + b_hn; also the columns: the halves of the candidate stay apart
-enum Before { before_r, before_z, before_n, rh };
-}  // namespace gru
+struct GruAfter {
+  static constexpr Name name = "gru_after";
+  static constexpr List<Name> gates = {"r", "z", "n"};
+  static constexpr List<RowSpec> states = {{"h", Size::output}};
+  static constexpr List<RowSpec> records = {{"r"}, {"z"}, {"n"}, {"nh"}};
+  static constexpr List<ParamSpec> parameters = {weight_ih, weight_hh, bias_ih, bias_hh};
 
-inline constexpr CellSpec gru_after_spec = {.name = "gru_after",
-                                            .gates = 3,
-                                            .columns = 4,
-                                            .r_column = {gru::r, gru::z, gru::nh},
-                                            .r_operand = {{Where::prev_h}, {Where::prev_h}, {Where::prev_h}},
-                                            .records = 4,
-                                            .carries_h = true,
-                                            .forward = {{.id = StageId::gru_after,
-                                                         .weight = Param::weight_hh,
-                                                         .takes_x = true,
-                                                         .operand = {Where::prev_h},
-                                                         .gate = 0,
-                                                         .gates = 3,
-                                                         .column = 0,
-                                                         .columns = 4,
-                                                         .in = {{Where::prev_h}},
-                                                         .out = {{Where::h},
-                                                                 {Where::record, gru::r},
-                                                                 {Where::record, gru::z},
-                                                                 {Where::record, gru::n},
-                                                                 {Where::record, gru::nh}}}},
-                                            .backward = {{.id = StageId::d_gru_after,
-                                                          .weight = Param::weight_hh,
-                                                          .operand = Where::d_gate_next,
-                                                          .segments = {{0, 0, 2}, {gru::nh, 2, 1}},
-                                                          .in = {{Where::d_output},
-                                                                 {Where::d_state},
-                                                                 {Where::prev_h},
-                                                                 {Where::record, gru::r},
-                                                                 {Where::record, gru::z},
-                                                                 {Where::record, gru::n},
-                                                                 {Where::record, gru::nh}},
-                                                          .out = {{Where::carry, 0},
-                                                                  {Where::d_gate, gru::r},
-                                                                  {Where::d_gate, gru::z},
-                                                                  {Where::d_gate, gru::n},
-                                                                  {Where::d_gate, gru::nh}}}}};
+  struct Step {
+    static constexpr Product product = {"weight_hh", previous<"h">};
+    // The halves of the candidate stay apart: nh = R_n h + b_hn.
+    static constexpr List<ColumnSpec> columns = {both("r"), both("z"), of_x("n"), of_operand("nh", "n")};
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto r = sigmoid(io[sum<"r">]), z = sigmoid(io[sum<"z">]), nh = io[sum<"nh">];
+      const auto n = tanh(fma(r, nh, io[sum<"n">]));
+      io.put(state<"h">, fma(z, io[previous<"h">] - n, n));
+      io.put(record<"r">, r), io.put(record<"z">, z), io.put(record<"n">, n), io.put(record<"nh">, nh);
+    }
+  };
+  struct Back {
+    using through = Step;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto d_h = io[product] + io[d_output] + io[d_state<"h">];
+      const auto r = io[record<"r">], z = io[record<"z">], n = io[record<"n">];
+      const auto d_n = fma(-d_h, z, d_h) * tanh_slope(n);
+      io.put(d_previous<"h">, d_h * z);
+      io.put(d_column<"r">, d_n * io[record<"nh">] * sigmoid_slope(r));
+      io.put(d_column<"z">, d_h * (io[previous<"h">] - n) * sigmoid_slope(z));
+      io.put(d_column<"n">, d_n);
+      io.put(d_column<"nh">, d_n * r);
+    }
+  };
 
-inline constexpr CellSpec gru_before_spec = {
-    .name = "gru_before",
-    .gates = 3,
-    .columns = 3,
-    .r_column = {0, 1, 2},
-    .r_operand = {{Where::prev_h}, {Where::prev_h}, {Where::record, gru::rh}},
-    .records = 4,
-    .carries_h = true,
-    .forward_stages = 2,
-    .backward_stages = 2,
-    .forward = {{.id = StageId::gru_before_gates,
-                 .weight = Param::weight_hh,
-                 .takes_x = true,
-                 .operand = {Where::prev_h},
-                 .gate = 0,
-                 .gates = 2,
-                 .column = 0,
-                 .columns = 2,
-                 .in = {{Where::prev_h}},
-                 .out = {{Where::record, gru::before_z}, {Where::record, gru::rh}, {Where::record, gru::before_r}}},
-                {.id = StageId::gru_before_candidate,
-                 .weight = Param::weight_hh,
-                 .takes_x = true,
-                 .operand = {Where::record, gru::rh},
-                 .gate = 2,
-                 .gates = 1,
-                 .column = 2,
-                 .columns = 1,
-                 .in = {{Where::prev_h}, {Where::record, gru::before_z}},
-                 .out = {{Where::h}, {Where::record, gru::before_n}}}},
-    .backward = {{.id = StageId::d_gru_before_candidate,
-                  .weight = Param::weight_hh,
-                  .operand = Where::d_gate_next,
-                  .segments = {{0, 0, 2}},
-                  .in = {{Where::d_output},
-                         {Where::d_state},
-                         {Where::prev_h},
-                         {Where::record, gru::before_z},
-                         {Where::record, gru::before_n}},
-                  .out = {{Where::carry, 0}, {Where::d_gate, gru::before_z}, {Where::d_gate, gru::before_n}}},
-                 {.id = StageId::d_gru_before_reset,
-                  .weight = Param::weight_hh,
-                  .operand = Where::d_gate,
-                  .segments = {{2, 2, 1}},
-                  .in = {{Where::carry, 0}, {Where::prev_h}, {Where::record, gru::before_r}},
-                  .out = {{Where::carry, 0}, {Where::d_gate, gru::before_r}}}}};
+  using forward = Stages<Step>;
+  using backward = Stages<Back>;
+};
 
-}  // namespace pylstm
+struct GruBefore {
+  static constexpr Name name = "gru_before";
+  static constexpr List<Name> gates = {"r", "z", "n"};
+  static constexpr List<RowSpec> states = {{"h", Size::output}};
+  static constexpr List<RowSpec> records = {{"r"}, {"z"}, {"n"}, {"rh"}};
+  static constexpr List<ParamSpec> parameters = {weight_ih, weight_hh, bias_ih, bias_hh};
+
+  struct Gates {
+    static constexpr Product product = {"weight_hh", previous<"h">};
+    static constexpr List<ColumnSpec> columns = {both("r"), both("z")};
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto r = sigmoid(io[sum<"r">]);
+      io.put(record<"z">, sigmoid(io[sum<"z">]));
+      io.put(record<"rh">, r * io[previous<"h">]);
+      io.put(record<"r">, r);
+    }
+  };
+  struct Candidate {
+    static constexpr Product product = {"weight_hh", record<"rh">};
+    static constexpr List<ColumnSpec> columns = {both("n")};
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto n = tanh(io[sum<"n">]);
+      io.put(state<"h">, fma(io[record<"z">], io[previous<"h">] - n, n));
+      io.put(record<"n">, n);
+    }
+  };
+  struct CandidateBack {
+    using through = Gates;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto d_h = io[product] + io[d_output] + io[d_state<"h">];
+      const auto z = io[record<"z">], n = io[record<"n">];
+      io.put(d_previous<"h">, d_h * z);
+      io.put(d_column<"z">, d_h * (io[previous<"h">] - n) * sigmoid_slope(z));
+      io.put(d_column<"n">, fma(-d_h, z, d_h) * tanh_slope(n));
+    }
+  };
+  struct ResetBack {
+    using through = Candidate;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto d_rh = io[product], r = io[record<"r">];
+      io.put(d_previous<"h">, fma(d_rh, r, io[d_previous<"h">]));
+      io.put(d_column<"r">, d_rh * io[previous<"h">] * sigmoid_slope(r));
+    }
+  };
+
+  using forward = Stages<Gates, Candidate>;
+  using backward = Stages<CandidateBack, ResetBack>;
+};
+
+}  // namespace
+}  // namespace pylstm::cells

@@ -1,104 +1,98 @@
 // Long short-term memory: Hochreiter & Schmidhuber 1997, forget gate of Gers, Schmidhuber & Cummins 2000, projection
 // of Sak, Senior & Beaufays 2014. Gate order i, f, g, o, as torch.nn.LSTM.
+//     i, f, o = sigmoid(W x + R h + b)    g = tanh(W_g x + R_g h + b_g)    c' = f * c + i * g    m = o * tanh(c')
+//     h' = m, or weight_hr m
 #pragma once
 
-#include "cell.h"
+#include "describe.h"
 
-namespace pylstm {
+namespace pylstm::cells {
+namespace {
 
-namespace lstm {
-// What a step keeps. `m` is the hidden vector in front of a projection.
-enum Record { i, f, g, o, c, m };
-}  // namespace lstm
+// The arithmetic of both; HIDDEN is where m goes.
+template <class HIDDEN>
+struct LstmStep {
+  static constexpr Product product = {"weight_hh", previous<"h">};
+  static constexpr List<ColumnSpec> columns = {both("i"), both("f"), both("g"), both("o")};
+  template <class Io>
+  static constexpr void apply(Io& io) {
+    const auto i = sigmoid(io[sum<"i">]), f = sigmoid(io[sum<"f">]), g = tanh(io[sum<"g">]), o = sigmoid(io[sum<"o">]);
+    const auto c = fma(f, io[previous<"c">], i * g);
+    io.put(HIDDEN(), o * tanh(c));
+    io.put(state<"c">, c);
+    io.put(record<"i">, i), io.put(record<"f">, f), io.put(record<"g">, g), io.put(record<"o">, o);
+  }
+};
 
-inline constexpr ForwardStage lstm_gates(Ref h) {
-  return {.id = StageId::lstm,
-          .weight = Param::weight_hh,
-          .takes_x = true,
-          .operand = {Where::prev_h},
-          .gate = 0,
-          .gates = 4,
-          .column = 0,
-          .columns = 4,
-          .width = Width::hidden,
-          .in = {{Where::prev_state, 1}},
-          .out = {h,
-                  {Where::state, 1},
-                  {Where::record, lstm::i},
-                  {Where::record, lstm::f},
-                  {Where::record, lstm::g},
-                  {Where::record, lstm::o}}};
+// From the gradient to m.
+template <class Io, class V>
+constexpr void lstm_backward(Io& io, V d_m) {
+  const V i = io[record<"i">], f = io[record<"f">], g = io[record<"g">], o = io[record<"o">];
+  const V tanh_c = tanh(io[state<"c">]);
+  const V d_c = fma(d_m * o, tanh_slope(tanh_c), io[d_state<"c">]);
+  io.put(d_previous<"c">, d_c * f);
+  io.put(d_column<"i">, d_c * g * sigmoid_slope(i));
+  io.put(d_column<"f">, d_c * io[previous<"c">] * sigmoid_slope(f));
+  io.put(d_column<"g">, d_c * i * tanh_slope(g));
+  io.put(d_column<"o">, d_m * tanh_c * sigmoid_slope(o));
 }
 
-inline constexpr CellSpec lstm_spec = {
-    .name = "lstm",
-    .gates = 4,
-    .columns = 4,
-    .r_column = {0, 1, 2, 3},
-    .r_operand = {{Where::prev_h}, {Where::prev_h}, {Where::prev_h}, {Where::prev_h}},
-    .states = 2,
-    .state_record = {0, lstm::c},
-    .records = 5,
-    .forward = {lstm_gates({Where::h})},
-    .backward = {
-        {.id = StageId::d_lstm,
-         .weight = Param::weight_hh,
-         .operand = Where::d_gate_next,
-         .segments = {{0, 0, 4}},
-         .width = Width::hidden,
-         .in = {{Where::carry, 1},
-                {Where::prev_state, 1},
-                {Where::state, 1},
-                {Where::record, lstm::i},
-                {Where::record, lstm::f},
-                {Where::record, lstm::g},
-                {Where::record, lstm::o},
-                {Where::d_output},
-                {Where::d_state}},
-         .out = {{Where::carry, 1}, {Where::d_gate, 0}, {Where::d_gate, 1}, {Where::d_gate, 2}, {Where::d_gate, 3}}}}};
+struct Lstm {
+  static constexpr Name name = "lstm";
+  static constexpr List<Name> gates = {"i", "f", "g", "o"};
+  static constexpr List<RowSpec> states = {{"h", Size::output}, {"c"}};
+  static constexpr List<RowSpec> records = {{"i"}, {"f"}, {"g"}, {"o"}};
+  static constexpr List<ParamSpec> parameters = {weight_ih, weight_hh, bias_ih, bias_hh};
 
-// The same cell with h = weight_hr . m behind it.
-inline constexpr CellSpec lstm_projected_spec = {
-    .name = "lstm_projected",
-    .gates = 4,
-    .columns = 4,
-    .r_column = {0, 1, 2, 3},
-    .r_operand = {{Where::prev_h}, {Where::prev_h}, {Where::prev_h}, {Where::prev_h}},
-    .states = 2,
-    .state_record = {0, lstm::c},
-    .records = 6,
-    .projection = true,
-    .projected_record = lstm::m,
-    .forward_stages = 2,
-    .backward_stages = 2,
-    .forward = {lstm_gates({Where::record, lstm::m}),
-                {.id = StageId::linear,
-                 .weight = Param::weight_hr,
-                 .operand = {Where::record, lstm::m},
-                 .gates = 1,
-                 .columns = 1,
-                 .width = Width::output,
-                 .out = {{Where::h}}}},
-    .backward = {
-        {.id = StageId::d_projection,
-         .weight = Param::weight_hh,
-         .operand = Where::d_gate_next,
-         .segments = {{0, 0, 4}},
-         .width = Width::output,
-         .in = {{Where::d_output}, {Where::d_state}},
-         .out = {{Where::d_gate, 4}}},
-        {.id = StageId::d_lstm_projected,
-         .weight = Param::weight_hr,
-         .operand = Where::d_gate,
-         .segments = {{4, 0, 1}},
-         .width = Width::hidden,
-         .in = {{Where::carry, 1},
-                {Where::prev_state, 1},
-                {Where::state, 1},
-                {Where::record, lstm::i},
-                {Where::record, lstm::f},
-                {Where::record, lstm::g},
-                {Where::record, lstm::o}},
-         .out = {{Where::carry, 1}, {Where::d_gate, 0}, {Where::d_gate, 1}, {Where::d_gate, 2}, {Where::d_gate, 3}}}}};
+  using Step = LstmStep<Key<Where::state, "h">>;
+  struct Back {
+    using through = Step;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      lstm_backward(io, io[product] + io[d_output] + io[d_state<"h">]);
+    }
+  };
 
-}  // namespace pylstm
+  using forward = Stages<Step>;
+  using backward = Stages<Back>;
+};
+
+struct LstmProjected {
+  static constexpr Name name = "lstm_projected";
+  static constexpr List<Name> gates = {"i", "f", "g", "o"};
+  static constexpr List<RowSpec> states = {{"h", Size::output}, {"c"}};
+  static constexpr List<RowSpec> records = {{"i"}, {"f"}, {"g"}, {"o"}, {"m"}};
+  static constexpr List<ParamSpec> parameters = {weight_ih, weight_hh, bias_ih, bias_hh, weight_hr};
+
+  using Step = LstmStep<Key<Where::record, "m">>;
+  struct Project {
+    static constexpr Product product = {"weight_hr", record<"m">};
+    static constexpr List<ColumnSpec> columns = {of_operand("projected", whole)};
+    static constexpr Size width = Size::output;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      io.put(state<"h">, io[sum<"projected">]);
+    }
+  };
+  struct ProjectBack {
+    using through = Step;
+    static constexpr Size width = Size::output;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      io.put(d_column<"projected">, io[product] + io[d_output] + io[d_state<"h">]);
+    }
+  };
+  struct Back {
+    using through = Project;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      lstm_backward(io, io[product]);
+    }
+  };
+
+  using forward = Stages<Step, Project>;
+  using backward = Stages<ProjectBack, Back>;
+};
+
+}  // namespace
+}  // namespace pylstm::cells

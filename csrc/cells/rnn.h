@@ -1,31 +1,46 @@
 // The plain recurrent network of Elman 1990: h' = tanh or relu of (W x + b_ih + R h + b_hh).
 #pragma once
 
-#include "cell.h"
+#include "describe.h"
 
-namespace pylstm {
+namespace pylstm::cells {
+namespace {
 
-inline constexpr CellSpec rnn_spec(const char* name, StageId forward, StageId backward) {
-  return {.name = name,
-          .gates = 1,
-          .columns = 1,
-          .r_column = {0},
-          .r_operand = {{Where::prev_h}},
-          .forward = {{.id = forward,
-                       .weight = Param::weight_hh,
-                       .takes_x = true,
-                       .operand = {Where::prev_h},
-                       .gates = 1,
-                       .columns = 1,
-                       .out = {{Where::h}}}},
-          .backward = {{.id = backward,
-                        .weight = Param::weight_hh,
-                        .operand = Where::d_gate_next,
-                        .segments = {{0, 0, 1}},
-                        .in = {{Where::d_output}, {Where::d_state}, {Where::h}},
-                        .out = {{Where::d_gate, 0}}}}};
-}
-inline constexpr CellSpec rnn_tanh_spec = rnn_spec("rnn_tanh", StageId::rnn_tanh, StageId::d_rnn_tanh);
-inline constexpr CellSpec rnn_relu_spec = rnn_spec("rnn_relu", StageId::rnn_relu, StageId::d_rnn_relu);
+template <bool RELU>
+struct Rnn {
+  static constexpr Name name = RELU ? "rnn_relu" : "rnn_tanh";
+  static constexpr List<Name> gates = {"h"};
+  static constexpr List<RowSpec> states = {{"h", Size::output}};
+  static constexpr List<RowSpec> records = {};
+  static constexpr List<ParamSpec> parameters = {weight_ih, weight_hh, bias_ih, bias_hh};
 
-}  // namespace pylstm
+  struct Step {
+    static constexpr Product product = {"weight_hh", previous<"h">};
+    static constexpr List<ColumnSpec> columns = {both("h")};
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto a = io[sum<"h">];
+      if constexpr (RELU)
+        io.put(state<"h">, relu(a));
+      else
+        io.put(state<"h">, tanh(a));
+    }
+  };
+  struct Back {
+    using through = Step;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto d_h = io[product] + io[d_output] + io[d_state<"h">], h = io[state<"h">];
+      if constexpr (RELU)
+        io.put(d_column<"h">, h > decltype(h){} ? d_h : decltype(h){});
+      else
+        io.put(d_column<"h">, d_h * tanh_slope(h));
+    }
+  };
+
+  using forward = Stages<Step>;
+  using backward = Stages<Back>;
+};
+
+}  // namespace
+}  // namespace pylstm::cells

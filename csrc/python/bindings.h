@@ -18,7 +18,8 @@ namespace py = pybind11;
 int thread_count(std::optional<int> asked);
 void configure_threads(int threads);
 
-// The classes that Python sees, each in a file of its own.
+// The classes that Python sees, and the cells, each in a file of its own.
+void add_cells(py::module_& m);
 void add_network(py::module_& m);
 void add_stream(py::module_& m);
 void add_tape(py::module_& m);

@@ -46,9 +46,9 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
   std::vector<py::object> take_states(const char* name, const py::tuple& states, ptrdiff_t batch,
                                       const T* (&pointers)[max_states]) const;
   Shape state_shape(int i, ptrdiff_t batch) const {
-    return {ptrdiff_t(sizes().layers) * sizes().directions, batch, sizes().state(i)};
+    return {ptrdiff_t(sizes().layers) * sizes().directions, batch, network_.state(i)};
   }
-  static Shape param_shape(Param p, const CellSpec& cell, const Sizes& sizes, int layer);
+  static Shape param_shape(const ParamSpec& p, const Sizes& sizes, int layer);
 
   const Network<T>& network() const { return network_; }
   const CellSpec& cell() const { return network_.cell(); }

@@ -91,6 +91,7 @@ std::vector<std::string> isa_names() {
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of pylstm. Use the classes of the package; nothing here is a public interface.";
+  add_cells(m);
   add_network(m);
   add_stream(m);
   add_tape(m);

@@ -6,12 +6,6 @@
 #include "python/holder.h"
 
 namespace pylstm {
-namespace {
-
-bool has(Param p, const CellSpec& cell) { return p != Param::weight_hr || cell.projection; }
-
-}  // namespace
-
 template <class T>
 Bound<T>::Bound(const CellSpec& cell, const Sizes& sizes, const py::list& params)
     : arrays_(take(cell, sizes, params)), network_(make(cell, sizes)) {}
@@ -54,10 +48,10 @@ std::unique_ptr<StreamBase> Bound<T>::stream(ptrdiff_t batch, std::optional<int>
 template <class T>
 std::vector<py::object> Bound<T>::take_states(const char* name, const py::tuple& states, ptrdiff_t batch,
                                               const T* (&pointers)[max_states]) const {
-  if (py::ssize_t(states.size()) != cell().states)
+  if (py::ssize_t(states.size()) != cell().states.count)
     throw py::value_error(std::string(name) + ": wrong number of states");
   std::vector<py::object> taken;
-  for (int i = 0; i < cell().states; ++i) {
+  for (int i = 0; i < cell().states.count; ++i) {
     const py::object state = states[size_t(i)];
     pointers[i] = nullptr;
     if (state.is_none()) continue;
@@ -68,18 +62,10 @@ std::vector<py::object> Bound<T>::take_states(const char* name, const py::tuple&
 }
 
 template <class T>
-Shape Bound<T>::param_shape(Param p, const CellSpec& cell, const Sizes& sizes, int layer) {
-  const ptrdiff_t gates = cell.gates * sizes.hidden;
-  switch (p) {
-    case Param::weight_ih:
-      return {gates, sizes.layer_input(layer)};
-    case Param::weight_hh:
-      return {gates, sizes.output};
-    case Param::weight_hr:
-      return {sizes.output, sizes.hidden};
-    default:
-      return {gates};
-  }
+Shape Bound<T>::param_shape(const ParamSpec& p, const Sizes& sizes, int layer) {
+  const ptrdiff_t rows = p.blocks * sizes.of(p.rows);
+  if (p.columns == Size::one) return {rows};
+  return {rows, sizes.of(p.columns, sizes.layer_input(layer))};
 }
 
 template <class T>
@@ -89,15 +75,15 @@ typename Bound<T>::Arrays Bound<T>::take(const CellSpec& cell, const Sizes& size
     throw py::value_error("params: wrong number of layers");
   for (size_t i = 0; i < params.size(); ++i) {
     const auto layer = params[i].cast<py::sequence>();
-    if (layer.size() != size_t(param_count)) throw py::value_error("params: wrong number of arrays");
+    if (py::ssize_t(layer.size()) != cell.parameters.count) throw py::value_error("params: wrong number of arrays");
     std::vector<py::object> row;
-    for (int p = 0; p < param_count; ++p) {
+    for (int p = 0; p < cell.parameters.count; ++p) {
       const py::object array = layer[size_t(p)];
-      const bool bias = Param(p) == Param::bias_ih || Param(p) == Param::bias_hh;
-      if (array.is_none() && (bias || !has(Param(p), cell)))
+      const ParamSpec& spec = cell.parameters[p];
+      if (array.is_none() && spec.optional)
         row.push_back(array);
       else
-        row.push_back(checked<T>("params", array, param_shape(Param(p), cell, sizes, int(i) / sizes.directions), true));
+        row.push_back(checked<T>("params", array, param_shape(spec, sizes, int(i) / sizes.directions), true));
     }
     arrays.push_back(std::move(row));
   }
@@ -108,7 +94,7 @@ template <class T>
 Network<T> Bound<T>::make(const CellSpec& cell, const Sizes& sizes) const {
   std::vector<Params<const T>> pointers(arrays_.size());
   for (size_t i = 0; i < arrays_.size(); ++i)
-    for (size_t p = 0; p < size_t(param_count); ++p)
+    for (size_t p = 0; p < size_t(cell.parameters.count); ++p)
       if (!arrays_[i][p].is_none()) pointers[i].data[p] = data<const T>(arrays_[i][p]);
   const WithoutGil released;
   return Network<T>(cell, sizes, current_isa().of<T>(), pointers);
@@ -138,7 +124,7 @@ std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& 
   }
   batch.order = std::make_shared<const Order>(lens, batch.steps, batch.batch);
 
-  py::tuple final(static_cast<size_t>(cell().states));
+  py::tuple final(static_cast<size_t>(cell().states.count));
   ForwardCall<T> call{.network = network_,
                       .order = *batch.order,
                       .steps = batch.steps,
@@ -147,7 +133,7 @@ std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& 
                       .training = training,
                       .dropout = dropout,
                       .interrupted = interrupted};
-  for (int i = 0; i < cell().states; ++i) {
+  for (int i = 0; i < cell().states.count; ++i) {
     call.initial[i] = batch.initial[i];
     const auto state = empty<T>(state_shape(i, batch.batch));
     call.final[i] = data<T>(state);
@@ -173,14 +159,14 @@ template class Bound<double>;
 namespace {
 
 // A network for a cell and dtype, its weights packed for the ISA in use. params: for every layer and direction a list
-// of weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, None where there is none.
+// of its arrays in the order of the cell's description, None for an optional one that is absent.
 std::shared_ptr<NetworkBase> make_network(const std::string& name, const py::dtype& dtype, ptrdiff_t input,
                                           ptrdiff_t hidden, ptrdiff_t output, int layers, bool bidirectional,
                                           const py::list& params) {
   const CellSpec* cell = find_cell(name.c_str());
   if (!cell) throw py::value_error("cell: unknown name '" + name + "'");
   if (input < 1 || hidden < 1 || output < 1 || layers < 1) throw py::value_error("sizes: expected at least 1");
-  if (!cell->projection && output != hidden) throw py::value_error("output: only a projected cell has one of its own");
+  if (!cell->projects && output != hidden) throw py::value_error("output: only a projected cell has one of its own");
   const Sizes sizes{input, hidden, output, layers, bidirectional ? 2 : 1};
   if (dtype.equal(py::dtype::of<float>())) return std::make_shared<Bound<float>>(*cell, sizes, params);
   if (dtype.equal(py::dtype::of<double>())) return std::make_shared<Bound<double>>(*cell, sizes, params);

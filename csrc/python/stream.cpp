@@ -113,14 +113,14 @@ constexpr double release_cycles = 100000;
 template <class T>
 Stream<T>::Stream(std::shared_ptr<const Bound<T>> bound, ptrdiff_t batch, int threads)
     : bound_(std::move(bound)),
-      states_(size_t(bound_->cell().states)),
+      states_(size_t(bound_->cell().states.count)),
       order_(nullptr, 1, batch),
       call_{.network = bound_->network(), .order = order_, .steps = 1},
       threads_(threads) {
   const Sizes& sizes = bound_->sizes();
   call_.x = {nullptr, 0, sizes.input};
   call_.output = {nullptr, 0, sizes.width()};
-  for (int i = 0; i < bound_->cell().states; ++i) {
+  for (int i = 0; i < bound_->cell().states.count; ++i) {
     py::array_t<T> state(bound_->state_shape(i, batch));
     std::fill_n(state.mutable_data(), state.size(), T(0));
     call_.initial[i] = call_.final[i] = state.mutable_data();  // a layer has read its state when it writes it

@@ -43,8 +43,8 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
     call.d_output =
         view<const T>("d_output", checked<T>("d_output", d_output, {batch_.steps, batch_.batch, sizes.width()}, false));
   const auto finals = bound_->take_states("d_state", d_states, batch_.batch, call.d_final);
-  py::tuple d_initial(static_cast<size_t>(cell.states));
-  for (int i = 0; i < cell.states; ++i) {
+  py::tuple d_initial(static_cast<size_t>(cell.states.count));
+  for (int i = 0; i < cell.states.count; ++i) {
     call.initial[i] = batch_.initial[i];
     const auto state = empty<T>(bound_->state_shape(i, batch_.batch));
     call.d_initial[i] = data<T>(state);
@@ -60,12 +60,12 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
   for (int i = 0; i < sizes.layers * sizes.directions; ++i) {
     py::list arrays;
     Params<T> pointers;
-    for (int p = 0; p < param_count; ++p) {
+    for (int p = 0; p < cell.parameters.count; ++p) {
       if (!bound_->has_param(size_t(i), p)) {
         arrays.append(py::none());
         continue;
       }
-      const auto array = empty<T>(Bound<T>::param_shape(Param(p), cell, sizes, i / sizes.directions));
+      const auto array = empty<T>(Bound<T>::param_shape(cell.parameters[p], sizes, i / sizes.directions));
       pointers.data[p] = data<T>(array);
       arrays.append(array);
     }

@@ -184,5 +184,20 @@ inline V tanh(V x) {
   return (V)((bits_of<V>)(num / den) | sign);
 }
 
+template <class V>
+inline V relu(V x) {
+  return x > V{} ? x : x != x ? x : V{};  // NaN stays NaN
+}
+
+// Derivatives, from the value of the function.
+template <class V>
+inline V sigmoid_slope(V y) {
+  return fma(-y, y, y);
+}
+template <class V>
+inline V tanh_slope(V y) {
+  return fma(-y, y, splat<V>(1));
+}
+
 }  // namespace
 }  // namespace pylstm

@@ -12,19 +12,18 @@ from .._arrays import Array
 from .gru import GRUFront
 from .lstm import LSTMFront
 from .recurrent import Recurrent, RunBackward, States
+from .recurrent_parameters import CELLS
 from .registry import built_in
 from .rnn import RNNFront
 from .stream import Stepper
-
-# The order in which the core takes the parameters of a layer and direction.
-_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 class _Compiled(Recurrent[Any]):
     """The backend hooks, over a `_core.Network`: the packed weights, made on first use after a change."""
 
-    def _cell_name(self) -> str:
-        raise NotImplementedError
+    def _kinds(self) -> list[str]:
+        """The parameters of a layer and direction, in the core's order."""
+        return list(CELLS[self._cell_name()]["parameters"])
 
     def _suffixes(self) -> list[str]:
         directions = ("", "_reverse")[: self.num_directions]
@@ -36,7 +35,7 @@ class _Compiled(Recurrent[Any]):
     def _packed(self) -> _core.Network:
         pack, params = self._pack, self.params
         if pack is None or pack[0] is not params:  # two threads may both pack: the same result
-            arrays = [[params.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
+            arrays = [[params.get(kind + suffix) for kind in self._kinds()] for suffix in self._suffixes()]
             network = _core.Network(
                 self._cell_name(), self.dtype, self.input_size, self.hidden_size, self.output_size,
                 self.num_layers, self.bidirectional, arrays,
@@ -80,7 +79,7 @@ class _Compiled(Recurrent[Any]):
             d_params = {
                 kind + suffix: array
                 for suffix, row in zip(self._suffixes(), arrays, strict=True)
-                for kind, array in zip(_KINDS, row, strict=True)
+                for kind, array in zip(self._kinds(), row, strict=True)
                 if array is not None
             }
             return dx, d_initial, d_params
@@ -102,21 +101,12 @@ def _no_memory(x: Array) -> MemoryError:
 class LSTM(_Compiled, LSTMFront):
     __doc__ = LSTMFront.__doc__
 
-    def _cell_name(self) -> str:
-        return "lstm_projected" if self.proj_size else "lstm"
-
 
 @built_in
 class GRU(_Compiled, GRUFront):
     __doc__ = GRUFront.__doc__
 
-    def _cell_name(self) -> str:
-        return "gru_after" if self.reset_after else "gru_before"
-
 
 @built_in
 class RNN(_Compiled, RNNFront):
     __doc__ = RNNFront.__doc__
-
-    def _cell_name(self) -> str:
-        return f"rnn_{self.nonlinearity}"

@@ -31,7 +31,6 @@ class GRUFront(Recurrent[Array]):
     >>> output, h = gru(x)                          # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
     """
 
-    _gates = 3
     _config_names = (*Recurrent._config_names[:-2], "reset_after", *Recurrent._config_names[-2:])
     reset_after: bool
 
@@ -55,6 +54,9 @@ class GRUFront(Recurrent[Array]):
             batch_first=batch_first, dropout=dropout, bidirectional=bidirectional, reset_after=reset_after,
             recurrent_bias=recurrent_bias, dtype=dtype,
         )  # fmt: skip
+
+    def _cell_name(self) -> str:
+        return "gru_after" if self.reset_after else "gru_before"
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
         return {"reset_after": _checks.flag("reset_after", config["reset_after"])}

@@ -30,8 +30,6 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
     >>> output, (h, c) = lstm(x)                    # x: (T, N, 8), output: (T, N, 16), h and c: (2, N, 16)
     """
 
-    _gates = 4
-    _state_names = ("h", "c")
     _config_names = (*Recurrent._config_names[:-2], "proj_size", *Recurrent._config_names[-2:])
     proj_size: int
 
@@ -55,6 +53,9 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
             batch_first=batch_first, dropout=dropout, bidirectional=bidirectional, proj_size=proj_size,
             recurrent_bias=recurrent_bias, dtype=dtype,
         )  # fmt: skip
+
+    def _cell_name(self) -> str:
+        return "lstm_projected" if self.proj_size else "lstm"
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
         proj_size = _checks.size("proj_size", config["proj_size"], minimum=0)

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _core
 from .._calls import Calls
 from .parameters import ParameterSet
+
+CELLS = _core.cells()  # what the core says of each cell
 
 
 class RecurrentParameters(ParameterSet, abc.ABC):
@@ -26,8 +28,6 @@ class RecurrentParameters(ParameterSet, abc.ABC):
     num_directions·S in the others. `bias=False` has no bias, `recurrent_bias=False` no bias_hh.
     """
 
-    _gates: ClassVar[int]
-    _state_names: ClassVar[tuple[str, ...]] = ("h",)
     _config_names: ClassVar[tuple[str, ...]] = (  # the constructor's arguments, in the order `repr` shows them
         "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "recurrent_bias",
         "dtype",
@@ -43,6 +43,8 @@ class RecurrentParameters(ParameterSet, abc.ABC):
     recurrent_bias: bool
     num_directions: int
     output_size: int
+    _state_names: tuple[str, ...]
+    _state_sizes: tuple[int, ...]
 
     @abc.abstractmethod
     def _parameters_changed(self) -> None:
@@ -87,7 +89,9 @@ class RecurrentParameters(ParameterSet, abc.ABC):
         values["num_directions"] = 2 if values["bidirectional"] else 1
         values["output_size"] = values.get("proj_size", 0) or values["hidden_size"]
         self.__dict__.update(values)
-        self._state_sizes = (self.output_size, self.hidden_size)[: len(self._state_names)]
+        states = CELLS[self._cell_name()]["states"]
+        self._state_names = tuple(states)
+        self._state_sizes = tuple(self._size(width) for width in states.values())
         self._param_shapes = self._shapes()
         _checks.parameter_bytes(self, self._param_shapes, self.dtype)
 
@@ -95,20 +99,26 @@ class RecurrentParameters(ParameterSet, abc.ABC):
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
         """The hyper-parameters that only this cell has, checked; the others in `config` are so already."""
 
+    @abc.abstractmethod
+    def _cell_name(self) -> str:
+        """The cell, by its name in the core."""
+
+    def _size(self, width: str, layer: int = 0) -> int:
+        """Of an axis that the core describes so."""
+        if width == "input":
+            return self.input_size if layer == 0 else self.num_directions * self.output_size
+        return self.output_size if width == "output" else self.hidden_size
+
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        rows, size = self._gates * self.hidden_size, self.output_size
+        absent = () if self.bias and self.recurrent_bias else ("bias_hh",) if self.bias else ("bias_ih", "bias_hh")
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
-            width = self.input_size if layer == 0 else self.num_directions * size
             for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.num_directions]:
-                shapes["weight_ih" + suffix] = (rows, width)
-                shapes["weight_hh" + suffix] = (rows, size)
-                if self.bias:
-                    shapes["bias_ih" + suffix] = (rows,)
-                if self.bias and self.recurrent_bias:
-                    shapes["bias_hh" + suffix] = (rows,)
-                if size != self.hidden_size:
-                    shapes["weight_hr" + suffix] = (size, self.hidden_size)
+                for name, (blocks, rows, columns, _) in CELLS[self._cell_name()]["parameters"].items():
+                    if name in absent:
+                        continue
+                    second = () if columns == "one" else (self._size(columns, layer),)
+                    shapes[name + suffix] = (blocks * self._size(rows), *second)
         return shapes
 
     # ---- the object ----------------------------------------------------------------------------------------------

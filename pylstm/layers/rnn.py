@@ -26,7 +26,6 @@ class RNNFront(Recurrent[Array]):
     >>> output, h = rnn(x)                          # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
     """
 
-    _gates = 1
     _config_names = (*Recurrent._config_names[:3], "nonlinearity", *Recurrent._config_names[3:])
     nonlinearity: str
 
@@ -50,6 +49,9 @@ class RNNFront(Recurrent[Array]):
             bias=bias, batch_first=batch_first, dropout=dropout, bidirectional=bidirectional,
             recurrent_bias=recurrent_bias, dtype=dtype,
         )  # fmt: skip
+
+    def _cell_name(self) -> str:
+        return f"rnn_{self.nonlinearity}"
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
         return {"nonlinearity": _checks.choice("nonlinearity", config["nonlinearity"], ("tanh", "relu"))}

@@ -57,19 +57,18 @@ struct Shape {
 template <class T>
 std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Shape& s, int threads) {
   std::mt19937 rng(7);
-  const Sizes sizes{s.input, s.hidden, cell.projection ? s.output : s.hidden, s.layers, s.directions};
-  const ptrdiff_t gates = cell.gates * s.hidden;
+  const Sizes sizes{s.input, s.hidden, cell.projects ? s.output : s.hidden, s.layers, s.directions};
   std::vector<std::vector<Array<T>>> weights, gradients;
   std::vector<Params<const T>> params;
   std::vector<Params<T>> d_params;
   for (int i = 0; i < s.layers * s.directions; ++i) {
-    const ptrdiff_t count[param_count] = {gates * sizes.layer_input(i / s.directions), gates * sizes.output, gates,
-                                          gates, cell.projection ? sizes.output * s.hidden : 0};
     weights.emplace_back(), gradients.emplace_back(), params.emplace_back(), d_params.emplace_back();
-    for (int p = 0; p < param_count; ++p) {
-      weights.back().push_back(random_array<T>(rng, count[p], 0.5 / std::sqrt(double(s.hidden))));
-      gradients.back().emplace_back(size_t(count[p]));
-      if (!count[p]) continue;
+    for (int p = 0; p < cell.parameters.count; ++p) {
+      const ParamSpec& spec = cell.parameters[p];
+      const ptrdiff_t count =
+          spec.blocks * sizes.of(spec.rows) * sizes.of(spec.columns, sizes.layer_input(i / s.directions));
+      weights.back().push_back(random_array<T>(rng, count, 0.5 / std::sqrt(double(s.hidden))));
+      gradients.back().emplace_back(size_t(count));
       params.back().data[p] = weights.back().back().data();
       d_params.back().data[p] = gradients.back().back().data();
     }
@@ -84,14 +83,14 @@ std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Sha
   const auto d_output = random_array<T>(rng, s.steps * s.batch * width, 1);
   Array<T> output(size_t(s.steps * s.batch * width)), d_x(x.size());
   std::vector<Array<T>> initial, final, d_final, d_initial;
-  for (int i = 0; i < cell.states; ++i) {
-    initial.push_back(random_array<T>(rng, states * sizes.state(i), 1));
-    d_final.push_back(random_array<T>(rng, states * sizes.state(i), 1));
+  for (int i = 0; i < cell.states.count; ++i) {
+    initial.push_back(random_array<T>(rng, states * network.state(i), 1));
+    d_final.push_back(random_array<T>(rng, states * network.state(i), 1));
     final.emplace_back(initial.back().size()), d_initial.emplace_back(initial.back().size());
   }
   ForwardCall<T> call{.network = network, .order = order, .steps = s.steps, .training = true, .dropout = {0.3, 5, 1}};
   call.x = {x.data(), s.batch * s.input, s.input}, call.output = {output.data(), s.batch * width, width};
-  for (int i = 0; i < cell.states; ++i)
+  for (int i = 0; i < cell.states.count; ++i)
     call.initial[i] = initial[size_t(i)].data(), call.final[i] = final[size_t(i)].data();
   ForwardPass<T> pass(call, threads);
   bool done = pass.run();
@@ -100,13 +99,14 @@ std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Sha
   back.x = call.x, back.output = {output.data(), s.batch * width, width};
   back.d_output = {d_output.data(), s.batch * width, width}, back.d_x = {d_x.data(), s.batch * s.input, s.input};
   back.d_params = d_params;
-  for (int i = 0; i < cell.states; ++i) {
+  for (int i = 0; i < cell.states.count; ++i) {
     const size_t at = size_t(i);
     back.initial[i] = initial[at].data(), back.d_final[i] = d_final[at].data(),
     back.d_initial[i] = d_initial[at].data();
   }
   done = backward(back, threads) && done;
 
+  const ptrdiff_t gates = cell.gates.count * s.hidden;
   const auto steps_of_adam = random_array<T>(rng, gates * s.input, 1);  // a computed zero may have either sign
   AdamStep<T> step{1, T(INFINITY), 1, 0, T(0.9), T(0.1), T(0.999), T(0.03), T(1e-8), T(1e-3)};
   Array<T> moved = weights[0][0], mean(moved.size()), square(moved.size());
@@ -145,23 +145,20 @@ const Shape shapes[] = {
     {7, 5, 9, 13, 6, 2, 2, true},   {3, 1, 1, 1, 1, 1, 1, false},      {5, 12, 4, 33, 20, 1, 1, false},
     {4, 2, 70, 64, 17, 2, 1, true}, {6, 19, 16, 100, 50, 1, 2, false},
 };
-const char* const cells[] = {"lstm", "lstm_projected", "gru_after", "gru_before", "rnn_tanh", "rnn_relu"};
 
 template <class T>
 bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
   double worst = 0;
-  for (const char* name : cells)
+  for (const CellSpec* cell = begin_cells(); cell != end_cells(); ++cell)
     for (const Shape& shape : shapes) {
-      const CellSpec* cell = find_cell(name);
-      if (!cell) return std::printf("no cell %s\n", name), false;
-      if (cell->projection && shape.output >= shape.hidden) continue;
+      if (cell->projects && shape.output >= shape.hidden) continue;
       const auto first = run<T>(*isas[0], *cell, shape, 1);
       for (size_t i = 0; i < isas.size(); ++i) {
         const auto got = run<T>(*isas[i], *cell, shape, int(1 + i % 3));
         for (const auto& array : got) hashes[i].add(array);
         const double apart = difference(first, got);
         if (apart > bound)
-          std::printf("%s %s %td x %td x %td -> %td: %.1e\n", name, isas[i]->name, shape.steps, shape.batch,
+          std::printf("%s %s %td x %td x %td -> %td: %.1e\n", cell->name.text, isas[i]->name, shape.steps, shape.batch,
                       shape.input, shape.hidden, apart);
         worst = std::max(worst, apart);
       }

@@ -1,0 +1,164 @@
+"""A wrong description of a cell does not compile, and the compiler says which cell and what is wrong.
+
+Each mistake is planted into the text of a real cell of csrc/cells/; nothing is linked or run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import pylstm
+from pylstm import _core
+
+CSRC = Path(__file__).resolve().parents[2] / "csrc"
+COMPILER = os.environ.get("CXX") or next((c for c in ("g++", "clang++") if shutil.which(c)), "")
+
+needs_compiler = pytest.mark.skipif(not COMPILER or not CSRC.is_dir(), reason="needs a C++ compiler and the source")
+
+
+class Mistake(NamedTuple):
+    file: str
+    cell: str
+    old: str
+    new: str
+    message: str  # of the compiler
+    about: str  # the name it is about
+
+
+MISTAKES = {
+    "a ref missing": Mistake(
+        "gru.h", "GruAfter", ' + io[d_state<"h">]', "", "no backward stage takes or leaves this gradient", "h"
+    ),
+    "a ref too many": Mistake(
+        "lstm.h", "Lstm", 'io.put(state<"c">, c);', 'io.put(state<"c">, c), io.put(record<"q">, g);',
+        "names what the cell has not declared", "q",
+    ),
+    "a ref that nobody takes": Mistake(
+        "lstm.h", "Lstm", '{"f"}, {"g"}, {"o"}};', '{"f"}, {"g"}, {"o"}, {"q"}};', "no stage writes this", "q"
+    ),
+    "a row written and not read": Mistake(
+        "gru.h", "GruAfter", 'io[record<"nh">]', "n", "written, but no stage reads this", "nh"
+    ),
+    "two refs exchanged": Mistake(
+        "lstm.h", "Lstm", 'i = io[record<"i">], f = io[record<"f">]', 'i = io[record<"f">], f = io[record<"i">]',
+        "do not give the derivative", "i",
+    ),
+    "before and after exchanged": Mistake(
+        "lstm.h", "Lstm", 'fma(f, io[previous<"c">], i * g);', 'fma(f, io[state<"c">], i * g);',
+        "read before it is written", "c",
+    ),
+    "a factor forgotten": Mistake(
+        "gru.h", "GruAfter", 'io.put(d_column<"nh">, d_n * r);', 'io.put(d_column<"nh">, d_n);',
+        "do not give the derivative", "nh",
+    ),
+    "a column nobody writes": Mistake(
+        "gru.h", "GruAfter", '      io.put(d_column<"n">, d_n);\n', "", "no stage writes this", "n"
+    ),
+    "a column nobody reads": Mistake(
+        "rnn.h", "Rnn", 'columns = {both("h")};', 'columns = {both("h"), of_operand("q", "h")};',
+        "no stage reads this column", "q",
+    ),
+    "a segment outside the gates": Mistake(
+        "gru.h", "GruBefore", 'columns = {both("r"), both("z")};', 'columns = {both("r"), of_operand("z", "q")};',
+        "a gate that its matrix does not have", "q",
+    ),
+    "a gate left out": Mistake(
+        "gru.h", "GruAfter", 'gates = {"r", "z", "n"};', 'gates = {"r", "z", "n", "q"};',
+        "rows of a matrix add to no column", "q",
+    ),
+    "a state never written": Mistake(
+        "lstm.h", "Lstm", '    io.put(state<"c">, c);\n', "", "read before it is written", "c"
+    ),
+    "a state never written nor read": Mistake(
+        "rnn.h", "Rnn", 'states = {{"h", Size::output}};', 'states = {{"h", Size::output}, {"q"}};',
+        "no stage writes this", "q",
+    ),
+    "a record read before it is written": Mistake(
+        "gru.h", "GruBefore", "Stages<Gates, Candidate>", "Stages<Candidate, Gates>", "read before it is written", "rh"
+    ),
+    "a gradient multiplied before it is there": Mistake(
+        "gru.h", "GruBefore", "Stages<CandidateBack, ResetBack>", "Stages<ResetBack, CandidateBack>",
+        "read before it is written", "h",
+    ),
+    "a parameter nobody uses": Mistake(
+        "lstm.h", "Lstm", "{weight_ih, weight_hh, bias_ih, bias_hh};",
+        '{weight_ih, weight_hh, bias_ih, bias_hh, unit_vector("q")};', "no stage uses this parameter", "q",
+    ),
+    "a row of another width": Mistake(
+        "lstm.h", "LstmProjected", "using through = Step;\n    static constexpr Size width = Size::output;",
+        "using through = Step;",
+        "a row of another width than the stage", "d_output",
+    ),
+    "written twice": Mistake(
+        "gru.h", "GruAfter", 'io.put(record<"r">, r)', 'io.put(record<"r">, r), io.put(record<"r">, z)',
+        "written twice", "r",
+    ),
+    "a product without its gradient": Mistake(
+        "gru.h", "GruBefore", "using through = Candidate;", "using through = Gates;",
+        "goes back through this product", "",
+    ),
+    "an operand of the wrong kind": Mistake(
+        "lstm.h", "Lstm", 'product = {"weight_hh", previous<"h">};', 'product = {"weight_hh", previous<"c">};',
+        "a product can multiply", "c",
+    ),
+}  # fmt: skip
+
+
+def compiled(text: str, folder: Path) -> str:
+    """What the compiler has to say of a file with the text of a cell's file in it."""
+    source = folder / "planted.cpp"
+    structs = re.findall(r"^struct (\w+) \{\n  static constexpr Name name", text, re.MULTILINE)
+    structs = [f"{s}<false>" if f"template <bool RELU>\nstruct {s} " in text else s for s in structs]
+    checks = [f"static_assert(described<{s}>().columns.count > 0 && slopes_are_right<{s}>());" for s in structs]
+    lines = ['#include "cells/slopes.h"', *text.splitlines(), "namespace pylstm::cells {", *checks, "}"]
+    source.write_text("\n".join(line for line in lines if line not in ("#pragma once", '#include "describe.h"')))
+    command = [COMPILER, "-std=c++20", "-fsyntax-only", "-I", str(CSRC), str(source)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+@needs_compiler
+@pytest.mark.parametrize("file", ["lstm.h", "gru.h", "rnn.h"])
+def test_the_cells_as_they_are_compile(file: str, tmp_path: Path) -> None:
+    assert "error" not in compiled((CSRC / "cells" / file).read_text(), tmp_path)
+
+
+@needs_compiler
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=list(MISTAKES))
+def test_a_mistake_does_not_compile_and_is_named(mistake: Mistake, tmp_path: Path) -> None:
+    text = (CSRC / "cells" / mistake.file).read_text()
+    assert mistake.old in text, "the cell has changed: plant the mistake anew"
+    at = text.index(mistake.old, text.index(f"struct {mistake.cell} ") if mistake.file == "gru.h" else 0)
+    said = compiled(text[:at] + mistake.new + text[at + len(mistake.old) :], tmp_path)
+    assert mistake.message in said
+    assert re.search(rf"(Description|Slope)<[^\n]*\b{mistake.cell}\b", said), said[:2000]
+    if mistake.about and "g++" in COMPILER and "clang" not in COMPILER:  # Clang shows the letters' numbers
+        assert f'Name{{"{mistake.about}"}}' in said, said[:2000]
+
+
+def test_the_cells_of_the_core() -> None:
+    """What Python derives from, against the layers' own parameters and states."""
+    made = {
+        "lstm": pylstm.LSTM(3, 5), "lstm_projected": pylstm.LSTM(3, 5, proj_size=2), "gru_after": pylstm.GRU(3, 5),
+        "gru_before": pylstm.GRU(3, 5, reset_after=False), "rnn_tanh": pylstm.RNN(3, 5),
+        "rnn_relu": pylstm.RNN(3, 5, nonlinearity="relu"),
+    }  # fmt: skip
+    assert set(made) == set(_core.cells())
+    for name, cell in _core.cells().items():
+        layer = made[name]
+        size = {"input": 3, "hidden": 5, "output": layer.output_size}
+        shapes = {
+            f"{parameter}_l0": (blocks * size[rows], *((size[columns],) if columns != "one" else ()))
+            for parameter, (blocks, rows, columns, _) in cell["parameters"].items()
+        }
+        assert shapes == {parameter: array.shape for parameter, array in layer.params.items()}
+        assert cell["parameters"]["weight_ih"][0] == len(cell["gates"])
+        assert tuple(cell["states"]) == layer._state_names
+        assert tuple(size[width] for width in cell["states"].values()) == layer._state_sizes
+        assert cell["projects"] == (layer.output_size != 5)
