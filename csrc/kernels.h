@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 #include "cells/list.h"
 
@@ -133,7 +134,8 @@ struct IsaKernels {
 
   template <class T>
   const Kernels<T>& of() const {
-    if constexpr (sizeof(T) == 4)
+    static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>, "no kernels of this type");
+    if constexpr (std::is_same_v<T, float>)
       return f32;
     else
       return f64;
