@@ -52,7 +52,7 @@ FAULTS = {
         "layers/test_recurrent.py -k layouts",
     ),
     "weight gradients in chunks that depend on the threads": Fault(
-        "csrc/backward.cpp",
+        "csrc/backward_layer.h",
         "(order.total() + order.steps() - 1) / order.steps() : 1);",
         "(order.total() + order.steps() - 1) / order.steps() : 1) % (2 * split.threads() + 1) + 1;",
         "layers/test_properties.py core/test_plan.py -k same_bits",
@@ -86,8 +86,8 @@ FAULTS = {
     ),
     "padding multiplied by zero": Fault(
         "csrc/forward.cpp",
-        "std::fill_n(out_.row(t, n), sizes_.output, T(0));",
-        "std::fill_n(out_.row(t, n), sizes_.output, T(0) * in_.row(t, n)[0]);",
+        "std::fill_n(out_.row(t, n), sizes.output, T(0));",
+        "std::fill_n(out_.row(t, n), sizes.output, T(0) * in_.row(t, n)[0]);",
         "layers/test_recurrent.py -k any_company",
     ),
     "lengths are not checked": Fault(
