@@ -77,6 +77,7 @@ def torch(session: nox.Session) -> None:
 # ---- sanitizers: builds that watch themselves, each with faults planted that it has to find --------------------------
 
 THREADING_TESTS = [
+    "tests/core/test_kept_plans.py",
     "tests/core/test_linear.py",
     "tests/core/test_plan.py",
     "tests/layers/test_stream.py",
@@ -128,6 +129,7 @@ SOURCES = [
         "dropout",
         "fork",
         "forward",
+        "kept_plans",
         "linear",
         "memory",
         "network",

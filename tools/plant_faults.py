@@ -57,6 +57,18 @@ FAULTS = {
         "(order.total() + order.steps() - 1) / order.steps() : 1) % (2 * split.threads() + 1) + 1;",
         "layers/test_properties.py core/test_plan.py -k same_bits",
     ),
+    "kept plans without the number of threads": Fault(
+        "csrc/kept_plans.cpp",
+        "words.back() = uint64_t(threads);",
+        "words.back() = 1;",
+        "core/test_kept_plans.py",
+    ),
+    "a plan of before force_plan stays": Fault(
+        "csrc/kept_plans.cpp",
+        "  epoch.fetch_add(1);\n  kept_plans.clear();",
+        "  epoch.fetch_add(1);",
+        "core/test_kept_plans.py -k forced",
+    ),
     "no fused multiply-add on AVX2": Fault(
         "csrc/simd/avx2.h",
         "return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);",
