@@ -27,7 +27,9 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
     `recurrent_bias=False` leaves out bias_hh (as Keras does). `dtype`: float32 or float64. The state is (h, c).
 
     >>> lstm = LSTM(8, 16, num_layers=2, seed=0)
-    >>> output, (h, c) = lstm(x)                    # x: (T, N, 8), output: (T, N, 16), h and c: (2, N, 16)
+    >>> output, (h, c) = lstm(np.zeros((5, 3, 8)))            # x: (T, N, 8), output: (T, N, 16)
+    >>> output.shape, h.shape, c.shape                        # h and c: (2, N, 16)
+    ((5, 3, 16), (2, 3, 16), (2, 3, 16))
     """
 
     _gates = 4
@@ -79,7 +81,9 @@ class GRUFront(Recurrent[Array]):
     `recurrent_bias=False` leaves out bias_hh. `dtype`: float32 or float64. The state is h.
 
     >>> gru = GRU(8, 16, batch_first=True, seed=0)
-    >>> output, h = gru(x)                          # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output, h = gru(np.zeros((3, 5, 8)))                  # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((3, 5, 16), (1, 3, 16))
     """
 
     _gates = 3
@@ -122,7 +126,9 @@ class RNNFront(Recurrent[Array]):
     `recurrent_bias=False` leaves out bias_hh. `dtype`: float32 or float64. The state is h.
 
     >>> rnn = RNN(8, 16, nonlinearity="relu", seed=0)
-    >>> output, h = rnn(x)                          # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output, h = rnn(np.zeros((5, 3, 8)))                  # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((5, 3, 16), (1, 3, 16))
     """
 
     _gates = 1
