@@ -19,24 +19,10 @@ import pytest
 import pylstm
 from pylstm.files import atomic
 from pylstm.files import tensors as files
+from support.files import filled
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(params=["npz", "safetensors"])
-def suffix(request):
-    if request.param == "safetensors":
-        pytest.importorskip("safetensors")
-    return request.param
-
-
-def filled(value, size=20):
-    """A model whose parameters all are `value`: a mixture of two shows."""
-    model = pylstm.Sequential([pylstm.Linear(size, size), pylstm.Linear(size, size)], seed=0)
-    model.load_state_dict({name: np.full(p.shape, value) for name, p in model.params.items()})
-    model.metadata = {"value": value}
-    return model
 
 
 def check_whole(model):

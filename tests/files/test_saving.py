@@ -19,15 +19,6 @@ import pytest
 import pylstm
 from pylstm.files import tensors as files
 
-SUFFIXES = ["npz", "safetensors"]
-
-
-@pytest.fixture(params=SUFFIXES)
-def suffix(request):
-    if request.param == "safetensors":
-        pytest.importorskip("safetensors")
-    return request.param
-
 
 def every_layer(dtype=np.float32, seed=0):
     """A model with every kind of layer."""
