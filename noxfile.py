@@ -286,7 +286,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Which small changes of a module its tests miss: `nox -s mutants -- files/paths.py tests/files/test_files.py`."""
+    """Small changes of a module that its tests miss: `nox -s mutants -- files/paths.py tests/files/test_reading.py`."""
     session.install("--quiet", "cosmic-ray>=8.3")
     install(session)
     module, *tests = session.posargs or session.error("name a module of the package, then tests")

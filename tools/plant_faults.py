@@ -224,32 +224,32 @@ FAULTS = {
         "pylstm/files/atomic.py",
         "            os.fsync(descriptor)  #",
         "            os.truncate(descriptor, os.fstat(descriptor).st_size - 9)  #",
-        "files/test_files.py",
+        "files/test_writing.py",
     ),
     "a temporary name made of the process number": Fault(
         "pylstm/files/atomic.py",
         "prefix + secrets.token_hex(8) + _END)\n        try:",
         "prefix + str(os.getpid()) + _END)\n"
         "        with contextlib.suppress(OSError):\n            os.unlink(partial)\n        try:",
-        "files/test_files.py -k path",
+        "files/test_writing.py -k path",
     ),
     "left-over files deleted without the lock": Fault(
         "pylstm/files/atomic.py",
         "and _locked(descriptor, name):",
         "and True:",
-        "files/test_files.py -k being_written",
+        "files/test_writing.py -k being_written",
     ),
     "left-over files never deleted": Fault(
         "pylstm/files/atomic.py",
         "    _tidy(folder, prefix)\n",
         "",
-        "files/test_files.py -k killed",
+        "files/test_writing.py -k killed",
     ),
     "a file that is written to while it is read": Fault(
         "pylstm/files/tensors.py",
         "            file.check_unchanged()\n",
         "",
-        "files/test_files.py -k during",
+        "files/test_reading.py -k during",
     ),
     "sub-layers counted layer by layer": Fault(
         "pylstm/files/saving.py",
