@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import platform
 
 import nox
@@ -11,7 +10,7 @@ nox.options.sessions = ["lint", "typing", "tests"]
 nox.options.default_venv_backend = "venv"
 
 TOOLS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
-KERNEL_TESTS = ["tests/test_activations.py", "tests/test_layers.py"]
+KERNEL_TESTS = ["tests/core/test_activations.py", "tests/layers/test_recurrent.py"]
 
 
 @nox.session
@@ -72,12 +71,18 @@ def torch(session: nox.Session) -> None:
     """Comparison with PyTorch; this version's wheel is the CPU build."""
     session.install("torch==2.13.0")
     session.install(".[test]")
-    session.run("pytest", "tests/test_torch.py", "tests/test_model_torch.py", *session.posargs)
+    session.run("pytest", "tests/layers/test_torch.py", "tests/training/test_torch.py", *session.posargs)
 
 
 # ---- sanitizers: builds that watch themselves, each with faults planted that it has to find --------------------------
 
-THREADING_TESTS = [f"tests/test_{name}.py" for name in ("interrupt", "linear", "plan", "stream", "threads")]
+THREADING_TESTS = [
+    "tests/core/test_linear.py",
+    "tests/core/test_plan.py",
+    "tests/layers/test_stream.py",
+    "tests/system/test_interrupt.py",
+    "tests/system/test_threads.py",
+]
 FAULTS = ["-C", "cmake.define.PYLSTM_PLANT_FAULTS=ON"]
 
 
@@ -100,7 +105,7 @@ def asan(session: nox.Session) -> None:
         "PYLSTM_CHECKER": "asan",
     }
     session.run("pytest", *session.posargs, env=env)
-    session.run("python", "tests/fuzz.py", "--calls", "30000", env=env)
+    session.run("python", "tools/fuzz_calls.py", "--calls", "30000", env=env)
 
 
 @nox.session
@@ -112,7 +117,7 @@ def tsan(session: nox.Session) -> None:
         "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66",
         "PYLSTM_CHECKER": "tsan",
     }
-    session.run("pytest", *THREADING_TESTS, "tests/test_sanitizers.py", *session.posargs, env=env)
+    session.run("pytest", *THREADING_TESTS, "tests/core/test_sanitizers.py", *session.posargs, env=env)
 
 
 SOURCES = [
@@ -136,7 +141,7 @@ ISA_FLAGS = {"avx2": ["-mavx2", "-mfma"]}
 
 
 def core_test(session: nox.Session, compiler: str, isas: list[str]) -> str:
-    """Builds tests/kernels.cpp with these instruction sets; its path."""
+    """Builds tests/core/kernels.cpp with these instruction sets; its path."""
     room = session.create_tmp()
     objects = []
     for isa in isas:
@@ -146,7 +151,7 @@ def core_test(session: nox.Session, compiler: str, isas: list[str]) -> str:
         session.run(*command, external=True)
     names = "-DPYLSTM_TEST_ISAS(f)=" + " ".join(f"f({isa})" for isa in isas)
     program = f"{room}/{compiler}-kernels"
-    sources = ["tests/kernels.cpp", *SOURCES, "csrc/cells/cells.cpp", *objects]
+    sources = ["tests/core/kernels.cpp", *SOURCES, "csrc/cells/cells.cpp", *objects]
     session.run(compiler, *CORE_FLAGS, names, *sources, "-static", "-o", program, external=True)
     return program
 
@@ -167,17 +172,17 @@ def neon(session: nox.Session) -> None:
 def valgrind(session: nox.Session) -> None:
     """Valgrind over a short run. It knows no AVX-512, so AVX2 is what runs."""
     session.install(".[test]", *FAULTS)
-    checker = f"valgrind --quiet --error-exitcode=9 --suppressions={session.invoked_from}/tests/valgrind.supp"
+    checker = f"valgrind --quiet --error-exitcode=9 --suppressions={session.invoked_from}/tools/valgrind.supp"
     env = {"PYTHONMALLOC": "malloc", "PYLSTM_CHECKER": "valgrind", "PYLSTM_CHECK_WITH": checker}
-    session.run(*checker.split(), "python", "tests/fuzz.py", "--calls", "300", external=True, env=env)
-    session.run("pytest", "tests/test_sanitizers.py", env=env)
+    session.run(*checker.split(), "python", "tools/fuzz_calls.py", "--calls", "300", external=True, env=env)
+    session.run("pytest", "tests/core/test_sanitizers.py", env=env)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """A million random calls, right and wrong ones."""
     session.install(".")
-    session.run("python", "tests/fuzz.py", *session.posargs)
+    session.run("python", "tools/fuzz_calls.py", *session.posargs)
 
 
 @nox.session
@@ -186,12 +191,12 @@ def fuzz_files(session: nox.Session) -> None:
     session.install(".[test]")
     if "--atheris" in session.posargs:
         session.install("atheris")
-    session.run("python", "tests/fuzz_files.py", *session.posargs)
+    session.run("python", "tools/fuzz_files.py", *session.posargs)
 
 
 @nox.session
 def machines(session: nox.Session) -> None:
     """State machines of Hypothesis, ten minutes each: `nox -s machines -- --minutes 1`."""
     session.install(".[test]")
-    for program in sorted(glob.glob("tests/machine_*.py")):
+    for program in ("tools/machine_layers.py", "tools/machine_training.py"):
         session.run("python", program, *(session.posargs or ["--minutes", "10"]))

@@ -1,5 +1,5 @@
 // Faults on purpose, in builds with -DPYLSTM_PLANT_FAULTS=ON alone: a sanitizer that does not see these sees nothing.
-// tests/test_sanitizers.py calls them.
+// tests/core/test_sanitizers.py calls them.
 #include <climits>
 #include <stdexcept>
 #include <string>

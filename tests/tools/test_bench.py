@@ -1,0 +1,197 @@
+"""The bench: its arithmetic, its checks between libraries, and that the README shows what was measured. No timing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCH = ROOT / "bench"
+
+pytestmark = pytest.mark.skipif(not (BENCH / "run.py").is_file(), reason="needs bench/ beside the tests")
+
+
+@pytest.fixture(autouse=True)
+def _bench_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+
+
+def load(name):
+    """A module of the bench, which are no package: run.py puts its folder on the path."""
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def machine():
+    """Round numbers: 1 TFLOP/s and two cores; 100, 50, 20 and 10 GB/s for both from L1, L2, L3 and memory."""
+    read = {"l1": 100e9, "l2": 50e9, "l3": 20e9, "memory": 10e9}
+    rates = {"float32": 1e12, "float64": 5e11, **read}
+    costs = {dtype: {"sigmoid": 1e-10, "tanh": 1e-10} for dtype in ("float32", "float64")}
+    caches = {"l1": 32 << 10, "l2": 1 << 20, "l3": 16 << 20}
+    return load("calibrate").Calibration("made up", 2, 1e9, caches, rates, rates, 1e-7, costs)
+
+
+def make_case(**changes):
+    options = {"name": "test", "cell": "lstm", "T": 10, "N": 8, "I": 32, "H": 64}
+    return load("cases").Case(**options | changes)
+
+
+def test_flops_of_an_lstm():
+    limits, case = load("limits"), make_case()
+    forward = 2 * 4 * 64 * (32 + 64) * 80
+    assert limits.flops(case, training=False) == forward
+    assert limits.flops(case, training=True) == 3 * forward
+    assert limits.activations(case) == 5 * 64 * 80
+
+
+def test_flops_of_a_bidirectional_stack():
+    limits, case = load("limits"), make_case(cell="gru", layers=2, bidirectional=True)
+    assert limits.flops(case, training=False) == 2 * 3 * 64 * (32 + 64 + 128 + 64) * 80 * 2
+    assert limits.activations(case) == 3 * 64 * 80 * 4
+
+
+def test_padding_is_no_work():
+    limits, case = load("limits"), make_case(T=100, ragged=True)
+    lengths = load("cases").make_data(case).lengths
+    assert lengths.min() >= 25
+    assert lengths.max() <= 100
+    assert limits.rows(case) == lengths.sum()
+    assert limits.last_step(case) == lengths.max()
+
+
+def test_limit_by_compute(machine):
+    limits, case = load("limits"), make_case(N=256)
+    found = limits.limit(case, False, machine)
+    flops = 2 * 4 * 64 * 96 * 2560
+    assert found.term == "compute"
+    assert found.seconds == pytest.approx(flops / 1e12 + 5 * 64 * 2560 * 1e-10 / 2)
+    slower = limits.limit(case, False, machine.at_pace(0.5))
+    assert slower.seconds == pytest.approx(2 * found.seconds)
+
+
+def test_limit_by_weights_takes_the_better_split(machine):
+    limits, case = load("limits"), make_case(N=1, H=512, I=16)
+    weights = 4 * 4 * 512**2  # 4 MiB: from L3 as a whole; a half does not fit a core's L2 either
+    seconds = limits.weights_seconds(case, False, machine)
+    assert seconds["batch"] == pytest.approx(10 * weights / 10e9)
+    assert seconds["units"] == pytest.approx(10 * weights / 2 / 10e9)
+    found = limits.limit(case, False, machine)
+    assert (found.term, found.split) == ("weights", "units")
+    assert limits.limit(case, True, machine).terms["weights"] == pytest.approx(2 * found.seconds)
+
+
+def test_latency_of_a_stack(machine):
+    limits = load("limits")
+    assert limits.latency_seconds(make_case(), False, machine) == pytest.approx(10 * 175e-9)
+    assert limits.latency_seconds(make_case(layers=3), True, machine) == pytest.approx(2 * 12 * 175e-9)
+    assert limits.latency_seconds(make_case(layers=3, bidirectional=True), False, machine) == pytest.approx(30 * 175e-9)
+
+
+def test_data_are_the_same_in_every_process():
+    cases = load("cases")
+    first, second = (cases.make_data(make_case(ragged=True)) for _ in range(2))
+    np.testing.assert_array_equal(first.x, second.x)
+    np.testing.assert_array_equal(first.lengths, second.lengths)
+    past = np.arange(10)[:, None] >= first.lengths
+    assert past.any()
+    assert not first.d_output[past].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_denormal_data(dtype):
+    data = load("cases").make_data(make_case(denormal=True, initial=True, dtype=dtype))
+    for value in (data.x, data.d_output, *data.d_state, *data.state):
+        assert value.dtype == dtype
+        assert (np.abs(value) < np.finfo(dtype).smallest_normal).all()
+        assert np.count_nonzero(value) > value.size * 0.99
+
+
+def test_unknown_names_are_told():
+    cases = load("cases")
+    chosen = [c.name for c in cases.select(["classifier", "float64", "classifier"])]
+    assert chosen == ["classifier", "reviews_f64", "emotion_f64", "classifier_f64"]
+    with pytest.raises(ValueError, match="no case nonsense"):
+        cases.select(["classifier", "nonsense"])
+    with pytest.raises(ValueError, match="no extra nonsense"):
+        load("extras").select("ragged,nonsense")
+
+
+def test_every_peer_and_extra_has_a_module():
+    for name in load("contest").PEERS:
+        assert (BENCH / "peers" / f"{name}_peer.py").is_file()
+    for name in load("extras").NAMES:
+        assert (BENCH / "extras" / f"{name}.py").is_file()
+
+
+def test_two_libraries_that_disagree():
+    disagreement = load("contest").disagreement
+    mine = {"output": [10.0, 1.0], "h_n": [1.0, 0.5]}
+    assert disagreement(mine, {"output": [10.0, 1.001]}, 2e-3) == ""
+    assert disagreement(mine, {"output": [10.0, 1.1]}, 2e-3) == "output"
+    assert disagreement(mine, {"output": [10.0, float("nan")]}, 2e-3) == "output"
+
+
+def test_ratios_are_taken_pair_by_pair():
+    rows = [{"peer": "pylstm", "samples": [1.0, 2.0, 4.0]}, {"peer": "other", "samples": [3.0, 4.0, 8.0]}]
+    ours, other = load("contest").finish(rows, 3)
+    assert ours["ratio"] == 1
+    assert (other["median"], other["ratio"]) == (4, 2)
+
+
+@pytest.mark.parametrize("options", [{"layers": 2, "bidirectional": True}, {"cell": "gru", "ragged": True}])
+def test_a_contest(options):
+    """Two processes, the protocol, and the check that they computed the same."""
+    contest = load("contest")
+    case = make_case(T=6, N=3, I=4, H=5, **options)
+    rows = contest.compete([contest.Entry(peer, case, True, 1) for peer in ("pylstm", "reference")], 2)
+    assert [row.get("error") for row in rows] == [None, None]
+    assert all(len(row["samples"]) == 2 and row["median"] > 0 for row in rows)
+    assert rows[0]["prediction"]["cycles"] > 0
+
+
+def test_a_result_survives_its_file(tmp_path):
+    results = load("results")
+    record = results.record_of(make_case(), "inference", 2, [{"peer": "pylstm", "samples": [1.0], "median": 1 / 3}])
+    document = results.new()
+    results.add(document["found"], record)
+    results.add(document["found"], record | {"mode": "training"})
+    results.add(document["found"], record | {"speed": 1.0})  # in the place of the first
+    results.save(tmp_path / "new" / "result.json", document)
+    again = results.load(tmp_path / "new" / "result.json")
+    assert [r["mode"] for r in again["found"]] == ["inference", "training"]
+    assert again["found"][0]["speed"] == 1
+    assert again["found"][0]["rows"][0]["median"] == 0.33333
+    assert results.case_of(again["found"][0]) == make_case()
+
+
+def test_calibration_names_how_it_was_made():
+    calibrate = load("calibrate")
+    with calibrate.Machine(1) as machine:
+        assert machine.how
+        now = machine.now()
+        assert now is None or (now[0] > 0 and now[1] == 0)
+    assert set(calibrate.cache_bytes()) == {"l1", "l2", "l3"}
+
+
+def test_readme_shows_the_committed_result():
+    table = load("table")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = table.block_in(text)
+    assert block, "README.md has lost the block of bench/table.py"
+    assert block[0] == table.block(block[1], load("results").load(ROOT / block[1]))
+
+
+def test_committed_results_are_complete():
+    """Every case and mode, and the machine they come from; nothing that leads to a certain machine's user."""
+    for path in (BENCH / "results").glob("*.json"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found = {(record["case"]["name"], record["mode"]) for record in document["found"]}
+        assert found >= {(case.name, mode) for case in load("cases").CASES for mode in case.modes}
+        assert {"cpu", "cores", "caches", "isa"} <= document["machine"].keys()
+        assert "/" not in document["machine"]["cpu"]
+        assert all(dataclasses.asdict(load("results").case_of(r)) == r["case"] for r in document["found"])

@@ -1,0 +1,363 @@
+"""Plants one fault after the other in a copy of the source, and sees whether the tests that watch for it fail.
+
+    python tools/plant_faults.py [names ...]        # needs pybind11, CMake, Ninja and what the tests need
+
+A test that no fault makes fail is worth nothing. docs/promises.md names the fault of each promise; this does what it
+says. A fault is a text to replace; one that is no longer found is an error here, so the list stays true.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+PATIENCE = 240  # seconds for the tests of one fault
+HUNG = 999
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Fault(NamedTuple):
+    file: str
+    old: str
+    new: str
+    tests: str  # arguments of pytest, without "tests/" in front
+
+
+FAULTS = {
+    "tiles of one row add x and h in one chain": Fault(
+        "csrc/gemm.h",
+        "  if (second.k > 0) {\n    if (first.k > 0) {",
+        "  if (ROWS == 1 && second.k > 0) {\n"
+        "    multiply<T, ROWS, COLUMNS, Map::second>(acc, second, row, second_panel);\n"
+        "    return put();\n  }\n  if (second.k > 0) {\n    if (first.k > 0) {",
+        "layers/test_properties.py -k wherever",
+    ),
+    "the chunked input product without its bias": Fault(
+        "csrc/forward.cpp",
+        "      a.init = packed.bias.data, a.init_block = packed.bias.block;\n      a.first = {chunk_x_",
+        "      a.init = shared_.zeros.data(), a.init_block = 0;\n      a.first = {chunk_x_",
+        "core/test_plan.py layers/test_properties.py -k every",
+    ),
+    "strides of time and batch exchanged": Fault(
+        "csrc/python/arrays.h",
+        "array.strides(0) / element, array.strides(1) / element}",
+        "array.strides(1) / element, array.strides(0) / element}",
+        "layers/test_recurrent.py -k layouts",
+    ),
+    "weight gradients in chunks that depend on the threads": Fault(
+        "csrc/backward.cpp",
+        "(order.total() + order.steps() - 1) / order.steps() : 1);",
+        "(order.total() + order.steps() - 1) / order.steps() : 1) % (2 * split.threads() + 1) + 1;",
+        "layers/test_properties.py core/test_plan.py -k same_bits",
+    ),
+    "no fused multiply-add on AVX2": Fault(
+        "csrc/simd/avx2.h",
+        "return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);",
+        "return a * b + c;",
+        "core/test_plan.py -k instruction_sets",
+    ),
+    "a fused multiply-add in Adam": Fault(
+        "csrc/adam_kernel.h",
+        "mean = mean * s.beta1 + g * s.rest1;",
+        "mean = fma(mean, splat<V>(s.beta1), g * s.rest1);",
+        "training/test_optimizers.py -k twin",
+    ),
+    "two gates exchanged": Fault(
+        "csrc/cells/stages.h",
+        "const V i = sigmoid(a[0]), f = sigmoid(a[1]),",
+        "const V i = sigmoid(a[1]), f = sigmoid(a[0]),",
+        "layers/test_properties.py -k reference",
+    ),
+    "a forgotten factor in a gradient": Fault(
+        "csrc/cells/stages.h",
+        "    out[4] = d_n * r;",
+        "    out[4] = d_n;",
+        "layers/test_properties.py -k reference",
+    ),
+    "a coefficient changed in its last digit but one": Fault(
+        "csrc/simd/math.h", "-0x1.555492p-3f", "-0x1.555482p-3f", "core/test_activations.py"
+    ),
+    "padding multiplied by zero": Fault(
+        "csrc/forward.cpp",
+        "std::fill_n(out_.row(t, n), sizes_.output, T(0));",
+        "std::fill_n(out_.row(t, n), sizes_.output, T(0) * in_.row(t, n)[0]);",
+        "layers/test_recurrent.py -k any_company",
+    ),
+    "lengths are not checked": Fault(
+        "pylstm/_arrays.py", "        if low < 0 or high > steps:", "        if False:",
+        "layers/test_inputs.py -k lengths_that_raise",
+    ),
+    "the signal is never asked for": Fault(
+        "csrc/interrupt.h",
+        "if (asks_()) stop_.store(true, std::memory_order_relaxed);",
+        "",
+        "system/test_interrupt.py -k chunk_of_a_stream",
+    ),
+    "an allocation is not checked": Fault(
+        "csrc/memory.cpp", "  if (!block) throw std::bad_alloc();\n", "", "system/test_environment.py -k memory_error"
+    ),
+    "a capsule without its destructor": Fault(
+        "csrc/python/arrays.h",
+        "[](void* memory) { free_aligned(memory); }",
+        "[](void*) {}",
+        "core/test_memory.py -k resident_memory_stays_flat",
+    ),
+    "old weights stay packed": Fault(
+        "pylstm/layers.py",
+        "if pack is None or pack[0] is not params:",
+        "if pack is None:",
+        "layers/test_recurrent.py -k parameters_replaced",
+    ),
+    "an output that can be made writeable again": Fault(
+        "pylstm/_arrays.py", "room = _core.sealable", "room = _core.empty", "layers/test_held_arrays.py -k read_only"
+    ),
+    "backward holds the x of the caller": Fault(
+        "pylstm/_recurrent.py", "time_major = time_major.view()", "time_major = time_major",
+        "layers/test_held_arrays.py -k between",
+    ),
+    "parameters given out as they are held": Fault(
+        "pylstm/_parameters.py", "return self._arrays[name].view()", "return self._arrays[name]",
+        "layers/test_held_arrays.py -k edited",
+    ),
+    "strides of zero the only overlap with itself": Fault(
+        "pylstm/_arrays.py", "        if step < reach:", "        if step == 0:", "layers/test_overlap.py -k itself"
+    ),
+    "what overlaps is looked for in x alone": Fault(
+        "pylstm/_recurrent.py", "self.dtype, (time_major, *states))", "self.dtype, (time_major,))",
+        "layers/test_overlap.py -k state_come_as",
+    ),
+    "a large array converted in one piece": Fault(
+        "pylstm/_arrays.py", "    if array.size * dtype.itemsize <= _PIECE:", "    if True:",
+        "layers/test_conversion.py",
+    ),
+    "dropout counts its calls in two steps": Fault(
+        "pylstm/_calls.py", "        return (self._start + next(self._left)) % self._modulus",
+        "        number = self.present\n        next(self._left)\n        return number",
+        "layers/test_calls.py -k any_two",
+    ),
+    "layers nested without a bound": Fault(
+        "pylstm/model/containers.py", "if self._depth > _DEEPEST:", "if False:", "layers/test_sizes.py -k nested"
+    ),
+    "a stream lets a second thread in": Fault(
+        "csrc/python/network.cpp",
+        "    if (taken == TryLock::Taken::no)\n",
+        "    if (taken == TryLock::Taken::no && false)\n",
+        "system/test_threads.py -k one_thread_at_a_time",
+    ),
+    "a child waits for its parent's threads": Fault(
+        "csrc/parallel.cpp",
+        "if (!pool_ || forks_ != fork_count()) {",
+        "if (!pool_) {",
+        "system/test_fork.py -k after_a_parallel",
+    ),
+    "a child finds places and streams taken for ever": Fault(
+        "csrc/fork.h",
+        "const uint32_t mine = fork_count() + 1;",
+        "const uint32_t mine = 1;",
+        "system/test_fork.py -k middle_of_a_step",
+    ),
+    "a call forked in its middle goes on in the child": Fault(
+        "csrc/interrupt.h",
+        "if (!alone_ && fork_count() != forks) throw ForkedInCall();",
+        "(void)forks;",
+        "system/test_interrupt.py -k that_forks",
+    ),
+    "signal handlers run with denormals flushed": Fault(
+        "csrc/interrupt.h",
+        "    const InFloatMode callers(mode_);",
+        "    const InFloatMode callers(FloatMode::get());",
+        "system/test_interrupt.py -k floating",
+    ),
+    "a failed packing is gone on with": Fault(
+        "csrc/memory.h",
+        "AlignedBuffer<T>(std::exchange(used_, 0), huge_from)",
+        "AlignedBuffer<T>(used_, huge_from)",
+        "layers/test_recurrent.py",
+    ),
+    "an object that cannot be registered is freed twice": Fault(
+        "csrc/python/module.cpp",
+        "    if (object.holder_constructed())\n      original(object);",
+        "    if (true)\n      original(object);",
+        "core/test_allocations.py",
+    ),
+    "a thread that cannot be started is not missed": Fault(
+        "csrc/parallel.cpp",
+        "        if (!thread->start()) break;",
+        "        thread->start();",
+        "system/test_environment.py -k cannot_be_started",
+    ),
+    "a thread takes the GIL while the interpreter goes": Fault(
+        "csrc/python/gil.h",
+        "  } catch (...) {\n    for (;;)",
+        "  } catch (const std::exception&) {\n    for (;;)",
+        "system/test_environment.py -k daemon",
+    ),
+    "a limit put on OpenMP is not asked for": Fault(
+        "csrc/python/module.cpp",
+        "return now < at_import ? std::min(threads, now) : threads;",
+        "return now < 0 ? at_import : threads;",
+        "system/test_process.py -k threadpoolctl",
+    ),
+    "the floating-point mode is not restored": Fault(
+        "csrc/float_mode.h",
+        "~InFloatMode() { FloatMode::set(before_); }",
+        "~InFloatMode() {}",
+        "system/test_process.py -k floating",
+    ),
+    "AVX2 flags on the baseline": Fault(
+        "CMakeLists.txt", "add_isa(baseline -march=x86-64-v2)", "add_isa(baseline -march=x86-64-v3)",
+        "core/test_objects.py",
+    ),
+    "an unseeded shuffle": Fault(
+        "pylstm/model/training.py",
+        "rng = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch)))",
+        "rng = np.random.default_rng()",
+        "training/test_fit.py -k seed",
+    ),
+    "a reset gate forgotten in the reference's gradient": Fault(
+        "pylstm/reference/cells.py",
+        "du = np.concatenate([da_r, da_z, da_n * r], axis=1)",
+        "du = np.concatenate([da_r, da_z, da_n], axis=1)",
+        "layers/test_reference.py",
+    ),
+    "a model file that is cut short": Fault(
+        "pylstm/model/atomic.py",
+        "            os.fsync(descriptor)  #",
+        "            os.truncate(descriptor, os.fstat(descriptor).st_size - 9)  #",
+        "files/test_files.py",
+    ),
+    "a temporary name made of the process number": Fault(
+        "pylstm/model/atomic.py",
+        "prefix + secrets.token_hex(8) + _END)\n        try:",
+        "prefix + str(os.getpid()) + _END)\n"
+        "        with contextlib.suppress(OSError):\n            os.unlink(partial)\n        try:",
+        "files/test_files.py -k path",
+    ),
+    "left-over files deleted without the lock": Fault(
+        "pylstm/model/atomic.py",
+        "and _locked(descriptor, name):",
+        "and True:",
+        "files/test_files.py -k being_written",
+    ),
+    "left-over files never deleted": Fault(
+        "pylstm/model/atomic.py",
+        "    _tidy(folder, prefix)\n",
+        "",
+        "files/test_files.py -k killed",
+    ),
+    "a file that is written to while it is read": Fault(
+        "pylstm/model/files.py",
+        "            file.check_unchanged()\n",
+        "",
+        "files/test_files.py -k during",
+    ),
+    "sub-layers counted layer by layer": Fault(
+        "pylstm/model/saving.py",
+        "        self.tensors -= count",
+        "        self.tensors = self.all_tensors - count",
+        "files/test_hostile.py -k cost",
+    ),
+    "a refused checkpoint half taken over": Fault(
+        "pylstm/model/checkpoint.py",
+        "    with _undone(training.optimizer, training.schedule, *training.callbacks), _malformed():",
+        "    with _malformed():",
+        "files/test_hostile.py -k malformed",
+    ),
+    "keys of metadata that are no text": Fault(
+        "pylstm/model/plain.py",
+        "                if not isinstance(key, str):",
+        "                if False:",
+        "files/test_metadata.py -k refused",
+    ),
+}  # fmt: skip
+
+
+def run(command: list[str], **options) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+class Copy:
+    """A copy of the source, a build of it, and a package made of both."""
+
+    def __init__(self, room: Path) -> None:
+        self.source, self.build, self.package = room / "src", room / "build", room / "package"
+        ignore = shutil.ignore_patterns(".git", "__pycache__", "*.so", "results")
+        shutil.copytree(ROOT, self.source, ignore=ignore)
+        hints = [f"-Dpybind11_DIR={run([sys.executable, '-m', 'pybind11', '--cmakedir']).stdout.strip()}"]
+        configure = ["cmake", "-S", str(self.source), "-B", str(self.build), "-G", "Ninja", *hints]
+        done = run([*configure, f"-DPython_EXECUTABLE={sys.executable}"])
+        if done.returncode:
+            sys.exit(done.stdout + done.stderr)
+
+    def make(self) -> str:
+        """Builds and puts the package together; what the compiler said if it failed."""
+        done = run(["ninja", "-C", str(self.build)])
+        if done.returncode:
+            return done.stdout
+        shutil.rmtree(self.package, ignore_errors=True)
+        shutil.copytree(self.source / "pylstm", self.package / "pylstm")
+        for core in self.build.glob("_core*.so"):
+            shutil.copy(core, self.package / "pylstm")
+        return ""
+
+    def test(self, arguments: str) -> int:
+        """The exit code of pytest: 1 where a test failed, negative or above where the interpreter ended."""
+        words = arguments.split()
+        files = [str(self.source / "tests" / word) if word.endswith(".py") else word for word in words]
+        script = "import sys, pytest; sys.path.remove(''); sys.exit(pytest.main(sys.argv[1:]))"
+        options = ["-q", "-x", "-p", "no:cacheprovider", f"--rootdir={self.source}", f"-c={self.source}/pyproject.toml"]
+        environment = os.environ | {"PYTHONPATH": str(self.package)}
+        command = [sys.executable, "-c", script, *options, *files]
+        try:
+            return run(command, env=environment, cwd=self.package, timeout=PATIENCE).returncode
+        except subprocess.TimeoutExpired:
+            return HUNG
+
+
+def plant(copy: Copy, fault: Fault) -> str:
+    """ "seen" if the tests fail with the fault; else what is wrong."""
+    path = copy.source / fault.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(fault.old) != 1:
+        return f"{fault.file} holds the text to replace {text.count(fault.old)} times"
+    path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+    try:
+        if said := copy.make():
+            return f"does not compile:\n{said}"
+        code = copy.test(fault.tests)
+    finally:
+        path.write_text(text, encoding="utf-8")
+    return {0: "NOT SEEN", 1: "seen", HUNG: "seen (it hangs)"}.get(
+        code, f"seen (the interpreter ended with {code})" if code not in (4, 5) else "no test ran"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("names", nargs="*", help="parts of the faults' names; none: all of them")
+    args = parser.parse_args()
+    chosen = {n: f for n, f in FAULTS.items() if not args.names or any(part in n for part in args.names)}
+    wrong = 0
+    with tempfile.TemporaryDirectory() as room:
+        copy = Copy(Path(room))
+        for name, fault in chosen.items():
+            began = time.monotonic()
+            found = plant(copy, fault)
+            wrong += not found.startswith("seen")
+            print(f"{name:<58} {found} by {fault.tests} ({time.monotonic() - began:.0f} s)", flush=True)
+        said = copy.make()
+        tests = sorted({word for fault in chosen.values() for word in fault.tests.split() if word.endswith(".py")})
+        clean = not said and copy.test(" ".join(tests)) == 0
+        print("without a fault all of these pass" if clean else "WITHOUT A FAULT SOME OF THESE FAIL")
+    sys.exit(bool(wrong or not clean))
+
+
+if __name__ == "__main__":
+    main()
