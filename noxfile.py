@@ -38,6 +38,13 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, in build/docs; a warning is an error, and so is a public name that is not described."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/docs", *session.posargs)
+
+
+@nox.session
 def no_openmp(session: nox.Session) -> None:
     """A build without OpenMP has to pass everything too."""
     session.install(".[test]", "-C", "cmake.define.PYLSTM_OPENMP=OFF")
