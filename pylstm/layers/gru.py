@@ -49,7 +49,9 @@ class GRUFront(Recurrent[Array]):
     From the second layer on I is num_directions·S. Names of the reverse direction end in `_reverse`.
 
     >>> gru = GRU(8, 16, batch_first=True, seed=0)
-    >>> output, h = gru(x)                          # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output, h = gru(np.zeros((3, 5, 8)))                  # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((3, 5, 16), (1, 3, 16))
     """
 
     _gates = 3

@@ -48,7 +48,9 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
     From the second layer on I is num_directions·S. Names of the reverse direction end in `_reverse`.
 
     >>> lstm = LSTM(8, 16, num_layers=2, seed=0)
-    >>> output, (h, c) = lstm(x)                    # x: (T, N, 8), output: (T, N, 16), h and c: (2, N, 16)
+    >>> output, (h, c) = lstm(np.zeros((5, 3, 8)))            # x: (T, N, 8), output: (T, N, 16)
+    >>> output.shape, h.shape, c.shape                        # h and c: (2, N, 16)
+    ((5, 3, 16), (2, 3, 16), (2, 3, 16))
     """
 
     _gates = 4

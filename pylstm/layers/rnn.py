@@ -44,7 +44,9 @@ class RNNFront(Recurrent[Array]):
     From the second layer on I is num_directions·S. Names of the reverse direction end in `_reverse`.
 
     >>> rnn = RNN(8, 16, nonlinearity="relu", seed=0)
-    >>> output, h = rnn(x)                          # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output, h = rnn(np.zeros((5, 3, 8)))                  # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((5, 3, 16), (1, 3, 16))
     """
 
     _gates = 1

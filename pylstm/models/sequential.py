@@ -43,7 +43,10 @@ class Sequential(Container):
         dtype: of the parameters, float32 or float64.
 
     >>> model = Sequential([Embedding(1000, 32), LSTM(32, 64, batch_first=True), LastStep(), Linear(64, 1)], seed=0)
-    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-3), epochs=5)
+    >>> x, y = [[7, 2], [7, 3, 2], [8, 1], [8]], np.array([1, 1, 0, 0])            # words by number, and labels
+    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-2), epochs=20, verbose=0)
+    >>> (model.predict(x) > 0)[:, 0]
+    array([ True,  True, False, False])
     """
 
     def __init__(self, layers: Iterable[AnyLayer], *, seed: int | None = None) -> None:
