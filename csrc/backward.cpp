@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "dropout.h"
+#include "kept_plans.h"
 #include "parallel.h"
-#include "plan.h"
 #include "worker.h"
 
 namespace pylstm {
@@ -14,10 +14,8 @@ namespace {
 // is filled, the other still gives the step after, and the weight gradients of it.
 template <class T>
 struct Shared {
-  Shared(const BackwardCall<T>& call_, const Split& split_, const Problem& problem)
-      : call(call_),
-        split(split_),
-        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split), split.threads()) {
+  Shared(const BackwardCall<T>& call_, const Plan& plan)
+      : call(call_), split(plan.split), interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const Order& order = call.order;
@@ -420,8 +418,9 @@ bool backward(const BackwardCall<T>& call, int threads) {
   call.network.prepare_backward();
   const Problem problem = describe(call.network, call.order, true);
   for (;;) {
-    const Split split = choose_split(problem, threads);
-    Shared<T> shared(call, split, problem);
+    const Plan plan = plan_for(problem, threads);
+    const Split& split = plan.split;
+    Shared<T> shared(call, plan);
     std::vector<Worker<T>> workers;
     workers.reserve(size_t(split.threads()));
     for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);

@@ -2,8 +2,8 @@
 #include <utility>
 
 #include "dropout.h"
+#include "kept_plans.h"
 #include "parallel.h"
-#include "plan.h"
 #include "worker.h"
 
 namespace pylstm {
@@ -12,15 +12,15 @@ namespace {
 // What all workers of a call share, made on the caller's thread before they start.
 template <class T>
 struct Shared {
-  Shared(const ForwardCall<T>& call_, const Split& split_, const Problem& problem, Saved<T>& saved_)
+  Shared(const ForwardCall<T>& call_, const Plan& plan, Saved<T>& saved_)
       : call(call_),
-        split(split_),
+        split(plan.split),
         saved(saved_),
-        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split), split.threads()) {
+        interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const ptrdiff_t group = (call.order.batch() + split.rows - 1) / split.rows;
-    if (const ptrdiff_t rows = input_chunk_rows(problem, split))
+    if (const ptrdiff_t rows = plan.chunk_rows)
       chunk_steps = std::min(std::max<ptrdiff_t>(1, rows / std::max<ptrdiff_t>(1, group)), call.order.steps());
     chunk_rows = chunk_steps * group;
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + 64), T(0));
@@ -267,12 +267,13 @@ Saved<T> make_saved(const ForwardCall<T>& call) {
 
 template <class T>
 struct ForwardPass<T>::Layout {
-  Layout(const ForwardCall<T>& call, const Split& split, const Problem& problem, Saved<T>& saved)
-      : shared(call, split, problem, saved) {
-    workers.reserve(size_t(split.threads()));
-    for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);
+  Layout(const ForwardCall<T>& call, const Plan& plan, Saved<T>& saved)
+      : shared(call, plan, saved), cycles(plan.cycles) {
+    workers.reserve(size_t(plan.split.threads()));
+    for (int id = 0; id < plan.split.threads(); ++id) workers.emplace_back(shared, id);
   }
   Shared<T> shared;
+  const double cycles;
   std::vector<Worker<T>> workers;
 };
 
@@ -285,8 +286,7 @@ ForwardPass<T>::~ForwardPass() = default;
 
 template <class T>
 void ForwardPass<T>::lay_out(int threads) {
-  const Problem problem = describe(call_.network, call_.order, false);
-  layout_ = std::make_unique<Layout>(call_, choose_split(problem, threads), problem, saved_);
+  layout_ = std::make_unique<Layout>(call_, plan_for(describe(call_.network, call_.order, false), threads), saved_);
 }
 
 template <class T>
@@ -301,7 +301,7 @@ bool ForwardPass<T>::run() {
 
 template <class T>
 double ForwardPass<T>::cycles() const {
-  return estimate(describe(call_.network, call_.order, false), layout_->shared.split);
+  return layout_->cycles;
 }
 
 template <class T>
