@@ -44,3 +44,11 @@ def test_files_and_tests(document: Path, places: dict[str, list[Path]]):
 def test_links(document: Path):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", document.read_text("utf-8")):
         assert "://" in target or (document.parent / target).exists(), target
+
+
+def test_every_part_of_the_source_is_on_the_map():
+    text = (ROOT / "HACKING.md").read_text("utf-8")
+    parts = [*(ROOT / "csrc").iterdir(), *(ROOT / "pylstm").iterdir(), *(ROOT / "tests").iterdir()]
+    named = {Path(name.rstrip("/*.")).stem for name in re.findall(r"`([\w./*-]+)`", text)}
+    old = {"__init__", "__pycache__", "_core", "conftest", "model", "py", "view"}  # and what needs no word
+    assert not sorted({part.stem for part in parts} - named - old)
