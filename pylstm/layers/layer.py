@@ -1,15 +1,4 @@
-"""What every layer of a model obeys.
-
-    y = layer(x, lengths=lengths)                       inference: dropout does nothing, nothing is kept
-    y, backward = layer.forward(x, lengths=lengths)     training
-    dx, dparams = backward(dy)                          as often as wanted; gradients are returned, never accumulated
-
-x and y have the batch first: (N, T, F) for sequences, (N, F) for one vector each; a layer that looks at the last axis
-only takes any shape. `lengths` (N,) says how many of the T steps belong to a sequence; layers to which that does not
-matter ignore it, and layers with `keeps_time = False` give one vector per sequence, after which there are no lengths.
-`dx` is None where there is none (integer input, or `need_dx=False`). `dparams` has the keys of `layer.params`; its
-values are arrays, or a `RowGradient` for an embedding.
-"""
+"""What every layer of a model obeys: the text of `Layer`."""
 
 from __future__ import annotations
 
@@ -35,10 +24,23 @@ Form = tuple[tuple[int, ...], np.dtype[Any]]  # of an output, noted at once: use
 
 
 class Layer(ParameterSet, abc.ABC):
-    """Base of the layers of a model; see the module's text for what they promise.
+    """Base of the layers of a model::
+
+        y = layer(x, lengths=lengths)                     inference: dropout does nothing, nothing is kept
+        y, backward = layer.forward(x, lengths=lengths)   training
+        dx, dparams = backward(dy)                        as often as wanted; gradients are returned, never accumulated
+
+    x and y have the batch first: (N, T, F) for sequences, (N, F) for one vector each; a layer that looks at the last
+    axis only takes any shape. `lengths` (N,) says how many of the T steps belong to a sequence; layers to which that
+    does not matter ignore it. `dx` is None where there is none (integer input, or `need_dx=False`). `dparams` has the
+    keys of `layer.params`; its values are arrays, or a `RowGradient` for an embedding.
 
     A layer of your own derives from it, sets `_param_shapes`, `dtype` and `_params` (through `_set_params`) and writes
     `__call__` and `forward`. Such a model trains, pickles and copies; saving takes the library's own layers only.
+
+    Attributes:
+        dtype: of the parameters, float32 or float64.
+        keeps_time: False for layers that give one vector per sequence, after which there are no lengths.
     """
 
     keeps_time: bool = True
@@ -51,13 +53,35 @@ class Layer(ParameterSet, abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """Inference."""
+        """Inference.
+
+        Args:
+            x: (N, T, F) or as the layer says.
+            lengths: (N,) integers in 0..T, or None: all T steps of all sequences.
+
+        Returns:
+            y, of the layer's dtype.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
 
     @abc.abstractmethod
     def forward(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Array, Backward]:
-        """Training: the output, and `backward(dy) -> (dx, dparams)`."""
+        """Training.
+
+        Args:
+            x: as in a call.
+            lengths: as in a call.
+            need_dx: False leaves out the gradient to x.
+
+        Returns:
+            The tuple (y, backward). `backward(dy)` takes the gradient of the loss to y, shaped like it, and returns
+            (dx, dparams): the gradient to x or None, and name -> gradient of every parameter.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
