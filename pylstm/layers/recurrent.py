@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _arrays, _checks
 from .._arrays import Array
+from .layer import VJP, Outputs, Params
 from .recurrent_parameters import RecurrentParameters
 from .stream import CallStepper, Stepper, Stream
 
@@ -87,6 +88,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
         return CallStepper(self, batch_size)
 
     # ---- running -------------------------------------------------------------------------------------------------
+
+    returns_state = True
 
     def __call__(
         self,
@@ -181,6 +184,23 @@ class Recurrent(RecurrentParameters, Generic[State]):
             )
 
         return output, self._give_state(new_states, batched), backward
+
+    def vjp(
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
+    ) -> tuple[Outputs, VJP]:
+        output, new_state, run_back = self.forward(x, state, lengths=lengths, need_dx=need_dx)
+
+        def backward(
+            d_output: ArrayLike | None = None, d_state: Any = None, *, into: Params | None = None
+        ) -> tuple[Outputs, Params]:
+            grads = run_back(d_output, d_state)
+            params: Params = dict(grads.params)
+            if into is not None:
+                for name in [name for name in params if name in into]:
+                    into[name] += params.pop(name)
+            return (grads.x, grads.state), params
+
+        return (output, new_state), backward
 
     def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> Stream:
         """A `Stream`: step by step, with a state of its own, for `batch_size` independent sequences.
