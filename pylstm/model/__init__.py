@@ -1,5 +1,22 @@
 """Whole models: layers besides the recurrent ones, losses, optimizers, training, saving and looking inside."""
 
+from ..graph import (
+    Value,
+    concatenate,
+    exp,
+    log,
+    log_softmax,
+    matmul,
+    relu,
+    sigmoid,
+    softmax,
+    sqrt,
+    stack,
+    stop_gradient,
+    tanh,
+    where,
+)
+from ..models import Model, value_and_grad
 from .basic import Activation, Dropout, Embedding, Linear
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint
 from .containers import Columns, Residual
@@ -33,6 +50,7 @@ __all__ = [
     "Linear",
     "MaxOverTime",
     "MeanOverTime",
+    "Model",
     "ModelCheckpoint",
     "ModelFileError",
     "Optimizer",
@@ -43,14 +61,29 @@ __all__ = [
     "Schedule",
     "Sequential",
     "StepLR",
+    "Value",
     "WarmUp",
     "binary_cross_entropy",
     "clip_norm",
     "clip_value",
+    "concatenate",
     "cross_entropy",
+    "exp",
     "global_norm",
     "load",
+    "log",
+    "log_softmax",
+    "matmul",
     "mse",
     "plot_history",
     "plot_trace",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "sqrt",
+    "stack",
+    "stop_gradient",
+    "tanh",
+    "value_and_grad",
+    "where",
 ]

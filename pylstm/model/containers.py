@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, array_of
 from .._parameters import Params as ParamsView
 from .._recurrent import Recurrent
+from ..graph.values import Value
 from .layer import Backward, Layer, Params, Shape, float_array, gradient_like, seed_number, sizes
 from .progress import Uninterrupted
 
@@ -22,6 +24,8 @@ AnyLayer = Layer | Recurrent[Any]
 
 class Recurrence(Layer):
     """An LSTM, GRU or RNN with `batch_first=True` as a layer of a model: output only, the state starts at zero."""
+
+    _inline = True
 
     def __init__(self, layer: Recurrent[Any]) -> None:
         self.layer = layer
@@ -128,6 +132,7 @@ class Container(Layer):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
     _depth: int = 1
+    _inline = True
 
     def __init__(self, layers: Iterable[AnyLayer]) -> None:
         self._configure(layers)
@@ -221,11 +226,11 @@ class Container(Layer):
     ) -> tuple[Array, Backward]:
         return self._forward_from(x, lengths, need_dx, None)[:2]
 
-    def _chain(self, x: ArrayLike, lengths: ArrayLike | None) -> Array:
+    def _chain(self, x: Any, lengths: ArrayLike | None) -> Any:
         for part in self._parts:
             x = part(x, lengths=lengths)
             lengths = lengths if part.keeps_time else None
-        return np.asarray(x)
+        return x if isinstance(x, Value) else np.asarray(x)
 
     def _chain_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
@@ -273,9 +278,13 @@ class Residual(Container):
         if not self.keeps_time:
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        array = float_array("x", x, self.dtype)
-        return self._sum(array, self._chain(array, lengths))
+    def __call__(self, x: Any, *, lengths: ArrayLike | None = None) -> Array:
+        if (run := ACTIVE.get()) is not None:
+            x = run.taken(x, "x")
+        else:
+            x = float_array("x", x, self.dtype)
+        y: Array = self._sum(x, self._chain(x, lengths))
+        return y
 
     def _forward_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
@@ -292,10 +301,11 @@ class Residual(Container):
 
         return y, backward, after
 
-    def _sum(self, x: Array, f: Array) -> Array:
+    def _sum(self, x: Any, f: Any) -> Any:
         if f.shape != x.shape:
             raise ValueError(f"the layers of Residual must keep the shape, and made {f.shape} of {x.shape}")
-        return np.asarray(x + f, f.dtype)
+        y = x + f
+        return y if isinstance(y, Value) else np.asarray(y, f.dtype)
 
     def _without_dropout(self) -> Layer:
         return Residual([part._without_dropout() for part in self._parts])
@@ -340,8 +350,8 @@ class Columns(Container):
 
         return y, backward, None
 
-    def _take(self, x: ArrayLike) -> Array:
-        array = array_of("x", x)
+    def _take(self, x: Any) -> Any:
+        array = x if isinstance(x, Value) else array_of("x", x)
         if array.ndim == 0 or array.shape[-1] != len(self._parts):
             raise ValueError(f"x must have shape (..., {len(self._parts)}), one column per layer, got {array.shape}")
         return array

@@ -14,6 +14,7 @@ values are arrays, or a `RowGradient` for an embedding.
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, real_array
 from .._parameters import ParameterSet
 from .._parameters import Params as ParamsView
@@ -34,6 +36,19 @@ Shape = tuple[int | None, ...]  # None: any size (batch, time)
 Form = tuple[tuple[int, ...], np.dtype[Any]]  # of an output, noted at once: users may set its shape in place
 
 
+def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
+    """`__call__` that asks first whether a model's run is under way, of which the call is a part then."""
+
+    @functools.wraps(inner)
+    def __call__(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        run = ACTIVE.get()
+        if run is None or self._inline:
+            return inner(self, *args, **kwargs)
+        return run.call(self, args, kwargs)
+
+    return __call__
+
+
 class Layer(ParameterSet, abc.ABC):
     """Base of the layers of a model; see the module's text for what they promise.
 
@@ -44,6 +59,13 @@ class Layer(ParameterSet, abc.ABC):
     keeps_time: bool = True
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
+    _inline: ClassVar[bool] = False  # whether `__call__` is made of calls of layers, which a run sees one by one
+    _holds_layers: ClassVar[bool] = False  # in its attributes
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            cls.__call__ = _asking(cls.__call__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)

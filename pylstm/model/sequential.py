@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array
 from . import training
 from .basic import Activation, Dropout, activate
@@ -49,7 +50,8 @@ class Sequential(Container):
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Inference. x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N."""
-        return self._chain(self._floats(x), lengths)
+        y: Array = self._chain(self._floats(x), lengths)
+        return y
 
     def _forward_from(
         self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
@@ -58,7 +60,9 @@ class Sequential(Container):
 
     def _floats(self, x: ArrayLike) -> ArrayLike:
         """What has no dtype of its own gets the model's, where the first layer has none to give it."""
-        return float_array("x", x, self.dtype) if isinstance(_first(self), _SHAPELESS) else x
+        if isinstance(_first(self), _SHAPELESS) and ACTIVE.get() is None:
+            return float_array("x", x, self.dtype)
+        return x
 
     def _without_dropout(self) -> Layer:
         return Sequential([part._without_dropout() for part in self._parts])
