@@ -40,8 +40,9 @@ class Clock:
 
 def profile(peer: Any, size: int) -> dict[str, float]:
     """Seconds of one part by name; "total" is all of it."""
-    from pylstm.model import data, optimizer, training
-    from pylstm.model.containers import Recurrence
+    from pylstm.layers.containers import Recurrence
+    from pylstm.training import data, optimizer
+    from pylstm.training import loop as training
 
     clock = Clock()
     with (

@@ -110,7 +110,7 @@ FAULTS = {
         "core/test_memory.py -k resident_memory_stays_flat",
     ),
     "old weights stay packed": Fault(
-        "pylstm/layers.py",
+        "pylstm/layers/compiled.py",
         "if pack is None or pack[0] is not params:",
         "if pack is None:",
         "layers/test_recurrent.py -k parameters_replaced",
@@ -119,18 +119,18 @@ FAULTS = {
         "pylstm/_arrays.py", "room = _core.sealable", "room = _core.empty", "layers/test_held_arrays.py -k read_only"
     ),
     "backward holds the x of the caller": Fault(
-        "pylstm/_recurrent.py", "time_major = time_major.view()", "time_major = time_major",
+        "pylstm/layers/recurrent.py", "time_major = time_major.view()", "time_major = time_major",
         "layers/test_held_arrays.py -k between",
     ),
     "parameters given out as they are held": Fault(
-        "pylstm/_parameters.py", "return self._arrays[name].view()", "return self._arrays[name]",
+        "pylstm/layers/parameters.py", "return self._arrays[name].view()", "return self._arrays[name]",
         "layers/test_held_arrays.py -k edited",
     ),
     "strides of zero the only overlap with itself": Fault(
         "pylstm/_arrays.py", "        if step < reach:", "        if step == 0:", "layers/test_overlap.py -k itself"
     ),
     "what overlaps is looked for in x alone": Fault(
-        "pylstm/_recurrent.py", "self.dtype, (time_major, *states))", "self.dtype, (time_major,))",
+        "pylstm/layers/recurrent.py", "self.dtype, (time_major, *states))", "self.dtype, (time_major,))",
         "layers/test_overlap.py -k state_come_as",
     ),
     "a large array converted in one piece": Fault(
@@ -143,7 +143,7 @@ FAULTS = {
         "layers/test_calls.py -k any_two",
     ),
     "layers nested without a bound": Fault(
-        "pylstm/model/containers.py", "if self._depth > _DEEPEST:", "if False:", "layers/test_sizes.py -k nested"
+        "pylstm/layers/containers.py", "if self._depth > DEEPEST:", "if False:", "layers/test_sizes.py -k nested"
     ),
     "a stream lets a second thread in": Fault(
         "csrc/python/network.cpp",
@@ -216,7 +216,7 @@ FAULTS = {
         "core/test_objects.py",
     ),
     "an unseeded shuffle": Fault(
-        "pylstm/model/training.py",
+        "pylstm/training/loop.py",
         "rng = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch)))",
         "rng = np.random.default_rng()",
         "training/test_fit.py -k seed",
@@ -228,50 +228,50 @@ FAULTS = {
         "layers/test_reference.py",
     ),
     "a model file that is cut short": Fault(
-        "pylstm/model/atomic.py",
+        "pylstm/files/atomic.py",
         "            os.fsync(descriptor)  #",
         "            os.truncate(descriptor, os.fstat(descriptor).st_size - 9)  #",
         "files/test_files.py",
     ),
     "a temporary name made of the process number": Fault(
-        "pylstm/model/atomic.py",
+        "pylstm/files/atomic.py",
         "prefix + secrets.token_hex(8) + _END)\n        try:",
         "prefix + str(os.getpid()) + _END)\n"
         "        with contextlib.suppress(OSError):\n            os.unlink(partial)\n        try:",
         "files/test_files.py -k path",
     ),
     "left-over files deleted without the lock": Fault(
-        "pylstm/model/atomic.py",
+        "pylstm/files/atomic.py",
         "and _locked(descriptor, name):",
         "and True:",
         "files/test_files.py -k being_written",
     ),
     "left-over files never deleted": Fault(
-        "pylstm/model/atomic.py",
+        "pylstm/files/atomic.py",
         "    _tidy(folder, prefix)\n",
         "",
         "files/test_files.py -k killed",
     ),
     "a file that is written to while it is read": Fault(
-        "pylstm/model/files.py",
+        "pylstm/files/tensors.py",
         "            file.check_unchanged()\n",
         "",
         "files/test_files.py -k during",
     ),
     "sub-layers counted layer by layer": Fault(
-        "pylstm/model/saving.py",
+        "pylstm/files/saving.py",
         "        self.tensors -= count",
         "        self.tensors = self.all_tensors - count",
         "files/test_hostile.py -k cost",
     ),
     "a refused checkpoint half taken over": Fault(
-        "pylstm/model/checkpoint.py",
+        "pylstm/training/checkpoint.py",
         "    with _undone(training.optimizer, training.schedule, *training.callbacks), _malformed():",
         "    with _malformed():",
         "files/test_hostile.py -k malformed",
     ),
     "keys of metadata that are no text": Fault(
-        "pylstm/model/plain.py",
+        "pylstm/files/strict_json.py",
         "                if not isinstance(key, str):",
         "                if False:",
         "files/test_metadata.py -k refused",

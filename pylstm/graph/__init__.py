@@ -1,43 +1,10 @@
-"""Models that are not a chain: layers and operations recorded as plain Python runs, and one reverse sweep.
+"""What is computed inside of `Model.run`, and its gradients.
 
-| room | what it does |
-|---|---|
-| `operations.py` | the operations on arrays, each with its derivative |
-| `values.py`, `functions.py` | what `run` computes with: methods and functions; refusals |
-| `recording.py`, `layers.py` | a run and its tape; how layers are called in it |
-| `sweep.py` | gradients added up, from the end of the tape |
+`operations` are the operations on arrays, each with its derivative; `values` and `functions` what a run computes with,
+as methods and as functions; `recording` a run and its tape, `layers` how layers are called in it; `sweep` adds the
+gradients up, from the end of the tape. `models.model` and `models.gradients` are made of it.
 """
 
-from .functions import (
-    concatenate,
-    exp,
-    log,
-    log_softmax,
-    matmul,
-    relu,
-    sigmoid,
-    softmax,
-    sqrt,
-    stack,
-    stop_gradient,
-    tanh,
-    where,
-)
-from .values import Value
+from .._names import lazy
 
-__all__ = [
-    "Value",
-    "concatenate",
-    "exp",
-    "log",
-    "log_softmax",
-    "matmul",
-    "relu",
-    "sigmoid",
-    "softmax",
-    "sqrt",
-    "stack",
-    "stop_gradient",
-    "tanh",
-    "where",
-]
+__getattr__, __dir__ = lazy(__name__)

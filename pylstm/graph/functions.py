@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._active import ACTIVE
-from .._arrays import array_of
-from ..model.layer import float_array
+from .._arrays import array_of, float_array
 from . import operations
 from .values import FUNCTIONS, Value, plain_like
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._recurrent import Recurrent
+from ..layers.recurrent import Recurrent
 
 # (d_outputs, gradients to add to or None) -> (one gradient for each argument, name -> gradient of what is not added)
 Backward = Callable[[Any, dict[str, Any] | None], tuple[tuple[Any, ...], Mapping[str, Any]]]

@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .._active import ACTIVE
-from .._arrays import Array
-from ..model.layer import float_array
+from .._arrays import Array, float_array
 from .layers import training_call
 from .structure import leaves, mapped
 from .sweep import Sums

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
-from ..model.rows import RowGradient, sum_rows
+from ..layers.row_gradient import RowGradient, sum_rows
 from .operations import Part
 from .values import Slot
 

@@ -1,6 +1,6 @@
-"""Models written as plain Python."""
+"""Whole models: `sequential` for chains, `model` for what is none (with `gradients` and `naming`), and `loading` them
+from files."""
 
-from .gradients import value_and_grad
-from .model import Model
+from .._names import lazy
 
-__all__ = ["Model", "value_and_grad"]
+__getattr__, __dir__ = lazy(__name__)

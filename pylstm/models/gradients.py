@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
-from .._arrays import Array, array_of, real_array
+from .._arrays import Array, array_of, float_array, real_array
 from ..graph.recording import LayerCall, Operation, Run
 from ..graph.structure import leaves, mapped, paired
 from ..graph.sweep import Sums, sweep
 from ..graph.values import Slot, Value
-from ..model.layer import float_array
 from .naming import named_layers
 
 Names = list[tuple[str, Any]]  # what stands before a layer's names of parameters, and the layer

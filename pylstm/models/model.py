@@ -11,14 +11,14 @@ import numpy as np
 
 from .._active import ACTIVE
 from .._arrays import Array
-from .._parameters import Params
+from .._interrupts import Uninterrupted
+from ..files import weights
 from ..graph.recording import Run
 from ..graph.structure import leaves, mapped
 from ..graph.values import Value
-from ..model import weights
-from ..model.containers import as_layer
-from ..model.layer import Layer
-from ..model.progress import Uninterrupted
+from ..layers.containers import as_layer
+from ..layers.layer import Layer
+from ..layers.parameters import Params
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 
@@ -47,6 +47,9 @@ class Model(Layer):
 
     _holds_layers = True
     _inline = True
+
+    def __init__(self) -> None:
+        """Nothing: a model is what its attributes are."""
 
     @abc.abstractmethod
     def run(self, *inputs: Any, **kwargs: Any) -> Any:

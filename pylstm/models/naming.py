@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import _checks
-from .._recurrent import Recurrent
-from ..model.containers import Container, Recurrence
-from ..model.layer import Layer
+from ..layers.containers import Container, Recurrence
+from ..layers.layer import Layer
+from ..layers.recurrent import Recurrent
 
 
 def named_layers(holder: Any) -> list[tuple[str, Any]]:

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.model import atomic, files
+from pylstm.files import atomic
+from pylstm.files import tensors as files
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
 DATA = Path(__file__).parent / "data"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.model import files
+from pylstm.files import tensors as files
 
 SUFFIXES = ["npz", "safetensors"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.model import rows
-from pylstm.model.gradients import sum_of_squares
+from pylstm.layers import row_gradient as rows
+from pylstm.training.gradients import sum_of_squares
 
 F64 = np.float64
 N, T, F = 3, 5, 4

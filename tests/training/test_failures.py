@@ -11,7 +11,7 @@ import pytest
 
 import pylstm
 from pylstm import _arrays
-from pylstm.model.optimizer import BlockOptimizer
+from pylstm.training.optimizer import BlockOptimizer
 
 
 @pytest.fixture(autouse=True)
@@ -241,13 +241,13 @@ def test_the_first_error_is_heard_where_warnings_are_errors():
 
 def layers_and_grads(dtype="float32"):
     layers = {"table": pylstm.Embedding(9, 3, seed=0, dtype=dtype), "linear": pylstm.Linear(3, 2, seed=1, dtype=dtype)}
-    rows = pylstm.model.rows.RowGradient(np.array([1, 4]), np.full((2, 3), 0.5, dtype), (9, 3))
+    rows = pylstm.RowGradient(np.array([1, 4]), np.full((2, 3), 0.5, dtype), (9, 3))
     grads = {"table": {"weight": rows}, "linear": {"weight": np.ones((2, 3), dtype), "bias": np.ones(2, dtype)}}
     return layers, grads
 
 
 def rows(indices, values, shape=(9, 3)):
-    return {"table": {"weight": pylstm.model.rows.RowGradient(indices, values, shape)}}
+    return {"table": {"weight": pylstm.RowGradient(indices, values, shape)}}
 
 
 ONES = np.ones((2, 3), "f")

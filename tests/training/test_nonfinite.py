@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.model import gradients, schedules
+from pylstm.training import gradients, schedules
 
 
 def net(seed=0, dropout=0.3):
@@ -71,7 +71,7 @@ def test_a_step_by_hand(bad):
     table, linear, optimizer = pylstm.Embedding(9, 3, seed=0), pylstm.Linear(3, 2, seed=1), pylstm.Adam()
     layers = {"table": table, "linear": linear}
     good = {"weight": np.ones((2, 3), "f"), "bias": np.ones(2, "f")}
-    rows = pylstm.model.rows.RowGradient(np.array([1, 4]), np.full((2, 3), 0.5, "f"), (9, 3))
+    rows = pylstm.RowGradient(np.array([1, 4]), np.full((2, 3), 0.5, "f"), (9, 3))
     optimizer.step(layers, {"table": {"weight": rows}, "linear": good})
     before = [layer.state_dict() for layer in layers.values()], optimizer.state_dict()
     for grads in (
