@@ -28,6 +28,8 @@ def load(layer: Any, path: str | os.PathLike[str]) -> None:
             raise ModelFileError(
                 f"its format is of version {head.get('version')!r:.40}, which this pylstm does not know"
             )
-        layer._check_fit({name: tensor.shape for name, tensor in contents.tensors.items()})  # before any is read
-        arrays = {name: contents.read(name) for name in contents.tensors}
+        shapes = {name: tensor.shape for name, tensor in contents.tensors.items()}
+        fits = shapes == layer._param_shapes
+        arrays = {name: contents.read(name) for name in shapes} if fits else {}
+    layer._check_fit(shapes)
     layer.load_state_dict(arrays)
