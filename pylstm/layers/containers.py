@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, array_of, float_array
 from .._interrupts import Uninterrupted
+from ..graph.values import Value
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes
 from .parameters import Params as ParamsView
 from .registry import built_in
@@ -54,6 +56,7 @@ class Container(Layer):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
     _depth: int = 1
+    _asks = True
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self._configure(layers)
@@ -158,12 +161,12 @@ class Container(Layer):
     ) -> tuple[Outputs, VJP]:
         """As of any layer with a state: a container's is the list of its layers' states, None where there is none."""
 
-    def _run(self, x: ArrayLike, lengths: ArrayLike | None) -> Array:
+    def _run(self, x: Any, lengths: ArrayLike | None) -> Any:
         """The layers one after another."""
         for layer in self.layers:
             x = output_of(layer, x, lengths)
             lengths = lengths if layer.keeps_time else None
-        return np.asarray(x)
+        return x if isinstance(x, Value) else np.asarray(x)
 
     def _run_vjp(self, x: ArrayLike, state: Any, lengths: ArrayLike | None, need_dx: bool) -> tuple[Outputs, VJP]:
         """The same for training."""
@@ -218,9 +221,13 @@ class Residual(Container):
         if not self.keeps_time:
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        array = float_array("x", x, self.dtype)
-        return self._sum(array, self._run(array, lengths))
+    def __call__(self, x: Any, *, lengths: ArrayLike | None = None) -> Array:
+        if (run := ACTIVE.get()) is not None:
+            x = run.taken(x, "x")
+        else:
+            x = float_array("x", x, self.dtype)
+        y: Array = self._sum(x, self._run(x, lengths))
+        return y
 
     def vjp(
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
@@ -237,10 +244,11 @@ class Residual(Container):
 
         return (y, after), backward
 
-    def _sum(self, x: Array, f: Array) -> Array:
+    def _sum(self, x: Any, f: Any) -> Any:
         if f.shape != x.shape:
             raise ValueError(f"the layers of Residual must keep the shape, and made {f.shape} of {x.shape}")
-        return np.asarray(x + f, f.dtype)
+        y = x + f
+        return y if isinstance(y, Value) else np.asarray(y, f.dtype)
 
     def _without_dropout(self) -> Layer:
         return Residual([layer._without_dropout() for layer in self.layers])
@@ -290,8 +298,8 @@ class Columns(Container):
 
         return (y, None), backward
 
-    def _take(self, x: ArrayLike) -> Array:
-        array = array_of("x", x)
+    def _take(self, x: Any) -> Any:
+        array = x if isinstance(x, Value) else array_of("x", x)
         if array.ndim == 0 or array.shape[-1] != len(self.layers):
             raise ValueError(f"x must have shape (..., {len(self.layers)}), one column per layer, got {array.shape}")
         return array

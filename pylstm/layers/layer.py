@@ -29,6 +29,7 @@ matter ignore it, and layers with `keeps_time = False` give one vector per seque
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -37,6 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, real_array
 from .parameters import ParameterSet
 from .parameters import Params as ParamsView
@@ -49,6 +51,17 @@ Outputs = tuple[Any, ...]
 VJP = Callable[..., tuple[Outputs, Params]]
 Shape = tuple[int | None, ...]  # None: any size (batch, time)
 Form = tuple[tuple[int, ...], np.dtype[Any]]  # of an output, noted at once: users may set its shape in place
+
+
+def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
+    """`__call__` that asks first whether a model's run is under way, of which the call is a part then."""
+
+    @functools.wraps(inner)
+    def __call__(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        run = ACTIVE.get()
+        return inner(self, *args, **kwargs) if run is None else run.call(self, args, kwargs)
+
+    return __call__
 
 
 class Layer(ParameterSet, abc.ABC):
@@ -64,6 +77,13 @@ class Layer(ParameterSet, abc.ABC):
     returns_state: ClassVar[bool] = False  # whether a call gives (output, state), of which a chain takes the output
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
+    _asks: ClassVar[bool] = False  # whether `__call__` asks for a model's run itself, or is made of calls that do
+    _holds_layers: ClassVar[bool] = False  # in its attributes
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls) and not cls._asks:
+            cls.__call__ = _asking(cls.__call__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)

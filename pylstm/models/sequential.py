@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..files import saving
 from ..layers.activation import Activation, activate
@@ -54,7 +55,8 @@ class Sequential(Container):
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         """Inference. x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N."""
-        return self._run(self._floats(x), lengths)
+        y: Array = self._run(self._floats(x), lengths)
+        return y
 
     def vjp(
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
@@ -63,7 +65,9 @@ class Sequential(Container):
 
     def _floats(self, x: ArrayLike) -> ArrayLike:
         """What has no dtype of its own gets the model's, where the first layer has none to give it."""
-        return float_array("x", x, self.dtype) if isinstance(_first(self), _SHAPELESS) else x
+        if isinstance(_first(self), _SHAPELESS) and ACTIVE.get() is None:
+            return float_array("x", x, self.dtype)
+        return x
 
     def _without_dropout(self) -> Layer:
         return Sequential([layer._without_dropout() for layer in self.layers])
