@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "kept_plans.h"
 #include "parallel.h"
-#include "plan.h"
 #include "worker.h"
 
 namespace pylstm {

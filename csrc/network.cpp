@@ -64,14 +64,15 @@ void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
       k = columns(cell_.parameters[stage.matrix], layer.input);
       operand = sources(stage.matrix, &Column::operand, k);
     }
-    packed.blocks = {sizes_.of(stage.width), kernels_.lanes, stage.columns,
+    const int accumulators = std::max(1, stage.columns);
+    packed.blocks = {sizes_.of(stage.width), kernels_.lanes, accumulators,
                      shares_vectors(stage.columns, int(x.size()), int(operand.size()))};
     if (!x.empty()) packed.x = pack(arena, packed.blocks, layer.input, x);
     if (!operand.empty()) packed.operand = pack(arena, packed.blocks, k, operand);
 
     // A column's bias is the sum of those that add to it.
     const ptrdiff_t units = packed.blocks.units;
-    std::vector<T> bias(size_t(stage.columns * units), T(0));
+    std::vector<T> bias(size_t(accumulators * units), T(0));
     for (int p = 0; p < cell_.parameters.count; ++p) {
       if (!layer.params.data[p]) continue;
       for (int c = 0; c < stage.columns; ++c) {
@@ -82,7 +83,7 @@ void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
       }
     }
     std::vector<PackSource<T>> columns;
-    for (int c = 0; c < stage.columns; ++c) columns.push_back({bias.data() + c * units, 1, 0});
+    for (int c = 0; c < accumulators; ++c) columns.push_back({bias.data() + c * units, 1, 0});
     packed.bias = pack(arena, packed.blocks, 1, columns);
   }
 }

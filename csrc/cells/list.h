@@ -15,8 +15,23 @@ template <class... C>
 struct CellList {
   static constexpr int count = sizeof...(C);
 };
-using Cells =
+using OwnCells =
     CellList<cells::Lstm, cells::LstmProjected, cells::GruAfter, cells::GruBefore, cells::Rnn<false>, cells::Rnn<true>>;
+
+#if defined(PYLSTM_TEST_CELLS)
+}  // namespace
+}  // namespace pylstm
+#include PYLSTM_TEST_CELLS
+namespace pylstm {
+namespace {
+template <class... A, class... B>
+constexpr CellList<A..., B...> join(CellList<A...>, CellList<B...>) {
+  return {};
+}
+using Cells = decltype(join(OwnCells(), TestCells()));
+#else
+using Cells = OwnCells;
+#endif
 
 // Products without a cell: stages of the loops themselves.
 enum class StageId : int {

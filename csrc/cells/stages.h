@@ -2,6 +2,8 @@
 // compiling.
 #pragma once
 
+#include <type_traits>
+
 #include "gemm.h"
 #include "simd/math.h"
 
@@ -47,7 +49,10 @@ struct ForwardKernel {
   static constexpr const CellSpec& cell = cell_specs[CELL];
   static constexpr const ForwardStage& spec = cell.forward[INDEX];
   static constexpr bool takes_x = spec.x_matrix >= 0;
-  using Map = ColumnMap<spec.columns, column_mask(cell, spec, &Column::x), column_mask(cell, spec, &Column::operand)>;
+  // A stage without a product runs as one whose product has no terms.
+  using Map = std::conditional_t<
+      spec.columns == 0, Dense<1>,
+      ColumnMap<spec.columns, column_mask(cell, spec, &Column::x), column_mask(cell, spec, &Column::operand)>>;
   static constexpr int inputs = spec.in.count, outputs = spec.kept, saved = spec.out.count - spec.kept;
   template <class V>
   static void apply(const V* a, const V* in, V* out) {
