@@ -86,6 +86,11 @@ def linear_backward(
 ) -> tuple[Array | None, Array, Array | None]:
     """d_y (rows, out) -> d_x (rows, in), d_weight (out, in), d_bias (out,)."""
 
+def matmul(a: Array, b: Array, sum_of_rows: bool, num_threads: int | None) -> Array:
+    """a (..., rows, k) @ b (..., k, columns), batch axes broadcast; in each matrix rows or columns are contiguous.
+
+    sum_of_rows: k counts the rows of a batch; the sums are cut into chains as those of weight gradients are."""
+
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array: ...

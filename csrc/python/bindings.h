@@ -35,6 +35,10 @@ py::array linear_forward(const py::array& x, const py::array& weight, const py::
 py::tuple linear_gradients(const py::array& x, const py::array& weight, const py::array& d_y, bool need_dx,
                            bool need_bias, std::optional<int> threads);
 
+// a @ b of (.., rows, k) and (.., k, columns), batch axes as NumPy broadcasts them. sum_of_rows: k counts the rows of a
+// batch, and is summed up as in a weight gradient.
+py::array matmul_product(const py::array& a, const py::array& b, bool sum_of_rows, std::optional<int> threads);
+
 // See planted.cpp; in no release.
 int planted_fault(const std::string& name);
 

@@ -102,6 +102,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("d_y"), py::arg("need_dx"),
         py::arg("need_bias"), py::arg("num_threads"));
 
+  m.def("matmul", &matmul_product, py::arg("a"), py::arg("b"), py::arg("sum_of_rows"), py::arg("num_threads"));
+
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
   m.def("empty", &made<empty<float>, empty<double>>, py::arg("shape"), py::arg("dtype"));
