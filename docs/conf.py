@@ -16,7 +16,6 @@ author = "pylstm developers"
 release = version = pylstm.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"pylstm {release}"
