@@ -13,17 +13,68 @@ except ImportError as error:
     raise
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
-from . import reference
-from ._config import get_num_threads, release_memory, set_num_threads, show_config
-from ._recurrent import Gradients
-from ._stream import Stream
-from .layers import GRU, LSTM, RNN
+from ._names import lazy as _lazy
+from .config import get_num_threads, release_memory, set_num_threads, show_config
+from .layers.compiled import GRU, LSTM, RNN
+from .layers.recurrent import Gradients
+from .layers.stream import Stream
 
-if _TYPE_CHECKING:
-    from . import model
-    from .model import *  # noqa: F403
+if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of types
+    from . import model as model
+    from . import reference as reference
+    from .files.strict_json import ModelFileError as ModelFileError
+    from .graph.functions import concatenate as concatenate
+    from .graph.functions import exp as exp
+    from .graph.functions import log as log
+    from .graph.functions import log_softmax as log_softmax
+    from .graph.functions import matmul as matmul
+    from .graph.functions import relu as relu
+    from .graph.functions import sigmoid as sigmoid
+    from .graph.functions import softmax as softmax
+    from .graph.functions import sqrt as sqrt
+    from .graph.functions import stack as stack
+    from .graph.functions import stop_gradient as stop_gradient
+    from .graph.functions import tanh as tanh
+    from .graph.functions import where as where
+    from .graph.values import Value as Value
+    from .inspect.plots import plot_history as plot_history
+    from .inspect.plots import plot_trace as plot_trace
+    from .layers.activation import Activation as Activation
+    from .layers.containers import Columns as Columns
+    from .layers.containers import Residual as Residual
+    from .layers.dropout import Dropout as Dropout
+    from .layers.embedding import Embedding as Embedding
+    from .layers.layer import Layer as Layer
+    from .layers.linear import Linear as Linear
+    from .layers.pooling import LastStep as LastStep
+    from .layers.pooling import MaxOverTime as MaxOverTime
+    from .layers.pooling import MeanOverTime as MeanOverTime
+    from .layers.row_gradient import RowGradient as RowGradient
+    from .losses.classification import binary_cross_entropy as binary_cross_entropy
+    from .losses.classification import cross_entropy as cross_entropy
+    from .losses.regression import mse as mse
+    from .models.gradients import value_and_grad as value_and_grad
+    from .models.loading import load as load
+    from .models.model import Model as Model
+    from .models.sequential import Sequential as Sequential
+    from .training.callbacks import Callback as Callback
+    from .training.callbacks import EarlyStopping as EarlyStopping
+    from .training.callbacks import ModelCheckpoint as ModelCheckpoint
+    from .training.gradients import clip_norm as clip_norm
+    from .training.gradients import clip_value as clip_value
+    from .training.gradients import global_norm as global_norm
+    from .training.optimizer import Optimizer as Optimizer
+    from .training.optimizers import SGD as SGD
+    from .training.optimizers import Adagrad as Adagrad
+    from .training.optimizers import Adam as Adam
+    from .training.optimizers import AdamW as AdamW
+    from .training.optimizers import RMSprop as RMSprop
+    from .training.schedules import Cosine as Cosine
+    from .training.schedules import ReduceOnPlateau as ReduceOnPlateau
+    from .training.schedules import Schedule as Schedule
+    from .training.schedules import StepLR as StepLR
+    from .training.schedules import WarmUp as WarmUp
 
 __version__ = _core.version
 
@@ -41,21 +92,4 @@ __all__ = [
     "show_config",
 ]
 
-
-def __getattr__(name: str) -> _Any:
-    """`pylstm.Sequential` and all else that `pylstm.model` lists: imported on first use, so that a script which only
-    runs a layer does not wait for it (it would double the time of `import pylstm`)."""
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    models = importlib.import_module(".model", __name__)
-    if name == "model":
-        return models
-    if name not in models.__all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(models, name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__getattr__("model").__all__})
+__getattr__, __dir__ = _lazy(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _checks, _core
 
@@ -78,6 +78,31 @@ def _rows_contiguous(array: Array) -> bool:
     if array.ndim and array.shape[-1] > 1 and array.strides[-1] != size:
         return array.size == 0  # whose strides may be anything
     return all(step % size == 0 for n, step in zip(array.shape, array.strides, strict=True) if n > 1)
+
+
+_NATIVE = {dtype.char: dtype for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
+
+
+def float_array(name: str, value: ArrayLike, dtype: DTypeLike = np.float32) -> Array:
+    """`value` as an array of float32 or float64, whichever it has; anything else that is real becomes `dtype`."""
+    own = getattr(value, "dtype", None)
+    native = _NATIVE.get(own.char) if isinstance(own, np.dtype) else None
+    return real_array(name, value, np.dtype(dtype) if native is None else native)
+
+
+def real_gradient(value: Any, name: str = "grads") -> Array:
+    """A gradient as an array of real numbers, of the dtype it has."""
+    if type(value) is np.ndarray and value.dtype.kind == "f":
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked array")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} cannot be made an array: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got {_checks.kind(value)} of dtype {array.dtype}")
+    return array
 
 
 def shaped(name: str, value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

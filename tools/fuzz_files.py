@@ -30,7 +30,9 @@ import numpy as np
 
 import pylstm
 from fuzz_mutations import mutate, pick
-from pylstm.model import checkpoint, losses, training
+from pylstm.losses import by_name as losses
+from pylstm.training import checkpoint
+from pylstm.training import loop as training
 
 try:
     import resource
@@ -38,7 +40,7 @@ except ImportError:  # Windows
     resource = None
 
 ROOM, SECONDS = 64 << 20, 2.0
-SOURCE = str(Path(pylstm.__file__).parent / "model")
+SOURCE = tuple(str(Path(pylstm.__file__).parent / room) for room in ("files", "training", "layers", "models"))
 # ---- what must hold --------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +176,7 @@ def limited(size: int):
 
 
 class Coverage:
-    """Which lines of pylstm.model have run, and what of it is new; with sys.monitoring each is paid for once."""
+    """Which lines of the rooms that read files have run, and what is new; with sys.monitoring each is paid for once."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[str, int]] = set()
@@ -302,8 +304,8 @@ def with_atheris(minutes: float, seed: int, found: Path) -> None:
     """libFuzzer's choice of what to keep, our changes. Ends the process."""
     import atheris
 
-    for name in ("files", "plain", "saving", "checkpoint", "containers"):
-        module = sys.modules[f"pylstm.model.{name}"]
+    for name in ("files.tensors", "files.strict_json", "files.saving", "training.checkpoint", "layers.containers"):
+        module = sys.modules[f"pylstm.{name}"]
         for value in list(vars(module).values()):
             if callable(value) and getattr(value, "__module__", "") == module.__name__ and hasattr(value, "__code__"):
                 atheris.instrument_func(value)

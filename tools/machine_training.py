@@ -32,7 +32,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 import pylstm
-from pylstm.model import losses, schedules
+from pylstm.losses import by_name as losses
+from pylstm.training import schedules
 
 ROWS, STEPS, BATCH = 14, 5, 5  # three batches, the last one smaller
 OPTIMIZERS = {

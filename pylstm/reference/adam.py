@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .._arrays import Array
+Array = NDArray[Any]
 
 
 def adam_factors(

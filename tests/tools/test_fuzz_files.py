@@ -11,7 +11,10 @@ import pytest
 import fuzz_files
 import pylstm
 from fuzz_mutations import take_apart
-from pylstm.model import checkpoint, files, plain, saving
+from pylstm.files import saving
+from pylstm.files import strict_json as plain
+from pylstm.files import tensors as files
+from pylstm.training import checkpoint
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 import machine_layers
 import pylstm
 from pylstm import _arrays
-from pylstm._parameters import Params
+from pylstm.layers.parameters import Params
 
 
 def test_a_few_hundred_random_steps():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.model import gradients, losses, metrics, schedules
+from pylstm.losses import classification as losses
+from pylstm.training import gradients, metrics, schedules
 
 NUMBERS = [None, "x", math.nan, math.inf, -1.0, [], {}, float, True, np.float32("nan"), 10**400]
 COUNTS = [None, "x", 1.5, -1, [], {}, int, True, math.nan, np.float64(2.0)]

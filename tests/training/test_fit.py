@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.model import data
+from pylstm.training import data
 
 SYMBOLS = 12
 
@@ -210,7 +210,7 @@ net = pylstm.Sequential([
 adam = pylstm.Adam(1e-2)
 net.fit(x, y, loss="cross_entropy", optimizer=adam, batch_size=64, epochs=2, clip_norm=1.0, seed=1, verbose=0)
 from pylstm import _core
-from pylstm.model.gradients import sum_of_squares
+from pylstm.training.gradients import sum_of_squares
 parts = [v for v in net.params.values()]
 for shape in [(1, 20000, 1), (8192, 128, 1), (1, 8192, 128), (900, 256, 700), (300, 3000, 40), (3, 30000, 2)]:
     for dtype in (np.float32, np.float64):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.model import losses
+from pylstm.losses import by_name as losses
 
 N, T, C = 4, 6, 5
 LENGTHS = [6, 1, 0, 4]

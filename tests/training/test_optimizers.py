@@ -9,8 +9,9 @@ import pytest
 
 import pylstm
 from pylstm import _core
-from pylstm.model import schedules
+from pylstm.layers.row_gradient import sum_rows
 from pylstm.reference.adam import adam, adam_factors
+from pylstm.training import schedules
 
 SHAPES = {"weight": (7, 5), "bias": (7,)}
 KINDS = {
@@ -64,7 +65,7 @@ def test_100_steps_follow_torch(kind):
 
 def row_gradient(rng, num, dim, used=None):
     ids = rng.integers(0, num, 9) if used is None else np.asarray(used)
-    return pylstm.model.rows.sum_rows(ids, rng.standard_normal((len(ids), dim)), (num, dim))
+    return sum_rows(ids, rng.standard_normal((len(ids), dim)), (num, dim))
 
 
 ADAMS = {
@@ -93,7 +94,7 @@ def test_adam_of_the_core_is_its_numpy_twin(name, dtype, isa):
                  (table.params["weight"], linear.params["weight"], linear.params["bias"])]  # fmt: skip
         for step in range(1, 5):
             rows = row_gradient(rng, num, dim)
-            rows = pylstm.model.rows.RowGradient(rows.rows, rows.values.astype(dtype), rows.shape)
+            rows = pylstm.RowGradient(rows.rows, rows.values.astype(dtype), rows.shape)
             small = {key: rng.standard_normal(value.shape).astype(dtype) for key, value in linear.params.items()}
             limit = 0.7 if step % 2 else math.inf
             optimizer.step({"t": table, "l": linear}, {"t": {"weight": rows}, "l": small},

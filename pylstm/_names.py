@@ -1,0 +1,74 @@
+"""Where the public names live, and how a package hands them out: imported on first use.
+
+A script that only runs a layer does not wait for training, files and pictures, which would double `import pylstm`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_MODULES = {
+    "config": "get_num_threads release_memory set_num_threads show_config",
+    "files.strict_json": "ModelFileError",
+    "graph.functions": (
+        "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
+    ),
+    "graph.values": "Value",
+    "inspect.plots": "plot_history plot_trace",
+    "layers.activation": "Activation",
+    "layers.compiled": "GRU LSTM RNN",
+    "layers.containers": "Columns Residual",
+    "layers.dropout": "Dropout",
+    "layers.embedding": "Embedding",
+    "layers.layer": "Layer",
+    "layers.linear": "Linear",
+    "layers.pooling": "LastStep MaxOverTime MeanOverTime",
+    "layers.recurrent": "Gradients",
+    "layers.row_gradient": "RowGradient",
+    "layers.stream": "Stream",
+    "losses.classification": "binary_cross_entropy cross_entropy",
+    "losses.regression": "mse",
+    "models.gradients": "value_and_grad",
+    "models.loading": "load",
+    "models.model": "Model",
+    "models.sequential": "Sequential",
+    "training.callbacks": "Callback EarlyStopping ModelCheckpoint",
+    "training.gradients": "clip_norm clip_value global_norm",
+    "training.optimizer": "Optimizer",
+    "training.optimizers": "SGD Adagrad Adam AdamW RMSprop",
+    "training.schedules": "Cosine ReduceOnPlateau Schedule StepLR WarmUp",
+}
+PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
+_ROOT = __name__.partition(".")[0]
+
+
+def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package: its modules, and the public names in them.
+
+    places: name -> module in the package; None: of the library's names those that live in it.
+    """
+    inside = package[len(_ROOT) + 1 :]
+    own = {name: f"{package}.{module}" for name, module in (places or {}).items()}
+    if places is None:
+        own = {name: f"{_ROOT}.{module}" for name, module in PLACES.items() if f"{module}.".startswith(inside)}
+
+    def get(name: str) -> Any:
+        where = own.get(name, f"{package}.{name}")
+        if name.startswith("_") or (name not in own and importlib.util.find_spec(where) is None):
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(where)
+        if name not in own:
+            return module
+        value = getattr(module, name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        modules = pkgutil.iter_modules(sys.modules[package].__path__)
+        return sorted({*vars(sys.modules[package]), *own, *(m.name for m in modules if not m.name.startswith("_"))})
+
+    return get, names

@@ -1,0 +1,252 @@
+"""What a model's file means: the structure as strict JSON, one tensor per parameter. `load` rebuilds by allow-list."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _checks
+from .._arrays import Array
+from ..layers.containers import DEEPEST, Container
+from ..layers.layer import Layer
+from ..layers.registry import built_in_class
+from ..losses.by_name import BY_NAME
+from ..losses.classification import binary_cross_entropy, cross_entropy
+from ..losses.regression import mse
+from .strict_json import ModelFileError, check_size, checked, parse
+from .tensors import Contents, Tensor, write
+
+if TYPE_CHECKING:
+    from ..models.sequential import Sequential
+
+_FORMAT, _VERSION = "pylstm model", 1
+_MODEL = "Sequential"  # what a file holds, and the one class with metadata
+_LAYERS = 2**14  # in a file: the description of one takes few bytes, and the layer itself a thousand
+_NAMES = 2**18  # of parameters, counted again for each container around them
+_TRAINING = "training/"  # before the names of a checkpoint's own tensors
+
+
+def save(
+    model: Sequential,
+    path: str | os.PathLike[str],
+    training: tuple[dict[str, Any], dict[str, Array]] | None = None,
+) -> None:
+    """Write model, and `training` (numbers and arrays of a checkpoint), to `path`."""
+    structure = describe(model)
+    arrays = dict(model.params)
+    if training is not None:
+        numbers, extra = training
+        structure["training"] = checked(numbers, "training")
+        arrays.update({_TRAINING + name: array for name, array in extra.items()})
+    text = json.dumps(structure, ensure_ascii=False, allow_nan=False)
+    check_size(text)
+    write(_checks.path("path", path), text, arrays)
+
+
+def describe(model: Sequential) -> dict[str, Any]:
+    """The structure of a model's file. Raises TypeError or ValueError for a model that cannot be saved."""
+    metrics = model._metrics
+    spec = _spec(model, _Budget(_LAYERS, _NAMES, 0), 0)
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "layers": spec["layers"],
+        "dropout": model._dropout_state(),
+        "loss": _loss_name(model._loss),
+        "metrics": ["accuracy"] if "accuracy" in (metrics or ()) else None if metrics is None else [],
+        "metadata": metadata_of(model.metadata, "metadata"),
+    }
+
+
+def _loss_name(loss: object) -> str | None:
+    """The loss if it is one of the library's: a function of somebody's own is not saved, whatever its name."""
+    for function in (binary_cross_entropy, cross_entropy, mse):
+        if loss is function:
+            return function.__name__
+    return loss if isinstance(loss, str) and loss in BY_NAME else None
+
+
+def metadata_of(value: object, name: str) -> dict[str, Any]:
+    """A deep copy of a model's metadata, as it will be read again."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict, got {_checks.kind(value)}")
+    copy: dict[str, Any] = checked(dict(value), name)
+    return copy
+
+
+class _Budget:
+    """What a file may still declare: layers, names of parameters over all containers, tensors that it holds."""
+
+    def __init__(self, layers: int, names: int, tensors: int) -> None:
+        self.layers, self.names, self.tensors, self.all_tensors = layers, names, tensors, tensors
+
+    def take_layer(self) -> None:
+        self.layers -= 1
+        if self.layers < 0:
+            raise ValueError(f"a file holds at most {_LAYERS} layers, the containers among them")
+
+    def take_names(self, count: int) -> None:
+        self.names -= count  # each container has a list of all names below it
+        if self.names < 0:
+            raise ValueError(f"there are more than {_NAMES} names of parameters in containers in containers")
+
+    def take_tensors(self, name: str, count: int) -> None:
+        """Of a recurrent layer, whose few bytes can declare any number of tensors. Called before there is anything."""
+        self.tensors -= count
+        if self.tensors < 0:
+            raise ModelFileError(f"{name} claims {count} tensors, and the file has {self.all_tensors} for all layers")
+
+
+def _spec(layer: Layer, budget: _Budget, depth: int) -> dict[str, Any]:
+    name = type(layer).__name__
+    budget.take_layer()
+    known = built_in_class(name) is type(layer)
+    if known and isinstance(layer, Container):
+        budget.take_names(len(layer._param_shapes))
+        spec: dict[str, Any] = {"class": name, "layers": [_spec(inner, budget, depth + 1) for inner in layer.layers]}
+        if depth and name == _MODEL and (metadata := getattr(layer, "metadata", None)):
+            spec["metadata"] = metadata_of(metadata, "metadata of an inner Sequential")
+        return spec
+    if not known:
+        what = f"{type(layer).__qualname__} is not a layer of pylstm: only those can be saved"
+        if isinstance(layer, Container):
+            what += f" (a file would lose what the class adds: make a {type(layer).__mro__[1].__name__} of its .layers)"
+        raise TypeError(f"{what}; use pickle, or save state_dict()")
+    config = {key: str(value) if key == "dtype" else value for key, value in layer._config().items()}
+    return {"class": name, "config": checked(config, f"the arguments of {name}")}
+
+
+def read_model(contents: Contents, *, training: bool) -> tuple[Sequential, dict[str, Any] | None, dict[str, Array]]:
+    """The model of a file and, of a checkpoint and if wanted, the numbers and arrays of its training."""
+    structure = parse(contents.text)
+    _expect(isinstance(structure, dict) and structure.get("format") == _FORMAT, "it is not a model of pylstm")
+    version = structure.get("version")
+    known = type(version) is int and version == _VERSION
+    _expect(known, f"it has version {version!r:.80} of the format, and this pylstm knows {_VERSION}")
+    _keys("the structure", structure, {"format", "version", "layers", "dropout", "loss", "metrics", "metadata"},
+          {"training"})  # fmt: skip
+    names = list(contents.tensors)
+    numbers = structure.get("training")
+    extra = [name for name in names if name.startswith(_TRAINING)] if numbers is not None else []
+    budget = _Budget(_LAYERS, _NAMES, len(names) - len(extra))
+    budget.take_layer()
+    model: Any = _container(_MODEL, structure["layers"], budget, 0)
+    own = set(extra)
+    _check_tensors(model, {name: contents.tensors[name] for name in names if name not in own})
+
+    _expect(structure["loss"] is None or structure["loss"] in tuple(BY_NAME), "unknown loss")
+    _expect(structure["metrics"] in (None, [], ["accuracy"]), "unknown metrics")
+    _expect(isinstance(structure["metadata"], dict), "metadata is malformed")
+    _expect(numbers is None or isinstance(numbers, dict), "training is malformed")
+    _set_dropout(model, structure["dropout"])
+    model._loss, model._metrics, model.metadata = structure["loss"], structure["metrics"], structure["metadata"]
+    model._set_params({name: contents.read(name) for name in model._param_shapes})
+    return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
+
+
+def _set_dropout(model: Sequential, state: Any) -> None:
+    parts = list(_random_parts(model))
+    _expect(isinstance(state, list) and len(state) == 2 * len(parts), "the state of dropout is malformed")
+    for part, seed, calls in zip(parts, state[::2], state[1::2], strict=True):
+        most = 2**part._call_bits
+        good = type(seed) is int and type(calls) is int and 0 <= seed < 2**64 and 0 <= calls < most
+        _expect(good, "the state of dropout is malformed")
+        part._set_dropout_state([seed, calls])
+
+
+def _random_parts(container: Container) -> Iterator[Layer]:
+    """What a model's state of dropout has two numbers for, in that order."""
+    for layer in container.layers:
+        if isinstance(layer, Container):
+            yield from _random_parts(layer)
+        elif layer._dropout_state():
+            yield layer
+
+
+def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:
+    _expect(isinstance(specs, list) and len(specs) > 0, f"the layers of {name} are malformed")
+    _expect(depth < DEEPEST, "layers are nested too deeply")
+    inner = [_layer(spec, budget, depth + 1) for spec in specs]
+    kind: Any = built_in_class(name)
+    container: Container = kind.__new__(kind)
+    budget.take_names(sum(len(layer._param_shapes) for layer in inner))
+    try:
+        container._configure(inner)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"the layers do not fit: {str(error)[:300]}") from error
+    return container
+
+
+def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
+    """A layer as its constructor would make it, but without parameters: nothing is allocated yet."""
+    _expect(isinstance(spec, dict) and isinstance(spec.get("class"), str), "the description of a layer is malformed")
+    budget.take_layer()
+    name = spec["class"]
+    kind: Any = built_in_class(name)
+    if kind is None:
+        raise ModelFileError(f"unknown layer {name[:80]!r}")
+    if issubclass(kind, Container):
+        _keys(name, spec, {"class", "layers"}, {"metadata"} if name == _MODEL else set())
+        container: Any = _container(name, spec["layers"], budget, depth)
+        if name == _MODEL:
+            container.metadata = spec.get("metadata", {})
+            _expect(isinstance(container.metadata, dict), "metadata is malformed")
+        return container  # type: ignore[no-any-return]
+    _keys(name, spec, {"class", "config"})
+    config = spec["config"]
+    _expect(isinstance(config, dict), f"the arguments of {name} are malformed")
+    _keys(f"the arguments of {name}", config, set(kind._config_names))
+    if "dtype" in config:
+        _expect(config["dtype"] in ("float32", "float64"), f"{name} has an unknown dtype")
+    budget.take_tensors(name, kind._claims(config))
+    layer: Any = kind.__new__(kind)
+    try:
+        layer._configure(**config)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"{name}: {str(error)[:300]}") from error
+    return layer  # type: ignore[no-any-return]
+
+
+def _check_tensors(model: Sequential, tensors: Mapping[str, Tensor]) -> None:
+    shapes, dtype = model._param_shapes, str(model.dtype)
+    if missing := [name for name in shapes if name not in tensors]:
+        raise ModelFileError("missing tensors: " + ", ".join(name[:80] for name in missing[:10]))
+    if unknown := [name for name in tensors if name not in shapes]:
+        raise ModelFileError("unknown tensors: " + ", ".join(name[:80] for name in unknown[:10]))
+    for name, shape in shapes.items():
+        if tensors[name] != (dtype, shape):
+            found = tensors[name]
+            raise ModelFileError(f"{name} must be {dtype} of shape {shape}, got {found.dtype} of shape {found.shape}")
+
+
+def _keys(what: str, value: Mapping[str, Any], needed: set[str], allowed: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    if missing := sorted(needed - value.keys()):
+        raise ModelFileError(f"{what} lacks {', '.join(missing)}")
+    if unknown := sorted(value.keys() - needed - allowed):
+        raise ModelFileError(f"{what} has unknown keys: {', '.join(name[:80] for name in unknown[:10])}")
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise ModelFileError(message)
+
+
+# ---- numbers and arrays of checkpoints -------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """Numbers of a state for JSON, which knows no infinities: they become words that `float` reads."""
+    if isinstance(value, Mapping):
+        return {name: to_json(own) for name, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(own) for own in value]
+    if isinstance(value, np.generic) and value.dtype.kind in "iuf":
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    return value  # what is none of JSON's is refused where it is written, naming the place

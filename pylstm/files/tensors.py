@@ -1,0 +1,351 @@
+"""The two kinds of model files, as tensors and a text, and nothing about what these mean.
+
+.npz: a zip of `structure.json` and one .npy per tensor, stored, not compressed; `np.load` reads it, too.
+.safetensors: https://github.com/huggingface/safetensors, the text in its metadata.
+
+Reading trusts nothing: sizes, types and places of all tensors are checked against the file's own size before any of
+them is read, so a damaged or hostile file costs no more memory than its honest size and says what is wrong with it.
+What is read is what was checked: one open file, read into memory, so that a file that is replaced meanwhile is read as
+it was, and one that is cut short or written to meanwhile is an error. Nothing in a file is ever executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from .._arrays import Array
+from .atomic import replacing
+from .strict_json import ModelFileError, encodable, parse
+
+__all__ = ["Contents", "ModelFileError", "Tensor", "kind_of", "nbytes", "opened", "write"]
+
+_TEXT = "structure.json"
+_TEXT_LIMIT = 2**22  # of the structure: more is not a model's description
+_HEADER_LIMIT = 2**24  # of the list of tensors in safetensors, the text among it
+_HEADER_VALUES = 2**19  # in that list: eight for each of 2^16 tensors
+_DIRECTORY_LIMIT = 2**22  # of the list of tensors in a zip
+_TENSORS_LIMIT = 2**16 - 2  # what the directory of a plain zip counts up to, less the text
+_DIMENSIONS = 8
+# The one way in which NumPy writes headers. No general parser sees what comes from a file.
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '<(f4|f8)', 'fortran_order': False, 'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18}){1,7})\), \} *\n"
+)
+_CODES = {"f4": "F32", "f8": "F64"}
+_NAMES = {"F32": "float32", "F64": "float64"}
+_ZIP_END = struct.Struct("<4s4H2LH")
+_ZIP_ENTRY = struct.Struct("<4s6H3L5H2L")  # of the directory
+_ZIP_LOCAL = struct.Struct("<4s5H3L2H")  # before each entry's data
+_CHUNK = 2**20  # what is read at once: it is still in the cache when its checksum is taken
+
+
+class Tensor(NamedTuple):
+    """What a file says about one of its tensors."""
+
+    dtype: str  # float32 or float64
+    shape: tuple[int, ...]
+
+
+class Contents(NamedTuple):
+    """A checked file: its text, its tensors, and a function that reads one of them."""
+
+    text: str
+    tensors: dict[str, Tensor]
+    read: Callable[[str], Array]
+
+
+def kind_of(path: Path) -> str:
+    """npz or safetensors, by the name's end."""
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"the name of a model's file must end in .npz or .safetensors, got {path.name!r}")
+    return suffix[1:]
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            "files in the safetensors format need the library of that name: pip install 'pylstm[train]', "
+            "or take a name that ends in .npz"
+        ) from error
+    return safetensors
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
+    """Write the file: whole, or not at all; and only what `opened` will read. Raises TypeError or ValueError else."""
+    kind = kind_of(path)
+    if len(encodable(text)) > _TEXT_LIMIT:
+        raise ValueError(f"the model's structure and metadata take more than {_TEXT_LIMIT >> 20} MiB of text")
+    _check_arrays(arrays)
+    little = {
+        name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+        for name, array in arrays.items()
+    }
+    if kind == "safetensors":
+        data = _safetensors().numpy.save(little, metadata={"pylstm": text})
+        if int.from_bytes(data[:8], "little") > _HEADER_LIMIT:
+            raise ValueError(f"text and names of parameters take more than {_HEADER_LIMIT >> 20} MiB")
+        with replacing(path) as file:
+            file.write(data)
+        return
+    if sum(array.nbytes for array in little.values()) > 2**30:
+        raise ValueError("more than 1 GiB of parameters: take a name that ends in .safetensors")
+    if sum(_ZIP_ENTRY.size + len(name.encode()) + 4 for name in little) > _DIRECTORY_LIMIT - 64:
+        raise ValueError(f"the names of parameters take more than {_DIRECTORY_LIMIT >> 20} MiB")
+    with replacing(path) as file:
+        _write_npz(file, text, little)
+
+
+def _check_arrays(arrays: Mapping[str, Array]) -> None:
+    if len(arrays) > _TENSORS_LIMIT:
+        raise ValueError(f"a model's file holds at most {_TENSORS_LIMIT} arrays, and these are {len(arrays)}")
+    for name, array in arrays.items():
+        if array.dtype not in (np.float32, np.float64) or array.ndim > _DIMENSIONS:
+            raise TypeError(
+                f"files hold arrays of float32 or float64 of at most {_DIMENSIONS} dimensions, and {name[:80]!r} "
+                f"is of {array.dtype} and shape {array.shape}"
+            )
+        if not name or len(name) > 2**12 or not name.isprintable() or "\\" in name:
+            raise ValueError(f"{name[:80]!r} cannot be the name of an array in a file")
+
+
+def _write_npz(file: BinaryIO, text: str, arrays: Mapping[str, Array]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+        archive.writestr(zipfile.ZipInfo(_TEXT), text)  # a ZipInfo has a fixed date: same model, same bytes
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(name + ".npy"), "w") as member:
+                np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+class _File:
+    """An open file of a fixed size, read piece by piece."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw, self.before = raw, os.fstat(raw.fileno())
+        if not stat.S_ISREG(self.before.st_mode):
+            raise ModelFileError("it is no regular file")
+        self.size = self.before.st_size
+
+    def fill(self, at: int, buffer: Any, crc: int = 0) -> int:
+        """Read what fits into the buffer of bytes; the CRC-32 of it, after `crc`."""
+        self.raw.seek(at)
+        view = memoryview(buffer)
+        while len(view):
+            count = self.raw.readinto(view[:_CHUNK])
+            if not count:
+                raise ModelFileError("it was cut short while it was read")
+            crc = zlib.crc32(view[:count], crc)
+            view = view[count:]
+        return crc
+
+    def get(self, at: int, count: int) -> bytes:
+        buffer = bytearray(count)
+        self.fill(at, buffer)
+        return bytes(buffer)
+
+    def array(self, at: int, tensor: Tensor, crc: int = 0) -> tuple[Array, int]:
+        """An array that begins there, and its CRC-32 after `crc`."""
+        array = np.empty(tensor.shape, "<f4" if tensor.dtype == "float32" else "<f8")
+        if array.size:
+            crc = self.fill(at, array.reshape(-1).view(np.uint8), crc)
+        return array.astype(tensor.dtype, copy=False), crc
+
+    def check_unchanged(self) -> None:
+        """safetensors has no checksums: without this, a file that is written over would be read as a mixture."""
+        now = os.fstat(self.raw.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self.before.st_size, self.before.st_mtime_ns):
+            raise ModelFileError("it was written to while it was read")
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would keep us waiting for somebody to write
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Contents]:
+    """The checked contents of a model's file. Raises ModelFileError, or OSError where the file cannot be read."""
+    kind = kind_of(path)
+    with open(path, "rb", buffering=0, opener=_open) as raw:
+        try:
+            file = _File(raw)
+            yield _check_safetensors(file) if kind == "safetensors" else _check_npz(file)
+            file.check_unchanged()
+        except (ModelFileError, MemoryError, OSError):
+            raise
+        except Exception as error:  # whatever else a damaged file may lead to
+            raise ModelFileError(f"{path.name} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
+
+
+def nbytes(tensor: Tensor) -> int:
+    """How many bytes its numbers take."""
+    return math.prod(tensor.shape) * (4 if tensor.dtype == "float32" else 8)
+
+
+class _Entry(NamedTuple):
+    name: str
+    raw_name: bytes
+    crc: int
+    size: int
+    at: int  # its local header
+
+
+def _directory(file: _File) -> tuple[list[_Entry], int]:
+    """The entries of a plain zip, and where their data must have ended. None of zip's later additions (zip64,
+    comments, parts, encryption) has a place in a model."""
+    if file.size < _ZIP_END.size:
+        raise ModelFileError(f"the file has {file.size} bytes and is no .npz")
+    last = file.size - _ZIP_END.size
+    sign, disk, first_disk, here, count, size, start, comment = _ZIP_END.unpack(file.get(last, _ZIP_END.size))
+    if sign != b"PK\x05\x06" or disk or first_disk or here != count or comment:
+        raise ModelFileError("the file does not end as a .npz does: cut off, or something else")
+    if size > _DIRECTORY_LIMIT or start + size != last or count * _ZIP_ENTRY.size > size:
+        raise ModelFileError(f"the list of the file's contents claims {count} entries in {size} bytes at {start}")
+    data, at = file.get(start, size), 0
+    entries = []
+    for _ in range(count):
+        if at + _ZIP_ENTRY.size > size:
+            raise ModelFileError("the list of the file's contents is cut off")
+        fields = _ZIP_ENTRY.unpack_from(data, at)
+        flags, method, crc, packed, unpacked, *lengths = fields[3], fields[4], *fields[7:13]
+        begin = at + _ZIP_ENTRY.size
+        raw_name, at = data[begin : begin + lengths[0]], begin + sum(lengths)
+        if fields[0] != b"PK\x01\x02" or at > size:
+            raise ModelFileError("the list of the file's contents is damaged")
+        name = raw_name.decode("utf-8" if flags & 0x800 else "cp437")
+        if method != zipfile.ZIP_STORED or packed != unpacked:
+            raise ModelFileError(f"{name[:80]!r} is compressed, and models are stored as they are")
+        if flags & 0x1:
+            raise ModelFileError(f"{name[:80]!r} is encrypted")
+        if name != _TEXT and not name.endswith(".npy"):
+            raise ModelFileError(f"unknown entry {name[:80]!r}")
+        entries.append(_Entry(name, raw_name, crc, unpacked, fields[16]))
+    if at != size:
+        raise ModelFileError("the list of the file's contents is damaged")
+    return entries, start
+
+
+def _check_npz(file: _File) -> Contents:
+    entries, stop = _directory(file)
+    names: set[str] = set()
+    for entry in entries:
+        if entry.name in names:
+            raise ModelFileError(f"duplicate entry {entry.name[:80]!r}")
+        names.add(entry.name)
+    if _TEXT not in names:
+        raise ModelFileError(f"there is no {_TEXT} in it: an .npz, but not a model")
+    places, starts = [], {}
+    for entry in entries:
+        local = file.get(entry.at, _ZIP_LOCAL.size) if entry.at + _ZIP_LOCAL.size <= stop else b""
+        if local[:4] != b"PK\x03\x04":
+            raise ModelFileError(f"{entry.name[:80]!r} is not where the list of the file's contents says")
+        length, more = _ZIP_LOCAL.unpack(local)[9:]
+        begin = entry.at + _ZIP_LOCAL.size + length + more
+        if begin + entry.size > stop or file.get(entry.at + _ZIP_LOCAL.size, length) != entry.raw_name:
+            raise ModelFileError(f"{entry.name[:80]!r} is not where the list of the file's contents says")
+        places.append((entry.at, begin + entry.size))
+        starts[entry.name] = begin
+    _check_apart(places)
+
+    found: dict[str, tuple[Tensor, int, int, int]] = {}  # with place of the numbers, CRC before them, CRC with them
+    text = ""
+    for entry in entries:
+        if entry.name == _TEXT:
+            if entry.size > _TEXT_LIMIT:
+                raise ModelFileError("the structure is absurdly long")
+            data = bytearray(entry.size)
+            if file.fill(starts[_TEXT], data) != entry.crc:
+                raise ModelFileError(f"the checksum of {_TEXT} is wrong: it is damaged")
+            text = data.decode("utf-8")
+        else:
+            found[entry.name[:-4]] = _npy_header(file, entry, starts[entry.name])
+
+    def read(name: str) -> Array:
+        tensor, at, before, crc = found[name]
+        array, got = file.array(at, tensor, before)
+        if got != crc:
+            raise ModelFileError(f"the checksum of {name} is wrong: it is damaged")
+        return array
+
+    return Contents(text, {name: tensor for name, (tensor, *_) in found.items()}, read)
+
+
+def _npy_header(file: _File, entry: _Entry, begin: int) -> tuple[Tensor, int, int, int]:
+    start = file.get(begin, min(10, entry.size))
+    if len(start) < 10 or start[:8] != b"\x93NUMPY\x01\x00":
+        raise ModelFileError(f"{entry.name[:80]!r} is not an array")
+    length = struct.unpack("<H", start[8:])[0]
+    head = file.get(begin + 10, min(length, entry.size - 10))
+    match = _NPY_HEADER.fullmatch(head)
+    if match is None:
+        raise ModelFileError(f"{entry.name[:80]!r} is not a plain array of float32 or float64")
+    shape = tuple(int(word) for word in match[2].decode().split(",") if word.strip())
+    tensor = Tensor(_NAMES[_CODES[match[1].decode()]], shape)
+    if entry.size != 10 + length + nbytes(tensor):
+        raise ModelFileError(f"{entry.name[:80]!r} does not have the size of its shape {shape}")
+    return tensor, begin + 10 + length, zlib.crc32(start + head), entry.crc
+
+
+def _check_safetensors(file: _File) -> Contents:
+    size = file.size
+    length = int.from_bytes(file.get(0, min(8, size)), "little")
+    if size < 8 or length > min(size - 8, _HEADER_LIMIT):
+        raise ModelFileError(f"the header claims {length} bytes in a file of {size}: cut off, or something else")
+    header = parse(file.get(8, length).decode("utf-8"), _HEADER_VALUES)
+    if not isinstance(header, dict):
+        raise ModelFileError("the header is not a list of tensors")
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not isinstance(text := metadata.get("pylstm"), str):
+        raise ModelFileError("there is no structure in its metadata: a safetensors file, but not a model")
+    if len(text) > _TEXT_LIMIT:
+        raise ModelFileError("the structure is absurdly long")
+    tensors: dict[str, Tensor] = {}
+    places: dict[str, tuple[int, int]] = {}
+    for name, entry in header.items():
+        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+            raise ModelFileError(f"the header's entry of {name[:80]!r} is malformed")
+        shape, offsets = entry["shape"], entry["data_offsets"]
+        if entry["dtype"] not in tuple(_NAMES):
+            raise ModelFileError(f"{name[:80]!r} must be of float32 or float64, not {entry['dtype']!r:.80}")
+        if not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2 or len(shape) > _DIMENSIONS:
+            raise ModelFileError(f"shape or place of {name[:80]!r} is malformed")
+        tensors[name] = Tensor(_NAMES[entry["dtype"]], tuple(shape))
+        if offsets[1] - offsets[0] != nbytes(tensors[name]):
+            raise ModelFileError(f"{name[:80]!r} does not have the size of its shape {shape}")
+        places[name] = (8 + length + offsets[0], 8 + length + offsets[1])
+    at = _check_apart(places.values(), 8 + length)
+    if at != size:
+        raise ModelFileError(f"the tensors take {at - 8 - length} bytes, but the file holds {size - 8 - length}")
+    return Contents(text, tensors, lambda name: file.array(places[name][0], tensors[name])[0])
+
+
+def _check_apart(places: Iterable[tuple[int, int]], start: int | None = None) -> int:
+    """Where the last one ends. No two share bytes; given a start, there are no gaps from there on, either."""
+    at = start or 0
+    for begin, stop in sorted(places):
+        if begin < at or (start is not None and begin != at):
+            raise ModelFileError("the tensors overlap, or leave gaps between them")
+        at = stop
+    return at
+
+
+def _is_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**60 for n in value)

@@ -1,0 +1,122 @@
+"""LSTM, GRU and RNN as people use them: signatures and calls over the compiled core. Thin: no arithmetic here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .._arrays import Array
+from .gru import GRUFront
+from .lstm import LSTMFront
+from .recurrent import Recurrent, RunBackward, States
+from .registry import built_in
+from .rnn import RNNFront
+from .stream import Stepper
+
+# The order in which the core takes the parameters of a layer and direction.
+_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+
+
+class _Compiled(Recurrent[Any]):
+    """The backend hooks, over a `_core.Network`: the packed weights, made on first use after a change."""
+
+    def _cell_name(self) -> str:
+        raise NotImplementedError
+
+    def _suffixes(self) -> list[str]:
+        directions = ("", "_reverse")[: self.num_directions]
+        return [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
+
+    def _parameters_changed(self) -> None:
+        self._pack: tuple[object, _core.Network] | None = None  # the parameters and what was packed from them
+
+    def _packed(self) -> _core.Network:
+        pack, params = self._pack, self.params
+        if pack is None or pack[0] is not params:  # two threads may both pack: the same result
+            arrays = [[params.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
+            network = _core.Network(
+                self._cell_name(), self.dtype, self.input_size, self.hidden_size, self.output_size,
+                self.num_layers, self.bidirectional, arrays,
+            )  # fmt: skip
+            self._pack = pack = params, network
+        return pack[1]
+
+    def _infer(
+        self,
+        x: Array,
+        states: tuple[Array | None, ...],
+        lengths: NDArray[np.int64] | None,
+        out: Array,
+        num_threads: int | None,
+    ) -> States:
+        try:
+            return self._packed().infer(x, states, lengths, out, num_threads)
+        except MemoryError as error:
+            raise _no_memory(x) from error
+
+    def _train(
+        self,
+        x: Array,
+        states: tuple[Array | None, ...],
+        lengths: NDArray[np.int64] | None,
+        out: Array,
+        dropout_key: tuple[int, int] | None,
+        need_dx: bool,
+        num_threads: int | None,
+    ) -> tuple[States, RunBackward]:
+        dropout = None if dropout_key is None else (self.dropout, *dropout_key)
+        try:
+            new_states, tape = self._packed().train(x, states, lengths, out, dropout, num_threads)
+        except MemoryError as error:
+            raise _no_memory(x) from error
+
+        def run_backward(
+            d_output: Array | None, d_states: tuple[Array | None, ...]
+        ) -> tuple[Array | None, States, dict[str, Array]]:
+            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads)
+            d_params = {
+                kind + suffix: array
+                for suffix, row in zip(self._suffixes(), arrays, strict=True)
+                for kind, array in zip(_KINDS, row, strict=True)
+                if array is not None
+            }
+            return dx, d_initial, d_params
+
+        return new_states, run_backward
+
+    def _empty(self, shape: tuple[int, ...]) -> Array:
+        return _core.empty(shape, self.dtype)
+
+    def _stepper(self, batch_size: int, num_threads: int | None) -> Stepper:
+        return self._packed().stream(batch_size, num_threads)
+
+
+def _no_memory(x: Array) -> MemoryError:
+    return MemoryError(f"not enough memory for {x.shape[0]} steps of {x.shape[1]} sequences, {x.shape[2]} numbers each")
+
+
+@built_in
+class LSTM(_Compiled, LSTMFront):
+    __doc__ = LSTMFront.__doc__
+
+    def _cell_name(self) -> str:
+        return "lstm_projected" if self.proj_size else "lstm"
+
+
+@built_in
+class GRU(_Compiled, GRUFront):
+    __doc__ = GRUFront.__doc__
+
+    def _cell_name(self) -> str:
+        return "gru_after" if self.reset_after else "gru_before"
+
+
+@built_in
+class RNN(_Compiled, RNNFront):
+    __doc__ = RNNFront.__doc__
+
+    def _cell_name(self) -> str:
+        return f"rnn_{self.nonlinearity}"

@@ -1,0 +1,137 @@
+"""Embedding: a vector for every symbol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .. import _arrays, _checks
+from .._arrays import Array
+from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
+from .parameters import Params as ParamsView
+from .registry import built_in
+from .row_gradient import sum_rows
+
+
+@built_in
+class Embedding(Layer):
+    """A vector for every symbol: y[...] = weight[x[...]], as torch.nn.Embedding.
+
+    x: integers in 0..num-1 of any shape; y: (\\*x.shape, dim). A call raises TypeError for x that is not of integers,
+    IndexError for numbers out of range.
+
+    weight (num, dim) starts as normal numbers. The gradient is a `RowGradient`: the rows that x names.
+    `params["weight"]` is a read-only view of the table, which training writes to in place: take `state_dict()` for a
+    copy.
+
+    Args:
+        num: how many symbols.
+        dim: numbers per symbol.
+        padding_idx: a symbol that stands for "nothing here": its row is zero and gets no gradient.
+        std: standard deviation of the initial values.
+        dtype: float32 or float64.
+        seed: the initial values follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
+    """
+
+    _config_names = ("num", "dim", "padding_idx", "dtype")
+    num: int
+    dim: int
+    padding_idx: int | None
+
+    def __init__(
+        self,
+        num: int,
+        dim: int,
+        padding_idx: int | None = None,
+        *,
+        std: float = 1.0,
+        dtype: DTypeLike = np.float32,
+        seed: SeedLike = None,
+    ) -> None:
+        self._configure(num=num, dim=dim, padding_idx=padding_idx, dtype=dtype)
+        _checks.parameter_bytes(self, self._param_shapes, self.dtype)
+        self._std = _checks.non_negative("std", std)
+        self._draw(generator(seed))
+
+    def _configure(self, *, num: int, dim: int, padding_idx: int | None, dtype: DTypeLike) -> None:
+        self.num, self.dim = _checks.size("num", num), _checks.size("dim", dim)
+        if padding_idx is not None:
+            padding_idx = _checks.integer("padding_idx", padding_idx, -self.num, self.num - 1) % self.num
+        self.padding_idx = padding_idx
+        self.dtype = _checks.real_dtype("dtype", dtype)
+        self._param_shapes = {"weight": (self.num, self.dim)}
+        self._std = 1.0
+
+    def _draw(self, rng: np.random.Generator) -> None:
+        # drawn in float32 for both dtypes: layers that differ in dtype only start from the same values
+        weight = rng.standard_normal((self.num, self.dim), dtype=np.float32) * np.float32(self._std)
+        if self.padding_idx is not None:
+            weight[self.padding_idx] = 0
+        self._set_params({"weight": weight.astype(self.dtype, copy=False)})
+
+    def _reseed(self, seed: np.random.SeedSequence) -> None:
+        self._draw(generator(seed))
+
+    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
+        room = _arrays.room(self._param_shapes["weight"], self.dtype)
+        room[...] = arrays["weight"]
+        table = room.view()  # stays writeable; nobody else gets at a view that is
+        params = ParamsView({"weight": _arrays.sealed(room)})
+
+        def put() -> None:
+            self._table, self._params = table, params
+
+        return put
+
+    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+        return dict.fromkeys(names, self._table)  # in place: nothing is derived from the table, backward needs none
+
+    def _end_update(self, arrays: dict[str, Array]) -> None:
+        pass
+
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
+        return self._table.take(self._take_ids(x), axis=0, mode="clip")  # checked already: "clip" skips a second check
+
+    def forward(
+        self,
+        x: ArrayLike,
+        *,
+        lengths: ArrayLike | None = None,  # noqa: ARG002
+        need_dx: bool = True,  # noqa: ARG002
+    ) -> tuple[Array, Backward]:
+        ids = self._take_ids(x).copy()  # callers refill their buffers
+        y = self._table.take(ids, axis=0, mode="clip")
+        form = y.shape, y.dtype
+
+        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
+            d, own = gradient_like(dy, form), ids
+            if d.ndim == 3 and not d.flags.c_contiguous:  # of a recurrent layer, which runs time-major: spare a copy
+                d, own = d.swapaxes(0, 1), ids.swapaxes(0, 1)
+            rows = d.reshape(-1, self.dim)
+            return None, {"weight": sum_rows(own, rows, (self.num, self.dim), skip=self.padding_idx)}
+
+        return y, backward
+
+    def _take_ids(self, x: ArrayLike) -> NDArray[Any]:
+        ids = _arrays.array_of("x", x, "a plain array of integers")
+        if ids.size == 0 and not isinstance(x, np.ndarray):
+            ids = ids.astype(np.int64)  # the list [] has no dtype of its own
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"x must hold integers, the rows of the embedding, got dtype {ids.dtype}")
+        if ids.size:
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= self.num:
+                wrong = low if low < 0 else high
+                raise IndexError(f"x holds {wrong}, but the rows of {self!r} are 0..{self.num - 1}")
+        return ids if ids.dtype.isnative else ids.astype(ids.dtype.newbyteorder("="))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (*sizes(shape), self.dim)
+
+    def input_shape(self) -> Shape:
+        return (None, None)

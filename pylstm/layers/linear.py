@@ -1,0 +1,109 @@
+"""Linear: y = x weightᵀ + bias on the last axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from .. import _checks, _core
+from .._arrays import Array, real_array
+from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
+from .registry import built_in
+
+
+@built_in
+class Linear(Layer):
+    """y = x weightᵀ + bias on the last axis, as torch.nn.Linear: per sequence or per step, as x has it.
+
+    x: (..., in_features), y: (..., out_features), of the layer's dtype. weight (out_features, in_features) and bias
+    (out_features,) start uniform within ±1/sqrt(in_features).
+
+    Args:
+        in_features: numbers in.
+        out_features: numbers out.
+        bias: whether there is one.
+        dtype: float32 or float64.
+        seed: the initial values follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
+    """
+
+    _config_names = ("in_features", "out_features", "bias", "dtype")
+    in_features: int
+    out_features: int
+    bias: bool
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+        seed: SeedLike = None,
+    ) -> None:
+        self._configure(in_features=in_features, out_features=out_features, bias=bias, dtype=dtype)
+        _checks.parameter_bytes(self, self._param_shapes, self.dtype)
+        self._reseed_from(generator(seed))
+
+    def _configure(self, *, in_features: int, out_features: int, bias: bool, dtype: DTypeLike) -> None:
+        self.in_features = _checks.size("in_features", in_features)
+        self.out_features = _checks.size("out_features", out_features)
+        self.bias = _checks.flag("bias", bias)
+        self.dtype = _checks.real_dtype("dtype", dtype)
+        self._param_shapes = {"weight": (self.out_features, self.in_features)}
+        if self.bias:
+            self._param_shapes["bias"] = (self.out_features,)
+
+    def _reseed_from(self, rng: np.random.Generator) -> None:
+        bound = 1.0 / math.sqrt(self.in_features)
+        self._set_params({
+            name: rng.uniform(-bound, bound, shape).astype(self.dtype) for name, shape in self._param_shapes.items()
+        })  # fmt: skip
+
+    def _reseed(self, seed: np.random.SeedSequence) -> None:
+        self._reseed_from(generator(seed))
+
+    def _apply(self, x: ArrayLike) -> tuple[Array, Array]:
+        array = real_array("x", x, self.dtype)
+        if array.ndim == 0 or array.shape[-1] != self.in_features:
+            raise ValueError(f"x must have shape (..., {self.in_features}), got {array.shape}")
+        params = self._params._arrays
+        y = _core.linear(array.reshape(-1, self.in_features), params["weight"], params.get("bias"), None)
+        return array, y.reshape(*array.shape[:-1], self.out_features)
+
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
+        return self._apply(x)[1]
+
+    def forward(
+        self,
+        x: ArrayLike,
+        *,
+        lengths: ArrayLike | None = None,  # noqa: ARG002
+        need_dx: bool = True,
+    ) -> tuple[Array, Backward]:
+        array, y = self._apply(x)
+        weight, form = self._params._arrays["weight"], (y.shape, y.dtype)
+        array = array.view()  # read again by backward, and users may set the shape of theirs
+
+        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
+            d = gradient_like(dy, form).reshape(-1, self.out_features)
+            rows = array.reshape(-1, self.in_features)
+            d_rows, d_weight, d_bias = _core.linear_backward(rows, weight, d, need_dx, self.bias, None)
+            dparams: Params = {"weight": d_weight}
+            if d_bias is not None:
+                dparams["bias"] = d_bias
+            return (None if d_rows is None else d_rows.reshape(array.shape)), dparams
+
+        return y, backward
+
+    def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
+        if shape and shape[-1] not in (None, self.in_features):
+            raise ValueError(f"{self!r} cannot follow an output of {shape[-1]} features")
+        return (*shape[:-1], self.out_features)
+
+    def input_shape(self) -> Shape:
+        return (None, self.in_features)

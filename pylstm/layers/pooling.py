@@ -1,0 +1,152 @@
+"""From a vector per step to one per sequence. x: (N, T, F), y: (N, F); one sequence (T, F) gives (F,)."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import Array, float_array, length_array
+from .layer import Backward, Layer, Params, Shape, gradient_like, sizes
+from .registry import built_in
+
+Spread = Callable[[Array], Array]  # (N, F) -> (N, T, F): a pooling's way back
+
+
+class _Pooling(Layer):
+    keeps_time = False
+
+    def __init__(self) -> None:
+        self._configure()
+
+    def _configure(self) -> None:
+        super().__init__()
+
+    @abc.abstractmethod
+    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
+        """x (N, T, F) with T > 0 and lengths (N,), which may hold zeros: such a sequence gives zeros."""
+
+    def _run(self, x: ArrayLike, lengths: ArrayLike | None) -> tuple[Array, Callable[[Array], Array]]:
+        array = float_array("x", x)
+        if array.ndim not in (2, 3):
+            raise ValueError(f"x must have shape (N, T, F), or (T, F) for one sequence, got {array.shape}")
+        one = array.ndim == 2
+        if one and lengths is not None:
+            raise ValueError("lengths is for a batch: x of shape (T, F) is one sequence, cut it instead")
+        batch = array[None] if one else array.view()  # a view: backward reads it again
+        size, steps, width = batch.shape
+        counts = np.full(size, steps, np.int64) if lengths is None else length_array(lengths, steps, size)
+        if steps == 0:
+            spread: Spread = _nothing
+            y = np.zeros((size, width), batch.dtype)
+        else:
+            y, spread = self._pool(batch, counts)
+
+        def back(dy: Array) -> Array:
+            dx = spread(dy[None] if one else dy)
+            return dx[0] if one else dx
+
+        return (y[0] if one else y), back
+
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        return self._run(x, lengths)[0]
+
+    def forward(
+        self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
+    ) -> tuple[Array, Backward]:
+        y, back = self._run(x, lengths)
+        form = y.shape, y.dtype
+
+        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
+            return (back(gradient_like(dy, form)) if need_dx else None), {}
+
+        return y, backward
+
+    def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
+        if len(shape) != 3:
+            raise ValueError(f"{self!r} needs a sequence (N, T, F) before it, not {shape}")
+        return (shape[0], shape[2])
+
+
+@built_in
+class LastStep(_Pooling):
+    """Each sequence's last step: x[n, lengths[n] - 1]; zeros where the length is 0.
+
+    After a bidirectional layer this is the literal last step, as `output[:, -1]` in PyTorch, at which the reverse
+    direction has seen one step only: `MaxOverTime` or `MeanOverTime` use all of it.
+    """
+
+    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
+        rows, last, empty = np.arange(len(x)), np.maximum(lengths - 1, 0), lengths == 0
+        y = x[rows, last]
+        y[empty] = 0
+
+        def spread(dy: Array) -> Array:
+            dx = np.zeros(x.shape, x.dtype)
+            dx[rows, last] = dy
+            dx[empty] = 0
+            return dx
+
+        return y, spread
+
+
+@built_in
+class MeanOverTime(_Pooling):
+    """The mean of each sequence's steps; zeros where the length is 0."""
+
+    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
+        share = (1.0 / np.maximum(lengths, 1)).astype(x.dtype)[:, None]
+        inside = _inside(x, lengths)
+        # where, not a product: what stands past a length may be anything, NaN included
+        y = np.add.reduce(x if inside is None else np.where(inside, x, x.dtype.type(0)), axis=1) * share
+
+        def spread(dy: Array) -> Array:
+            d = (dy * share)[:, None, :]
+            zero = x.dtype.type(0)
+            return np.broadcast_to(d, x.shape).copy() if inside is None else np.where(inside, d, zero)
+
+        return y, spread
+
+
+@built_in
+class MaxOverTime(_Pooling):
+    """The largest value of each feature over each sequence's steps; zeros where the length is 0.
+
+    The gradient goes to the step that had it, the first one of several.
+    """
+
+    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
+        inside, empty = _inside(x, lengths), lengths == 0
+        seen = x if inside is None else np.where(inside, x, x.dtype.type(-np.inf))
+        largest = np.maximum.reduce(seen, axis=1)
+        y = largest.copy()
+        y[empty] = 0
+
+        def spread(dy: Array) -> Array:
+            where = seen == largest[:, None, :]
+            if inside is not None:
+                where &= inside
+            # several steps with the same value are rare, and argmax along this axis takes NumPy ten times as long
+            if (np.count_nonzero(where, axis=1) > 1).any() or np.isnan(largest).any():
+                first = seen.argmax(axis=1)[:, None, :]
+                where = np.zeros(x.shape, bool)
+                np.put_along_axis(where, first, True, axis=1)
+                where[empty] = False
+            return np.where(where, dy[:, None, :], x.dtype.type(0))
+
+        return y, spread
+
+
+def _nothing(dy: Array) -> Array:
+    return np.zeros((len(dy), 0, dy.shape[1]), dy.dtype)
+
+
+def _inside(x: Array, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    """(N, T, 1): which steps belong to a sequence; None if all do."""
+    steps = x.shape[1]
+    if (lengths == steps).all():
+        return None
+    return np.asarray(np.arange(steps) < lengths[:, None])[:, :, None]

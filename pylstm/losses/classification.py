@@ -1,0 +1,180 @@
+"""Cross-entropy, of two classes and of many: its mean over what counts, and the gradient of that mean, from logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _checks
+from .._arrays import Array, float_array, real_array
+from .loss import Loss, counted, inverse, product, targets_like
+
+ClassWeight = Mapping[int, float] | ArrayLike | None
+_BLOCK = 2**15  # numbers worked on at once, so that the passes over them stay in cache
+
+
+def binary_cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+) -> tuple[float, Array]:
+    """-t log s(x) - (1 - t) log(1 - s(x)) for logits x, with s the logistic function, as BCEWithLogitsLoss of PyTorch.
+
+    Args:
+        logits: (N, ...) or (N, ..., 1).
+        targets: (N, ...) in 0..1, of the same shape, or without the last axis of size 1.
+        lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
+        class_weight: weights of targets 0 and 1, {0: a, 1: b} or [a, b]; the mean is then the weighted one.
+
+    Returns:
+        The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
+        logits.
+
+    Raises TypeError or ValueError, naming the argument.
+    """
+    loss = bce_loss(logits, targets, lengths, class_weight=class_weight)
+    assert loss.gradient is not None
+    return loss.mean, loss.gradient
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    ignore_index: int = -100,
+) -> tuple[float, Array]:
+    """-log softmax(x)[t] for logits x and label t, as CrossEntropyLoss of PyTorch.
+
+    Args:
+        logits: (N, C) or (N, T, C).
+        targets: integers (N,) or (N, T) in 0..C-1.
+        lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
+        class_weight: a weight per label, {label: weight} (others 1) or (C,); the mean is then the weighted one.
+        ignore_index: a target that does not count.
+
+    Returns:
+        The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
+        logits.
+
+    Raises TypeError or ValueError, naming the argument.
+    """
+    loss = ce_loss(logits, targets, lengths, class_weight=class_weight, ignore_index=ignore_index)
+    assert loss.gradient is not None
+    return loss.mean, loss.gradient
+
+
+def bce_loss(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    class_weight: ClassWeight = None,
+    need_gradient: bool = True,
+) -> Loss:
+    """`binary_cross_entropy` as a `Loss`."""
+    x = float_array("logits", logits)
+    t = targets_like("logits", x, targets)
+    weights = counted(x.shape, lengths, x.dtype)
+    if lengths is not None:
+        t = np.where(weights != 0, t, x.dtype.type(0))  # what does not count may be anything, NaN included
+    if t.size and not (t.min() >= 0 and t.max() <= 1):
+        raise ValueError("targets must lie in 0..1")
+    e = np.exp(-np.abs(x))
+    losses = np.maximum(x, 0) - x * t + np.log1p(e)
+    if class_weight is not None:
+        zero, one = weight_array(class_weight, 2, x.dtype)
+        weights = weights * (zero + (one - zero) * t)
+    weight = float(weights.sum(dtype=np.float64))
+    total = float(product(losses, weights).sum(dtype=np.float64))
+    gradient = None
+    if need_gradient:
+        sigmoid = np.where(x >= 0, 1, e) / (1 + e)
+        gradient = product((sigmoid - t).astype(x.dtype, copy=False), weights * x.dtype.type(inverse(weight)))
+    return Loss(total, weight, gradient)
+
+
+def ce_loss(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    class_weight: ClassWeight = None,
+    ignore_index: int = -100,
+    need_gradient: bool = True,
+) -> Loss:
+    """`cross_entropy` as a `Loss`."""
+    x = float_array("logits", logits)
+    if x.ndim < 2:
+        raise ValueError(f"logits must have shape (N, C) or (N, T, C), got {x.shape}")
+    labels = label_array(targets, x.shape[:-1])
+    classes = x.shape[-1]
+    counts = (counted(labels.shape, lengths, x.dtype) != 0) & (labels != ignore_index)
+    checked = labels[counts]
+    if checked.size and (checked.min() < 0 or checked.max() >= classes):
+        wrong = checked[(checked < 0) | (checked >= classes)][0]
+        raise ValueError(f"targets must be labels in 0..{classes - 1}, one per column of logits, got {wrong}")
+    safe = np.where(counts, labels, 0).reshape(-1)
+    weights = counts.reshape(-1).astype(x.dtype)
+    if class_weight is not None:
+        weights *= weight_array(class_weight, classes, x.dtype)[safe]
+    weight = float(weights.sum(dtype=np.float64))
+    scale = weights * x.dtype.type(inverse(weight))
+    rows = x.reshape(-1, classes)
+    gradient = np.empty(rows.shape, x.dtype) if need_gradient else None
+    total, block = 0.0, max(1, _BLOCK // classes)
+    for start in range(0, len(rows), block):
+        part = slice(start, start + block)
+        some = rows[part]
+        if not weights[part].all():  # what does not count may be anything, NaN included
+            some = np.where(weights[part, None] != 0, some, x.dtype.type(0))
+        out = None if gradient is None else gradient[part]
+        shifted = np.subtract(some, some.max(axis=1, keepdims=True), out=out)
+        at = np.arange(len(shifted)), safe[part]
+        chosen = shifted[at]
+        np.exp(shifted, out=shifted)
+        sums = shifted.sum(axis=1)
+        total += float(np.sum((np.log(sums) - chosen) * weights[part], dtype=np.float64))
+        if out is not None:
+            out *= (scale[part] / sums)[:, None]
+            out[at] -= scale[part]
+    return Loss(total, weight, None if gradient is None else gradient.reshape(x.shape))
+
+
+def label_array(targets: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Labels as int64 of exactly `shape`."""
+    try:
+        labels = np.asarray(targets)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"targets cannot be made an array: {error}") from error
+    if isinstance(targets, np.ma.MaskedArray):
+        raise TypeError("targets must be a plain array, got a masked array")
+    if labels.dtype.kind not in "iu" and labels.size:
+        raise TypeError(f"targets must be labels, integers, got dtype {labels.dtype}")
+    if labels.shape != shape:
+        raise ValueError(f"targets must have shape {shape}, one label per prediction, got {labels.shape}")
+    return labels.astype(np.int64)
+
+
+def weight_array(class_weight: ClassWeight, classes: int, dtype: np.dtype[Any]) -> Array:
+    """Class weights as an array (classes,)."""
+    if isinstance(class_weight, Mapping):
+        weights = np.ones(classes, dtype)
+        for label, value in class_weight.items():
+            number = _checks.integer("a label of class_weight", label, minimum=0)
+            if number >= classes:
+                raise ValueError(f"class_weight names label {number}, but labels are 0..{classes - 1}")
+            weights[number] = _checks.non_negative(f"class_weight[{number}]", value)
+    else:
+        weights = real_array("class_weight", class_weight, dtype)
+        if weights.shape != (classes,):
+            raise ValueError(f"class_weight must have shape ({classes},), one weight per label, got {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("class_weight must hold finite numbers from 0")
+    return weights

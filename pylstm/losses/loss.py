@@ -1,0 +1,60 @@
+"""What all losses share: a value with its weight and gradient, and what counts.
+
+Predictions have the batch first: one prediction per sequence (N, ...) or one per step (N, T, ...). With `lengths` (N,),
+steps past a sequence's own length do not count, and their gradient is zero. If nothing counts, both are 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._arrays import Array, length_array, real_array
+
+
+class Loss(NamedTuple):
+    """total: the weighted sum of the losses that count; weight: of their weights; gradient: of total / weight."""
+
+    total: float
+    weight: float
+    gradient: Array | None
+
+    @property
+    def mean(self) -> float:
+        """What training makes small."""
+        return self.total / self.weight if self.weight else 0.0
+
+
+def counted(shape: tuple[int, ...], lengths: ArrayLike | None, dtype: np.dtype[Any]) -> Array:
+    """1 where an element counts, 0 past a sequence's length."""
+    if lengths is None:
+        return np.ones(shape, dtype)
+    if len(shape) < 2:
+        raise ValueError("lengths is for predictions per step, (N, T, ...)")
+    size, steps = shape[:2]
+    inside = np.arange(steps) < length_array(lengths, steps, size)[:, None]
+    inside = inside.reshape(size, steps, *(1,) * (len(shape) - 2))
+    return np.array(np.broadcast_to(inside, shape), dtype)
+
+
+def targets_like(name: str, x: Array, targets: ArrayLike) -> Array:
+    """Targets of the shape and dtype of the predictions x, which errors call `name`."""
+    t = real_array("targets", targets, x.dtype)
+    if t.shape == x.shape[:-1] and x.shape[-1:] == (1,):
+        t = t[..., None]
+    if t.shape != x.shape:
+        raise ValueError(f"targets must have the shape of {name}, {x.shape}, got {t.shape}")
+    return t
+
+
+def product(values: Array, weights: Array) -> Array:
+    """values times weights, 0 where the weight is."""
+    # where, not only a product: what does not count may be anything, NaN included
+    return np.asarray(np.where(weights != 0, values * weights, values.dtype.type(0)))
+
+
+def inverse(weight: float) -> float:
+    """1 / weight, 0 for nothing."""
+    return 1.0 / weight if weight else 0.0

@@ -1,0 +1,342 @@
+"""The loop of fit: batches, updates, validation, callbacks, and going on where a checkpoint ended."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _checks
+from .._arrays import Array
+from .._interrupts import Interrupts, Uninterrupted
+from ..files import saving
+from ..losses.by_name import LossFunction
+from ..losses.loss import Loss
+from . import checkpoint
+from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
+from .data import Indices, Sequences, Targets
+from .gradients import all_finite
+from .metrics import Metric
+from .optimizer import Optimizer
+from .progress import Progress
+from .schedules import Schedule, rate_at
+
+if TYPE_CHECKING:
+    from ..models.sequential import Sequential
+
+_ORDER, _DROPOUT = 0, 1  # what the streams of random numbers are for
+
+
+class Running:
+    """The mean loss and metrics over batches."""
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self.metrics = metrics
+        self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
+
+    def add(self, loss: Loss, y: Array, targets: Array, lengths: Indices | None) -> None:
+        self.sums["loss"][0] += loss.total
+        self.sums["loss"][1] += loss.weight
+        for name, metric in self.metrics.items():
+            total, count = metric(y, targets, lengths)
+            self.sums[name][0] += total
+            self.sums[name][1] += count
+
+    def means(self) -> dict[str, float]:
+        return {name: total / count if count else 0.0 for name, (total, count) in self.sums.items()}
+
+
+def evaluate(
+    model: Sequential, x: Sequences, y: Targets, size: int, loss: LossFunction, metrics: Mapping[str, Metric]
+) -> dict[str, float]:
+    """The mean loss and metrics over all of x."""
+    running = Running(metrics)
+    for rows in x.sorted_batches(size):
+        inputs, lengths = x.batch(rows)
+        targets = y.batch(rows, inputs.shape[1] if inputs.ndim > 1 else 0)
+        outputs = model(inputs, lengths=lengths)
+        lens = lengths if model.keeps_time else None
+        running.add(loss(outputs, targets, lens, need_gradient=False), outputs, targets, lens)
+    return running.means()
+
+
+class Training:
+    """One run of fit. Callbacks see model, optimizer, epoch, logs, history, error; `stop()` and `save(path)`."""
+
+    def __init__(
+        self,
+        model: Sequential,
+        optimizer: Optimizer,
+        loss: LossFunction,
+        metrics: Mapping[str, Metric],
+        schedule: Schedule,
+        callbacks: Iterable[object],
+        *,
+        remembered: tuple[Any, Any],
+        seed: int | None,
+        clip_norm: float | None,
+        clip_value: float | None,
+        truncate: int | None,
+    ) -> None:
+        self.model, self.optimizer, self.loss, self.metrics = model, optimizer, loss, metrics
+        self.schedule = schedule
+        self.callbacks: list[Callback] = callback_list(callbacks)
+        self.clip_norm = None if clip_norm is None else _checks.positive("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
+        self.truncate = truncate
+        if truncate is not None:
+            check_truncation(model)
+        self.entropy = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
+        self._seeded, self._remembered = seed is not None, remembered
+        self.rate = _checks.non_negative("the optimizer's lr", optimizer.lr)  # the schedule's factor multiplies it
+        self.epoch, self.logs = 0, dict[str, float]()
+        self.history: dict[str, list[float]] = {}
+        self.names: list[str] | None = None  # of the figures of an epoch, where all of them are known beforehand
+        self.error: BaseException | None = None  # what ended training, if an exception did
+        self._stopped, self._stepped = False, False
+        self._finite: list[str] = []  # parameters that were finite when training began
+
+    def stop(self) -> None:
+        """End training after this epoch."""
+        self._stopped = True
+
+    def save(self, path: str) -> None:
+        """Write a checkpoint: the model, and all that is needed to go on after this epoch."""
+        saving.save(self.model, path, training=checkpoint.capture(self))
+
+    def run(
+        self,
+        x: Sequences,
+        y: Targets,
+        validation: tuple[Sequences, Targets] | None,
+        *,
+        batch_size: int,
+        epochs: int,
+        shuffle: bool,
+        verbose: int,
+        resume: Any = None,
+    ) -> dict[str, list[float]]:
+        progress = Progress(verbose, epochs)
+        before, updates = _Before(self, resume is not None), self.optimizer._updates
+        with Interrupts() as interrupts:
+            try:
+                try:
+                    first = self._begin(validation is not None, resume)
+                    last = first if self._stopped or interrupts.asked else epochs
+                    for self.epoch in range(first, last):
+                        rng = np.random.default_rng(
+                            np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))
+                        )
+                        batches = x.batches(batch_size, rng if shuffle else None)
+                        self._one_epoch(x, y, batches, validation, batch_size, progress, interrupts)
+                        if self._stopped or interrupts.asked:
+                            break
+                finally:
+                    self.optimizer.lr = self.rate
+                    progress.close()
+            except BaseException as error:
+                self.error = error
+                if self._unchanged(updates):
+                    before.restore()
+                else:
+                    try:
+                        self._end()
+                    except Exception as other:  # the first error is the one to hear of
+                        with contextlib.suppress(Warning):  # where warnings are errors
+                            warnings.warn(
+                                f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
+                            )
+                raise
+            try:
+                self._end()
+            except BaseException:
+                if self._unchanged(updates):  # a resume behind the last epoch
+                    before.restore()
+                raise
+        return self.history
+
+    def _begin(self, validated: bool, resume: Any) -> int:
+        """All that changes before the first batch; returns the first epoch."""
+        names = ["loss", *self.metrics]
+        names += [f"val_{name}" for name in names] if validated else []
+        self.schedule._check_names([*names, "lr", "seconds"])
+        if all(map(is_own, self.callbacks)):  # others may add figures
+            self.names = [*names, "lr", "seconds"]
+        if self._seeded:
+            self.model._seed_dropout(np.random.SeedSequence(self.entropy, spawn_key=(_DROPOUT,)))
+        self.model._loss, self.model._metrics = self._remembered
+        for callback in self.callbacks:
+            callback.begin(self)
+        first = 0
+        if resume is not None:
+            first = checkpoint.restore(self, resume)
+            # as it would have been without the interruption
+            self._stopped = any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._finite = [name for name, value in self.model.params.items() if all_finite(value)]
+        return first
+
+    def _one_epoch(
+        self,
+        x: Sequences,
+        y: Targets,
+        batches: list[Indices],
+        validation: tuple[Sequences, Targets] | None,
+        batch_size: int,
+        progress: Progress,
+        interrupts: Interrupts,
+    ) -> None:
+        began = time.perf_counter()
+        progress.begin_epoch(self.epoch, len(batches))
+        running = self._epoch(x, y, batches, progress, interrupts)
+        if broken := self._broken():
+            raise FloatingPointError(
+                f"an update of epoch {self.epoch + 1} made {broken} overflow: the learning rate is far too high"
+            )
+        if interrupts.asked:
+            progress.say(f"interrupted in epoch {self.epoch + 1}: the model is as the last batch left it")
+            return
+        self.logs = running.means()
+        if validation is not None:
+            figures = evaluate(self.model, *validation, batch_size, self.loss, self.metrics)
+            self.logs.update({f"val_{name}": value for name, value in figures.items()})
+        self.logs.update(lr=self.optimizer.lr, seconds=time.perf_counter() - began)
+        for name, value in self.logs.items():
+            self.history.setdefault(name, []).append(value)
+        self.optimizer.lr = self.rate  # a checkpoint holds the rate itself, not times a factor
+        self.schedule.end_epoch(self.logs)
+        progress.end_epoch(self.epoch, self.logs)
+        for callback in self.callbacks:
+            callback.end_epoch(self)
+        # a callback may have changed it
+        self.rate = _checks.non_negative("the optimizer's lr, which a callback set,", self.optimizer.lr)
+
+    def _end(self) -> None:
+        """Every callback's end; the first error of one of them is raised when all have been called."""
+        errors: list[BaseException] = []
+        for callback in self.callbacks:
+            try:
+                callback.end(self)
+            except BaseException as error:  # noqa: PERF203
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _unchanged(self, updates: int) -> bool:
+        """Whether there has been no update since the optimizer had counted so many. One of somebody's own, whose `step`
+        counts nothing, is known by having come back."""
+        return self.optimizer._updates == updates and not self._stepped
+
+    def _broken(self) -> str | None:
+        """The name of a parameter that is not finite, and was so before training."""
+        params = self.model.params
+        with np.errstate(over="ignore", invalid="ignore"):
+            return next((name for name in self._finite if not all_finite(params[name])), None)
+
+    def _epoch(
+        self, x: Sequences, y: Targets, batches: list[Indices], progress: Progress, interrupts: Interrupts
+    ) -> Running:
+        running = Running(self.metrics)
+        for number, rows in enumerate(batches):
+            self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
+            inputs, lengths = x.batch(rows)
+            targets = y.batch(rows, inputs.shape[1] if inputs.ndim > 1 else 0)
+            if self.truncate is None:
+                self._batch(running, inputs, targets, lengths, None)
+            else:
+                self._chunks(running, inputs, targets, lengths, self.truncate)
+            total, weight = running.sums["loss"]
+            progress.batch(total / weight if weight else 0.0)
+            if interrupts.asked:
+                break
+        return running
+
+    def _chunks(self, running: Running, x: Array, y: Array, lengths: Indices | None, size: int) -> None:
+        """Truncated back-propagation through time (Williams & Peng 1990): an update after every `size` steps, through
+        which gradients flow; the states go on from chunk to chunk."""
+        state = None
+        for start in range(0, x.shape[1], size):
+            piece = slice(start, start + size)
+            inputs = x[:, piece]
+            lens = None if lengths is None else np.clip(lengths - start, 0, inputs.shape[1])
+            state = self._batch(running, inputs, y[:, piece], lens, state)
+
+    def _batch(self, running: Running, x: Array, targets: Array, lengths: Indices | None, state: Any) -> Any:
+        model, optimizer = self.model, self.optimizer
+        masks, updates = model._dropout_state(), optimizer._updates
+        try:
+            (outputs, after), backward = model.vjp(x, state, lengths=lengths, need_dx=False)
+            lens = lengths if model.keeps_time else None
+            loss = self.loss(outputs, targets, lens)
+            if not math.isfinite(loss.total):
+                raise FloatingPointError(self._about(loss.total))
+            running.add(loss, outputs, targets, lens)
+            assert loss.gradient is not None
+            _, grads = backward(loss.gradient)
+            optimizer.step(model, grads, clip_norm=self.clip_norm, clip_value=self.clip_value)
+            self._stepped = True
+        except BaseException:
+            if optimizer._updates == updates:  # a Ctrl-C may come right behind the update
+                model._set_dropout_state(masks)
+            raise
+        return after
+
+    def _about(self, total: float) -> str:
+        text = f"the loss became {total} in epoch {self.epoch + 1}; the model is as before that batch"
+        if broken := self._broken():
+            return f"{text}, but {broken} has overflowed in an update before: the learning rate is far too high"
+        return f"{text}. A lower learning rate or clip_norm=1.0 may help; so may a look at the data for NaN."
+
+
+class _Before:
+    """What fit changes before its first update, to put back if it fails."""
+
+    def __init__(self, training: Training, resuming: bool) -> None:
+        self._training = training
+        model, optimizer = training.model, training.optimizer
+        self._dropout, self._remembered = model._dropout_state(), (model._loss, model._metrics)
+        self._optimizer = optimizer.lr, optimizer._steps, optimizer._state
+        self._own = [(c, dict(vars(c))) for c in training.callbacks if isinstance(c, (EarlyStopping, ModelCheckpoint))]
+        self._params: dict[str, Array] | None = None
+        if resuming:
+            self._params = model.state_dict()
+            self._schedule = training.schedule.state_dict()
+            self._others = [(c, c.state_dict()) for c in training.callbacks]
+
+    def restore(self) -> None:
+        """Put it back."""
+        model, optimizer = self._training.model, self._training.optimizer
+        with Uninterrupted():
+            model._set_dropout_state(self._dropout)
+            model._loss, model._metrics = self._remembered
+            optimizer.lr, optimizer._steps, optimizer._state = self._optimizer
+            if self._params is not None:
+                model._set_params(self._params)
+                states: list[tuple[Schedule | Callback, dict[str, Any]]] = [*self._others]
+                for what, state in [*states, (self._training.schedule, self._schedule)]:
+                    with contextlib.suppress(Exception):  # code of others, and there is an error to hear of already
+                        what.load_state_dict(state)
+            for callback, attributes in self._own:
+                callback.__dict__.clear()
+                callback.__dict__.update(attributes)
+
+
+def check_truncation(model: Sequential) -> None:
+    """Truncated back-propagation needs one output per step and layers that read forwards only."""
+    if not model.keeps_time:
+        raise ValueError("truncate needs a model with one output per step: a pooling layer needs the whole sequence")
+    model._check_carry()
+
+
+def batch_arguments(batch_size: object, epochs: object, verbose: object) -> tuple[int, int, int]:
+    """The numbers fit takes, checked."""
+    return (
+        _checks.integer("batch_size", batch_size),
+        _checks.integer("epochs", epochs, minimum=0),
+        int(verbose) if isinstance(verbose, bool) else _checks.integer("verbose", verbose, minimum=0),
+    )
