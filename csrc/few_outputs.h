@@ -3,6 +3,7 @@
 #pragma once
 
 #include "stage.h"
+#include "transpose.h"
 
 namespace pylstm {
 namespace {
@@ -23,41 +24,54 @@ struct LineSum {
       chain[v] = fma(load_partial(x + v * lanes<T>, some), load_partial(w + v * lanes<T>, some), chain[v]);
     }
   }
-  T total() const {
-    T sums[width];
-    for (int v = 0; v < vectors; ++v) store(sums + v * lanes<T>, chain[v]);
-    for (int half = width / 2; half; half /= 2)
-      for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+  // The upper half on the lower half, as long as a half is whole vectors.
+  vec<T> folded() const {
+    vec<T> sums[vectors];
+    for (int v = 0; v < vectors; ++v) sums[v] = chain[v];
+    for (int half = vectors / 2; half; half /= 2)
+      for (int v = 0; v < half; ++v) sums[v] = sums[v] + sums[v + half];
     return sums[0];
   }
 };
 
+// As many rows at a time as a vector has lanes: what `folded` left of them is transposed and goes on being folded for
+// all of them at once. The sums of one row alone cost more than its multiply-adds.
 template <class T>
 void few_outputs(const FewOutputsArgs<T>& a) {
   constexpr int width = LineSum<T>::width;
   constexpr ptrdiff_t together = 4;  // rows, so that their chains overlap
-  for (ptrdiff_t row = 0; row < a.rows; row += together) {
-    const ptrdiff_t rows = a.rows - row < together ? a.rows - row : together;
+  static_assert(lanes<T> % together == 0 || lanes<T> < together);
+  for (ptrdiff_t row = 0; row < a.rows; row += lanes<T>) {
+    const ptrdiff_t rows = a.rows - row < lanes<T> ? a.rows - row : lanes<T>;
     for (ptrdiff_t o = 0; o < a.outputs; ++o) {
       const T* w = a.weight + o * a.weight_row;
-      LineSum<T> sum[together];
-      const T* x[together];
-      for (ptrdiff_t r = 0; r < together; ++r) x[r] = a.x[row + (r < rows ? r : 0)];
-      ptrdiff_t k = 0;
-      for (; k + width <= a.k; k += width)
-        for (ptrdiff_t r = 0; r < together; ++r) sum[r].add(x[r] + k, w + k);
-      if (k < a.k)
-        for (ptrdiff_t r = 0; r < together; ++r) sum[r].add_partial(x[r] + k, w + k, a.k - k);
-      for (ptrdiff_t r = 0; r < rows; ++r) a.y[row + r][o] = sum[r].total() + (a.bias ? a.bias[o] : T(0));
+      vec<T> square[lanes<T>] = {};
+      for (ptrdiff_t first = 0; first < rows; first += together) {
+        LineSum<T> sum[together];
+        const T* x[together];
+        for (ptrdiff_t r = 0; r < together; ++r) x[r] = a.x + (row + (first + r < rows ? first + r : first)) * a.x_row;
+        ptrdiff_t k = 0;
+        for (; k + width <= a.k; k += width)
+          for (ptrdiff_t r = 0; r < together; ++r) sum[r].add(x[r] + k, w + k);
+        if (k < a.k)
+          for (ptrdiff_t r = 0; r < together; ++r) sum[r].add_partial(x[r] + k, w + k, a.k - k);
+        for (ptrdiff_t r = 0; r < together && first + r < rows; ++r) square[first + r] = sum[r].folded();
+      }
+      transpose<T>(square);
+      for (int half = lanes<T> / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) square[i] = square[i] + square[i + half];
+      T totals[lanes<T>];
+      store(totals, square[0] + splat<vec<T>>(a.bias ? a.bias[o] : T(0)));
+      for (ptrdiff_t r = 0; r < rows; ++r) a.y[(row + r) * a.y_row + o] = totals[r];
     }
   }
 }
 
-// As `outer`, in the same chains and so with the same bits, but without a panel: each element of x is used too seldom.
+// In the chains of a weight gradient's product, but without packing: each element of x is used too seldom.
 template <class T>
-void few_outputs_gradient(const OuterArgs<T>& a) {
-  constexpr ptrdiff_t vectors = 4;
-  for (ptrdiff_t j = a.j_begin; j < a.j_end; ++j)
+void few_outputs_gradient(const FewGradientArgs<T>& a) {
+  constexpr ptrdiff_t vectors = 8;
+  for (ptrdiff_t j = 0; j < a.outputs; ++j)
     for (ptrdiff_t i = 0; i < a.width; i += vectors * lanes<T>) {
       const ptrdiff_t left = a.width - i;
       T* const to = a.gradient + j * a.gradient_row + i;
@@ -66,8 +80,9 @@ void few_outputs_gradient(const OuterArgs<T>& a) {
         vec<T> chain[vectors] = {};
         for (ptrdiff_t r = row; r < end; ++r) {
           const vec<T> d = splat<vec<T>>(a.d[r * a.d_row + j]);
-          const T* x = a.operand[r] + a.operand_offset + i;
+          const T* x = a.x + r * a.x_row + i;
           if (left >= vectors * lanes<T>) {
+#pragma GCC unroll 8
             for (int v = 0; v < vectors; ++v) chain[v] = fma(d, load(x + v * lanes<T>), chain[v]);
           } else {
             for (int v = 0; v < vectors && v * lanes<T> < left; ++v)

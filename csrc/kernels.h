@@ -81,11 +81,20 @@ constexpr ptrdiff_t outer_panel_rows = 512;
 template <class T>
 struct FewOutputsArgs {
   ptrdiff_t rows = 0, k = 0, outputs = 0;
-  const T* const* x = nullptr;
-  const T* weight = nullptr;
-  ptrdiff_t weight_row = 0;
+  const T *x = nullptr, *weight = nullptr;
+  ptrdiff_t x_row = 0, weight_row = 0;
   const T* bias = nullptr;  // or null
-  T* const* y = nullptr;
+  T* y = nullptr;
+  ptrdiff_t y_row = 0;
+};
+// gradient[o][i] += sum over rows of d[row][o] * x[row][i], for few outputs and i in [0, width).
+template <class T>
+struct FewGradientArgs {
+  ptrdiff_t rows = 0, outputs = 0, width = 0;
+  const T *d = nullptr, *x = nullptr;
+  ptrdiff_t d_row = 0, x_row = 0;
+  T* gradient = nullptr;
+  ptrdiff_t gradient_row = 0;
 };
 // Up to these outputs.
 constexpr ptrdiff_t few = 2;
@@ -121,7 +130,7 @@ struct Kernels {
   MatmulKernels<T> matmul;
   void (*outer)(const OuterArgs<T>&) = nullptr;
   void (*few_outputs)(const FewOutputsArgs<T>&) = nullptr;
-  void (*few_outputs_gradient)(const OuterArgs<T>&) = nullptr;  // as outer, for few columns of d
+  void (*few_outputs_gradient)(const FewGradientArgs<T>&) = nullptr;
   // sum[j] += sum over rows of d[row][j], j in [j_begin, j_end)
   void (*sum_rows)(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, ptrdiff_t j_end, T* sum) = nullptr;
   void (*adam)(const AdamArgs<T>&, const AdamStep<T>&) = nullptr;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <vector>
 
 #include "matmul.h"
 #include "parallel.h"
@@ -11,85 +10,52 @@
 namespace pylstm {
 namespace {
 
-// The sums of the columns of d, each worker's share of them.
+// The sums of the columns of d, each worker's share of them: few rows at a time, so that memory is read in its order.
 template <class T>
 void sum_columns(const Kernels<T>& kernels, const LinearBackwardCall<T>& call, int id, int threads) {
+  constexpr ptrdiff_t run = 16;  // a chain of sum_rows
   const Share lanes((call.out + kernels.lanes - 1) / kernels.lanes, id, threads);
   const ptrdiff_t begin = lanes.begin * kernels.lanes, end = std::min(call.out, lanes.end * kernels.lanes);
   if (begin >= end) return;
   std::fill(call.d_bias + begin, call.d_bias + end, T(0));
-  kernels.sum_rows(call.d_y.data, call.d_y.row, call.rows, begin, end, call.d_bias);
+  for (ptrdiff_t row = 0; row < call.rows; row += run)
+    kernels.sum_rows(call.d_y.at(row, 0), call.d_y.row, std::min(run, call.rows - row), begin, end, call.d_bias);
 }
 
 // d_weight = d^T . x for few outputs, each worker's share of its columns.
 template <class T>
-class FewOutputsGradient {
- public:
-  FewOutputsGradient(const Kernels<T>& kernels, const LinearBackwardCall<T>& call, int threads)
-      : kernels_(kernels), call_(call), threads_(threads) {
-    for (ptrdiff_t r = 0; r < call.rows; ++r) x_rows_.push_back(call.x.data + r * call.x.row);
+void few_outputs_gradient(const Kernels<T>& kernels, const LinearBackwardCall<T>& call, int id, int threads,
+                          Interrupt& interrupt) {
+  constexpr ptrdiff_t run = 4 * gradient_chain;
+  const Share vectors((call.in + kernels.lanes - 1) / kernels.lanes, id, threads);
+  const ptrdiff_t begin = vectors.begin * kernels.lanes, end = std::min(call.in, vectors.end * kernels.lanes);
+  if (begin >= end) return;
+  FewGradientArgs<T> a;
+  a.outputs = call.out, a.width = end - begin;
+  a.d_row = call.d_y.row, a.x_row = call.x.row;
+  a.gradient = call.d_weight + begin, a.gradient_row = call.in;
+  for (ptrdiff_t o = 0; o < call.out; ++o) std::fill_n(a.gradient + o * call.in, a.width, T(0));
+  for (ptrdiff_t row = 0; row < call.rows && !interrupt.stopped(); row += run) {
+    a.rows = std::min(run, call.rows - row);
+    a.d = call.d_y.at(row, 0), a.x = call.x.at(row, begin);
+    kernels.few_outputs_gradient(a);
+    interrupt.poll(id);
   }
-
-  void run(int id, Interrupt& interrupt) const {
-    const Share vectors((call_.in + kernels_.lanes - 1) / kernels_.lanes, id, threads_);
-    const ptrdiff_t begin = vectors.begin * kernels_.lanes, end = std::min(call_.in, vectors.end * kernels_.lanes);
-    if (begin >= end) return;
-    OuterArgs<T> a;
-    a.d_row = call_.d_y.row;
-    a.j_end = call_.out;
-    a.operand_offset = begin, a.width = end - begin;
-    a.gradient = call_.d_weight + begin, a.gradient_row = call_.in;
-    for (ptrdiff_t j = 0; j < call_.out; ++j) std::fill_n(a.gradient + j * call_.in, a.width, T(0));
-    for (ptrdiff_t row = 0; row < call_.rows && !interrupt.stopped(); row += outer_panel_rows) {
-      a.rows = std::min(outer_panel_rows, call_.rows - row);
-      a.d = call_.d_y.data + row * call_.d_y.row;
-      a.operand = x_rows_.data() + row;
-      kernels_.few_outputs_gradient(a);
-      interrupt.poll(id);
-    }
-  }
-
- private:
-  const Kernels<T>& kernels_;
-  const LinearBackwardCall<T>& call_;
-  const int threads_;
-  std::vector<const T*> x_rows_;
-};
+}
 
 // y = x . W^T + b for few outputs: rows over threads, nothing packed.
 template <class T>
-class FewOutputs {
- public:
-  FewOutputs(const Kernels<T>& kernels, const LinearCall<T>& call, int threads)
-      : kernels_(kernels), call_(call), threads_(threads) {
-    for (ptrdiff_t r = 0; r < call.rows; ++r) {
-      x_rows_.push_back(call.x.data + r * call.x.row);
-      y_rows_.push_back(call.y.data + r * call.y.row);
-    }
-  }
-
-  void run(int id) const {
-    const Share share(call_.rows, id, threads_);
-    FewOutputsArgs<T> a;
-    a.rows = share.end - share.begin, a.k = call_.in, a.outputs = call_.out;
-    a.x = x_rows_.data() + share.begin, a.y = y_rows_.data() + share.begin;
-    a.weight = call_.weight.data, a.weight_row = call_.weight.row, a.bias = call_.bias;
-    kernels_.few_outputs(a);
-  }
-
- private:
-  const Kernels<T>& kernels_;
-  const LinearCall<T>& call_;
-  const int threads_;
-  std::vector<const T*> x_rows_;
-  std::vector<T*> y_rows_;
-};
-
-template <class T>
-bool few_outputs(const Kernels<T>& kernels, const LinearCall<T>& call, int count) {
-  for (;;) {
-    const FewOutputs<T> work(kernels, call, count);
-    const int got = parallel(count, [&](int id) { work.run(id); });
+bool few_outputs(const Kernels<T>& kernels, const LinearCall<T>& call, int threads) {
+  for (int count = threads;;) {
+    const int got = parallel(count, [&](int id) {
+      const Share share(call.rows, id, count);
+      FewOutputsArgs<T> a;
+      a.rows = share.end - share.begin, a.k = call.in, a.outputs = call.out;
+      a.x = call.x.at(share.begin, 0), a.x_row = call.x.row;
+      a.weight = call.weight.data, a.weight_row = call.weight.row, a.bias = call.bias;
+      a.y = call.y.at(share.begin, 0), a.y_row = call.y.row;
+      kernels.few_outputs(a);
+    });
     if (got == count) return true;
     count = got;
   }
@@ -119,17 +85,14 @@ bool linear_backward(const Kernels<T>& kernels, const LinearBackwardCall<T>& cal
   for (int count = useful_threads(cycles, threads);;) {
     Interrupt interrupt(call.interrupted, cycles / count, double(call.rows) / 16, count);
     std::optional<Matmul<T>> x_product, weight_product;
-    std::optional<FewOutputsGradient<T>> few_gradient;
     if (call.d_x.data) x_product.emplace(kernels.matmul, kernels.lanes, to_x, count, interrupt);
-    if (call.d_weight && call.out <= few)
-      few_gradient.emplace(kernels, call, count);
-    else if (call.d_weight)
+    if (call.d_weight && call.out > few)
       weight_product.emplace(kernels.matmul, kernels.lanes, to_weight, count, interrupt);
     const int got = parallel(count, [&](int id) {
       if (x_product) x_product->run(to_x, id, id, interrupt);
       if (call.d_bias) sum_columns(kernels, call, id, count);
-      if (few_gradient) few_gradient->run(id, interrupt);
       if (weight_product) weight_product->run(to_weight, id, id, interrupt);
+      if (call.d_weight && !weight_product) few_outputs_gradient(kernels, call, id, count, interrupt);
     });
     if (got == count) return !interrupt.stopped();
     count = got;

@@ -12,7 +12,7 @@ constexpr ptrdiff_t depth = product_chain;
 static_assert(depth % gradient_chain == 0);
 
 // Of packed panels, which stay in L2 while all rows pass.
-constexpr ptrdiff_t group_bytes = 512 << 10;
+constexpr ptrdiff_t group_bytes = 640 << 10;
 
 // Tiles of a that are packed together: their rows lie side by side in memory, and share its cache lines.
 constexpr ptrdiff_t part_tiles = 8;
@@ -54,7 +54,8 @@ Matmul<T>::Matmul(const MatmulKernels<T>& kernels, ptrdiff_t lanes, const Matmul
   const ptrdiff_t panel = kernels.panel_columns, k = std::min(depth, k_);
   const ptrdiff_t own = over(over(vectors, grid_columns_) * lanes, panel) * panel;  // at most, in whole panels
   const ptrdiff_t fits = group_bytes / ptrdiff_t(sizeof(T)) / std::max<ptrdiff_t>(1, k) / panel * panel;
-  group_ = std::clamp(own, panel, std::max(panel, fits));
+  const ptrdiff_t groups = over(own, std::max(panel, fits));  // of equal size: one of few columns would be slow
+  group_ = groups ? over(own / panel, groups) * panel : panel;
   const bool several = grid_rows_ > 1 && (own > group_ || k_ > depth);
   for (int i = 0; i < grid_columns_; ++i)
     teams_.push_back(std::make_unique<Team>(checked_product({k, group_}), several ? 2 : 1, grid_rows_, interrupt));

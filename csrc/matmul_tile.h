@@ -4,10 +4,12 @@
 // a multiply-add than four and six, it stores its own results, and it reads rows by a stride rather than by pointers.
 #pragma once
 
+#include <cstring>
 #include <utility>
 
 #include "matmul_kernels.h"
 #include "stage.h"
+#include "transpose.h"
 
 namespace pylstm {
 namespace {
@@ -92,31 +94,16 @@ void matmul_row_tile(const MatmulArgs<T>& m, ptrdiff_t rows) {
   }
 }
 
-// One step of transposing a square of vectors: its blocks of SIZE x SIZE change places across the diagonal.
-template <class T, int SIZE, int... I>
-inline void swap_blocks(vec<T> (&square)[lanes<T>], std::integer_sequence<int, I...>) {
-#pragma GCC unroll 16
-  for (int i = 0; i < lanes<T>; ++i) {
-    if (i & SIZE) continue;
-    const vec<T> upper = square[i], lower = square[i + SIZE];
-    square[i] = __builtin_shufflevector(upper, lower, (I & SIZE ? lanes<T> + I - SIZE : I)...);
-    square[i + SIZE] = __builtin_shufflevector(upper, lower, (I & SIZE ? lanes<T> + I : I + SIZE)...);
-  }
-}
-
-template <class T, int SIZE = lanes<T> / 2>
-inline void transpose(vec<T> (&square)[lanes<T>]) {
-  if constexpr (SIZE > 0) {
-    swap_blocks<T, SIZE>(square, std::make_integer_sequence<int, lanes<T>>());
-    transpose<T, SIZE / 2>(square);
-  }
-}
-
 template <class T>
 void matmul_pack(const MatmulPack<T>& p) {
   if (p.unit_stride == 1) {
     const T* from = p.from;
     T* to = p.to;
+    if (p.units == MATMUL_ROWS && p.width == MATMUL_ROWS) {  // a tile of a
+      for (ptrdiff_t k = 0; k < p.k; ++k, from += p.k_stride, to += p.to_step)
+        std::memcpy(to, from, MATMUL_ROWS * sizeof(T));
+      return;
+    }
     for (ptrdiff_t k = 0; k < p.k; ++k, from += p.k_stride, to += p.to_step)
       for (ptrdiff_t unit = 0; unit < p.width; unit += lanes<T>) {
         const ptrdiff_t have = p.units - unit;
