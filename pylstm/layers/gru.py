@@ -28,7 +28,9 @@ class GRUFront(Recurrent[Array]):
     `recurrent_bias=False` leaves out bias_hh. `dtype`: float32 or float64. The state is h.
 
     >>> gru = GRU(8, 16, batch_first=True, seed=0)
-    >>> output, h = gru(x)                          # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output, h = gru(np.zeros((3, 5, 8)))                  # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((3, 5, 16), (1, 3, 16))
     """
 
     _gates = 3

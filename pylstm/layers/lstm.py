@@ -27,7 +27,9 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
     `recurrent_bias=False` leaves out bias_hh (as Keras does). `dtype`: float32 or float64. The state is (h, c).
 
     >>> lstm = LSTM(8, 16, num_layers=2, seed=0)
-    >>> output, (h, c) = lstm(x)                    # x: (T, N, 8), output: (T, N, 16), h and c: (2, N, 16)
+    >>> output, (h, c) = lstm(np.zeros((5, 3, 8)))            # x: (T, N, 8), output: (T, N, 16)
+    >>> output.shape, h.shape, c.shape                        # h and c: (2, N, 16)
+    ((5, 3, 16), (2, 3, 16), (2, 3, 16))
     """
 
     _gates = 4

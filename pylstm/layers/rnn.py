@@ -23,7 +23,9 @@ class RNNFront(Recurrent[Array]):
     `recurrent_bias=False` leaves out bias_hh. `dtype`: float32 or float64. The state is h.
 
     >>> rnn = RNN(8, 16, nonlinearity="relu", seed=0)
-    >>> output, h = rnn(x)                          # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output, h = rnn(np.zeros((5, 3, 8)))                  # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((5, 3, 16), (1, 3, 16))
     """
 
     _gates = 1

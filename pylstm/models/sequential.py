@@ -38,7 +38,10 @@ class Sequential(Container):
     Attributes: layers (a tuple), metadata (a dict of your own, e.g. the vocabulary, in JSON's types: saved with it).
 
     >>> model = Sequential([Embedding(1000, 32), LSTM(32, 64, batch_first=True), LastStep(), Linear(64, 1)], seed=0)
-    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-3), epochs=5)
+    >>> x, y = [[7, 2], [7, 3, 2], [8, 1], [8]], np.array([1, 1, 0, 0])            # words by number, and labels
+    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-2), epochs=20, verbose=0)
+    >>> (model.predict(x) > 0)[:, 0]
+    array([ True,  True, False, False])
     """
 
     def __init__(self, layers: Iterable[AnyLayer], *, seed: int | None = None) -> None:
