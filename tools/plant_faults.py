@@ -224,7 +224,7 @@ FAULTS = {
         "pylstm/training/loop.py",
         "np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))",
         "np.random.SeedSequence()",
-        "training/test_fit.py -k seed",
+        "training/test_same_bits.py -k seed",
     ),
     "a reset gate forgotten in the reference's gradient": Fault(
         "pylstm/reference/cells.py",

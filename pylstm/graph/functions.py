@@ -80,7 +80,11 @@ def matmul(a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
 def where(condition: ArrayLike, a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
     """a where `condition`, a plain array of bools, is true, else b; all three broadcast.
 
-    >>> scores = pylstm.where(mask, scores, -1e9)    # before a softmax over what is no padding
+    >>> class Attended(pylstm.Model):
+    ...     def run(self, scores, mask):
+    ...         return pylstm.where(mask, scores, -1e9).softmax()      # over what is no padding
+    >>> Attended()(np.zeros((1, 3), np.float32), np.array([[True, True, False]]))
+    array([[0.5, 0.5, 0. ]], dtype=float32)
     """
     plain = np.array(array_of("condition", condition))
     if plain.dtype.kind not in "b":

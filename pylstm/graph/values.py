@@ -43,9 +43,14 @@ class Value:
     In inference the same methods compute the same numbers, and nothing is recorded. A value is of use in its own run
     only; what `run` returns comes out as plain arrays.
 
-    >>> h = self.start(image).tanh()                  # in run(); image (N, F) -> h (N, H)
-    >>> y, _ = self.lstm(x, (h[None], h[None] * 0))   # x (N, T, I) -> y (N, T, H)
-    >>> weights = (y @ keys.swapaxes(1, 2)).softmax() # keys (N, K, H) -> (N, T, K)
+    >>> class Attention(pylstm.Model):
+    ...     def __init__(self, size):
+    ...         self.query = pylstm.Linear(size, size)
+    ...     def run(self, y, keys):                                               # (N, T, H) and (N, K, H)
+    ...         weights = (self.query(y) @ keys.swapaxes(1, 2)).softmax()         # (N, T, K)
+    ...         return weights @ keys                                             # (N, T, H)
+    >>> Attention(4)(np.ones((2, 5, 4)), np.ones((2, 3, 4))).shape
+    (2, 5, 4)
     """
 
     __slots__ = ("_data", "_held", "_run", "_slot")

@@ -149,7 +149,10 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[float, d
 
     >>> def loss(net, x, y):
     ...     return ((net(x) - y) ** 2).mean()
+    >>> net, x, y = pylstm.Linear(3, 2), np.ones((4, 3)), np.zeros((4, 2))
     >>> value, grads = pylstm.value_and_grad(loss)(net, x, y)
+    >>> grads["weight"].shape, grads["bias"].shape
+    ((2, 3), (2,))
     >>> pylstm.Adam(1e-3).step(net, grads)
 
     Raises TypeError if the function's result is no scalar value, ValueError if it called layers that net does not hold.

@@ -38,10 +38,13 @@ class Model(Layer):
     ...         h = self.start(image).tanh()
     ...         y, _ = self.lstm(self.embed(words), (h[None], h[None] * 0), lengths=lengths)
     ...         return self.head(y)                                   # (N, T, words)
-    >>> net = Captioner(2048, 10000, 256)
+    >>> net = Captioner(6, 10, 4)
+    >>> image, words, lengths = np.ones((2, 6)), [[1, 2, 3], [4, 5, 0]], [3, 2]
     >>> logits = net(image, words, lengths=lengths)                   # inference: arrays, nothing is kept
     >>> logits, backward = net.forward(image, words, lengths=lengths) # training: dropout is active
-    >>> (d_image, _), d_params = backward(d_logits)
+    >>> (d_image, _), d_params = backward(np.ones_like(logits))
+    >>> logits.shape, d_image.shape, d_params["head.bias"].shape
+    ((2, 3, 10), (2, 6), (10,))
     """
 
     _holds_layers = True

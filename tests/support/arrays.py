@@ -1,8 +1,10 @@
-"""Copies of an array that lie in memory in other ways."""
+"""Copies of an array that lie in memory in other ways, and gradients of a few rows."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from pylstm.layers.row_gradient import sum_rows
 
 
 def misaligned(array):
@@ -30,3 +32,8 @@ def strided(array):
     view = room[1::2, 1::2, 1::2]
     view[...] = array
     return view
+
+
+def row_gradient(rng, num, dim, used=None):
+    ids = rng.integers(0, num, 9) if used is None else np.asarray(used)
+    return sum_rows(ids, rng.standard_normal((len(ids), dim)), (num, dim))

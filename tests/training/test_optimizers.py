@@ -1,4 +1,4 @@
-"""Optimizers against PyTorch, rows of tables, clipping, schedules, going on later."""
+"""Optimizers against PyTorch and their twins, rows of tables, bad input, going on later."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 import pylstm
 from pylstm import _core
-from pylstm.layers.row_gradient import sum_rows
 from pylstm.reference.adam import adam, adam_factors
 from pylstm.training import schedules
+from support.arrays import row_gradient
+from support.steps import gradients, make_layer
 
-SHAPES = {"weight": (7, 5), "bias": (7,)}
 KINDS = {
     "sgd": (pylstm.SGD, "SGD", {"lr": 0.1}, {}),
     "sgd_decay": (pylstm.SGD, "SGD", {"lr": 0.1, "weight_decay": 0.01}, {}),
@@ -35,15 +35,6 @@ def kind(request):
     return KINDS[request.param]
 
 
-def make_layer(dtype=np.float64, shape=(7, 5)):
-    return pylstm.Linear(shape[1], shape[0], dtype=dtype, seed=0)
-
-
-def gradients(rng):
-    scale = 10.0 ** rng.uniform(-4, 1)  # large and tiny ones
-    return {name: rng.standard_normal(shape) * scale for name, shape in SHAPES.items()}
-
-
 def test_100_steps_follow_torch(kind):
     torch = pytest.importorskip("torch")
     make, name, options, _ = kind
@@ -61,11 +52,6 @@ def test_100_steps_follow_torch(kind):
         for key, leaf in leaves.items():
             np.testing.assert_allclose(layer.params[key], leaf.detach().numpy(), rtol=1e-9, atol=1e-12)
     assert (np.abs(layer.params["weight"] - start["weight"]) > 1e-3).any()
-
-
-def row_gradient(rng, num, dim, used=None):
-    ids = rng.integers(0, num, 9) if used is None else np.asarray(used)
-    return sum_rows(ids, rng.standard_normal((len(ids), dim)), (num, dim))
 
 
 ADAMS = {
@@ -259,60 +245,6 @@ def test_recurrent_layers_and_models_train_too():
     assert (lstm(x)[0] != output).any()  # the packed weights are new, too
 
 
-# ---- clipping --------------------------------------------------------------------------------------------------------
-
-
-def test_clipping_follows_torch():
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(7)
-    grads = gradients(rng)
-    leaves = []
-    for value in grads.values():
-        leaf = torch.zeros(value.shape, dtype=torch.float64, requires_grad=True)
-        leaf.grad = torch.tensor(value)
-        leaves.append(leaf)
-    for limit in (1e-3, 1e6):
-        clipped, norm = pylstm.clip_norm(grads, limit)
-        theirs = torch.nn.utils.clip_grad_norm_(leaves, limit)
-        assert norm == pytest.approx(theirs.item(), rel=1e-12)
-        for value, leaf in zip(clipped.values(), leaves, strict=True):
-            np.testing.assert_allclose(value, leaf.grad.numpy(), rtol=1e-12)
-            leaf.grad = torch.tensor(grads["weight" if value.ndim == 2 else "bias"])
-
-
-def test_clipping_of_nested_and_row_gradients():
-    rng = np.random.default_rng(8)
-    rows = row_gradient(rng, 20, 3)
-    tree = {"a": {"weight": rows}, "b": [{"x": rng.standard_normal(4)}, {"x": None}]}
-    want = math.sqrt((rows.dense() ** 2).sum() + (tree["b"][0]["x"] ** 2).sum())
-    assert pylstm.global_norm(tree) == pytest.approx(want, rel=1e-12)
-    assert pylstm.global_norm(pylstm.clip_norm(tree, 0.5)[0]) == pytest.approx(0.5, rel=1e-5)
-    cut = pylstm.clip_value(tree, 0.3)
-    assert np.abs(cut["a"]["weight"].dense()).max() <= 0.3
-    np.testing.assert_array_equal(cut["b"][0]["x"], np.clip(tree["b"][0]["x"], -0.3, 0.3))
-
-
-def test_step_clips_as_the_functions_do():
-    grads = gradients(np.random.default_rng(9))
-    one, two = make_layer(), make_layer()
-    pylstm.SGD(0.1).step(one, grads, clip_norm=0.7, clip_value=0.4)
-    pylstm.SGD(0.1).step(two, pylstm.clip_norm(pylstm.clip_value(grads, 0.4), 0.7)[0])
-    for name, value in one.params.items():
-        np.testing.assert_allclose(value, two.params[name], rtol=1e-12)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_norm_that_is_not_finite_changes_nothing(bad):
-    layer = make_layer()
-    before = layer.state_dict()
-    grads = gradients(np.random.default_rng(10))
-    grads["bias"][3] = bad
-    with pytest.raises(FloatingPointError, match="nothing was updated"):
-        pylstm.Adam().step(layer, grads, clip_norm=1.0)
-    for name, value in before.items():
-        np.testing.assert_array_equal(layer.params[name], value)
-
-
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -352,60 +284,3 @@ def test_state_of_another_model():
 def test_bad_arguments(make):
     with pytest.raises((ValueError, TypeError)):
         make()
-
-
-# ---- schedules -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "options"),
-    [
-        (pylstm.StepLR(3, 0.5), "StepLR", {"step_size": 3, "gamma": 0.5}),
-        (pylstm.Cosine(8, 0.1), "CosineAnnealingLR", {"T_max": 8, "eta_min": 0.1}),
-        (pylstm.WarmUp(4), "LinearLR", {"start_factor": 0.25, "total_iters": 3}),
-    ],
-)
-def test_schedules_follow_torch(ours, theirs, options):
-    torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = getattr(torch.optim.lr_scheduler, theirs)(optimizer, **options)
-    for epoch in range(9):
-        assert ours.factor(epoch, 0, 1) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
-        optimizer.step()
-        schedule.step()
-
-
-@pytest.mark.parametrize(("monitor", "mode", "sign"), [("val_loss", "min", 1), ("val_accuracy", "max", -1)])
-def test_plateau_follows_torch(monitor, mode, sign):
-    torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode=mode, factor=0.5, patience=2)
-    ours = pylstm.ReduceOnPlateau(0.5, 2, monitor)
-    rng = np.random.default_rng(0)
-    for value in sign * np.round(rng.uniform(0, 1, 40), 2) + 2:
-        optimizer.step()
-        theirs.step(value)
-        ours.end_epoch({monitor: value})
-        assert ours.factor(0, 0, 1) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
-        ours.load_state_dict(ours.state_dict())
-
-
-def test_warm_up_then_cosine():
-    schedule = pylstm.WarmUp(2, pylstm.Cosine(10))
-    factors = [schedule.factor(e, b, 4) for e in range(12) for b in range(4)]
-    np.testing.assert_allclose(factors[:8], np.arange(1, 9) / 8)
-    assert factors[8] == 1
-    assert (np.diff(factors[8:]) < 0).all()
-
-
-def test_a_step_gives_new_read_only_arrays():
-    """Of all layers but Embedding, which says that training writes to its table."""
-    layer = make_layer()
-    before = dict(layer.params)
-    kept = layer.state_dict()
-    pylstm.Adam(0.1).step(layer, gradients(np.random.default_rng(0)))
-    for name, value in layer.params.items():
-        assert (value != kept[name]).any()
-        np.testing.assert_array_equal(before[name], kept[name])
-        with pytest.raises(ValueError, match="read-only"):
-            value[...] = 0
