@@ -15,7 +15,7 @@ static_assert(depth % gradient_chain == 0);
 constexpr ptrdiff_t group_bytes = 640 << 10;
 
 // Tiles of a that are packed together: their rows lie side by side in memory, and share its cache lines.
-constexpr ptrdiff_t part_tiles = 8;
+constexpr ptrdiff_t part_tiles = 16;
 
 // Fewer cycles than this for each thread, and waking it costs more than it brings.
 constexpr double cycles_a_thread = 15000;
