@@ -53,7 +53,7 @@ class BackwardStep {
     return shares_units || !at.shared.interrupt.stopped();
   }
 
-  // Through the products of the first step, to the initial h.
+  // The gradient to the initial h: through the products of the first step, and what the cell passes on beside them.
   void initial(const BackwardLayer<T>& at) {
     const ptrdiff_t active = at.rows.active(0);
     if (!active) return;
@@ -74,6 +74,9 @@ class BackwardStep {
       at.network.kernels().stage[int(StageId::add)][0](a);
       so_far = h_.data();
     }
+    if (so_far != d_h_.data() || at.unit != 0) return;
+    for (size_t i = 0; i < size_t(active); ++i)
+      std::copy_n(d_h_[i], at.network.state(0), h_[i]);  // there is no product
   }
 
  private:

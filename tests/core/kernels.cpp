@@ -53,10 +53,20 @@ struct Shape {
   bool ragged;
 };
 
+// For a central difference: everything that has a gradient is moved along one random direction.
+struct Slope {
+  double by = 0, loss = 0, gradient = 0;  // gradient: by the backward pass, in that direction
+};
+
 // All arrays that the two passes leave.
 template <class T>
-std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Shape& s, int threads) {
-  std::mt19937 rng(7);
+std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Shape& s, int threads, Slope& slope) {
+  std::mt19937 rng(7), way(8);
+  std::vector<Array<T>> directions;
+  const auto move = [&](Array<T>& values) {
+    directions.push_back(random_array<T>(way, ptrdiff_t(values.size()), 1));
+    for (size_t i = 0; i < values.size(); ++i) values[i] += T(slope.by) * directions.back()[i];
+  };
   const Sizes sizes{s.input, s.hidden, cell.projects ? s.output : s.hidden, s.layers, s.directions};
   std::vector<std::vector<Array<T>>> weights, gradients;
   std::vector<Params<const T>> params;
@@ -68,6 +78,7 @@ std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Sha
       const ptrdiff_t count =
           spec.blocks * sizes.of(spec.rows) * sizes.of(spec.columns, sizes.layer_input(i / s.directions));
       weights.back().push_back(random_array<T>(rng, count, 0.5 / std::sqrt(double(s.hidden))));
+      move(weights.back().back());
       gradients.back().emplace_back(size_t(count));
       params.back().data[p] = weights.back().back().data();
       d_params.back().data[p] = gradients.back().back().data();
@@ -79,12 +90,14 @@ std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Sha
   const Order order(s.ragged ? lengths.data() : nullptr, s.steps, s.batch);
 
   const ptrdiff_t width = sizes.width(), states = ptrdiff_t(s.layers) * s.directions * s.batch;
-  const auto x = random_array<T>(rng, s.steps * s.batch * s.input, 1);
+  auto x = random_array<T>(rng, s.steps * s.batch * s.input, 1);
+  move(x);
   const auto d_output = random_array<T>(rng, s.steps * s.batch * width, 1);
   Array<T> output(size_t(s.steps * s.batch * width)), d_x(x.size());
   std::vector<Array<T>> initial, final, d_final, d_initial;
   for (int i = 0; i < cell.states.count; ++i) {
     initial.push_back(random_array<T>(rng, states * network.state(i), 1));
+    move(initial.back());
     d_final.push_back(random_array<T>(rng, states * network.state(i), 1));
     final.emplace_back(initial.back().size()), d_initial.emplace_back(initial.back().size());
   }
@@ -105,6 +118,21 @@ std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Sha
     back.d_initial[i] = d_initial[at].data();
   }
   done = backward(back, threads) && done;
+
+  const auto dot = [](const Array<T>& a, const Array<T>& b) {
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * double(b[i]);
+    return sum;
+  };
+  slope.loss = dot(output, d_output), slope.gradient = 0;
+  size_t at = 0;
+  for (const auto& own : gradients)
+    for (const auto& gradient : own) slope.gradient += dot(gradient, directions[at++]);
+  slope.gradient += dot(d_x, directions[at++]);
+  for (size_t i = 0; i < initial.size(); ++i) {
+    slope.loss += dot(final[i], d_final[i]);
+    slope.gradient += dot(d_initial[i], directions[at++]);
+  }
 
   const ptrdiff_t gates = cell.gates.count * s.hidden;
   const auto steps_of_adam = random_array<T>(rng, gates * s.input, 1);  // a computed zero may have either sign
@@ -146,15 +174,35 @@ const Shape shapes[] = {
     {4, 2, 70, 64, 17, 2, 1, true}, {6, 19, 16, 100, 50, 1, 2, false},
 };
 
+// The gradients of every cell in float64 against central differences.
+bool right_gradients(const IsaKernels& isa) {
+  constexpr double eps = 1e-6;
+  double worst = 0;
+  for (const CellSpec* cell = begin_cells(); cell != end_cells(); ++cell)
+    for (const Shape& shape : shapes) {
+      if (cell->projects && shape.output >= shape.hidden) continue;
+      Slope here, ahead{eps}, behind{-eps};
+      for (Slope* slope : {&here, &ahead, &behind}) run<double>(isa, *cell, shape, 2, *slope);
+      const double expected = (ahead.loss - behind.loss) / (2 * eps);
+      const double apart = std::fabs(here.gradient - expected) / (1 + std::fabs(expected));
+      if (!(apart < 1e-6))
+        std::printf("%s: gradient %.9g, difference %.9g\n", cell->name.text, here.gradient, expected);
+      worst = !(apart <= worst) ? apart : worst;
+    }
+  std::printf("gradients: apart from central differences by %.1e\n", worst);
+  return worst < 1e-6;
+}
+
 template <class T>
 bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
   double worst = 0;
   for (const CellSpec* cell = begin_cells(); cell != end_cells(); ++cell)
     for (const Shape& shape : shapes) {
       if (cell->projects && shape.output >= shape.hidden) continue;
-      const auto first = run<T>(*isas[0], *cell, shape, 1);
+      Slope slope;
+      const auto first = run<T>(*isas[0], *cell, shape, 1, slope);
       for (size_t i = 0; i < isas.size(); ++i) {
-        const auto got = run<T>(*isas[i], *cell, shape, int(1 + i % 3));
+        const auto got = run<T>(*isas[i], *cell, shape, int(1 + i % 3), slope);
         for (const auto& array : got) hashes[i].add(array);
         const double apart = difference(first, got);
         if (apart > bound)
@@ -176,6 +224,7 @@ int main() {
   std::vector<Hash> hashes(isas.size());
   bool fine = compare<float>(isas, hashes, 5e-6);
   fine = compare<double>(isas, hashes, 1e-14) && fine;
+  fine = right_gradients(*isas[0]) && fine;
   for (size_t i = 0; i < isas.size(); ++i) std::printf("%s %016llx\n", isas[i]->name, hashes[i].value());
   return fine ? 0 : 1;
 }
