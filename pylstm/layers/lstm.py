@@ -83,4 +83,7 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
         proj_size = _checks.size("proj_size", config["proj_size"], minimum=0)
         if proj_size >= config["hidden_size"]:
             raise ValueError(f"proj_size must be smaller than hidden_size={config['hidden_size']}, got {proj_size}")
-        return {"proj_size": proj_size}
+        return {"proj_size": proj_size, "output_size": proj_size or config["hidden_size"]}
+
+    def _cell_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight_hr": (self.proj_size, self.hidden_size)} if self.proj_size else {}

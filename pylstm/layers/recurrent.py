@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _arrays, _checks
+from .._active import ACTIVE
 from .._arrays import Array
+from .layer import VJP, Outputs, Params
 from .recurrent_parameters import RecurrentParameters
 from .stream import CallStepper, Stepper, Stream
 
@@ -89,6 +91,9 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
     # ---- running -------------------------------------------------------------------------------------------------
 
+    returns_state = True
+    _asks = True
+
     def __call__(
         self,
         x: ArrayLike,
@@ -119,6 +124,9 @@ class Recurrent(RecurrentParameters, Generic[State]):
             TypeError: dtype or kind of an argument, which is named.
             ValueError: shape or value of an argument, which is named.
         """
+        if (run := ACTIVE.get()) is not None:
+            given = {"lengths": lengths, "out": out, "num_threads": num_threads}
+            return run.call(self, (x, state), given)  # type: ignore[no-any-return]
         time_major, batched = self._take_x(x)
         steps, batch, _ = time_major.shape
         states = self._take_states("state", state, batch, batched)
@@ -182,14 +190,23 @@ class Recurrent(RecurrentParameters, Generic[State]):
         output.setflags(write=False)
         names = tuple(self._param_shapes)
 
-        def backward(d_output: ArrayLike | None = None, d_state: Any = None) -> Gradients:
-            """The gradients of a loss, from its gradients to output and state (None: zero)."""
+        def backward(
+            d_output: ArrayLike | None = None, d_state: Any = None, *, _into: dict[str, Array] | None = None
+        ) -> Gradients:
+            """The gradients of a loss, from its gradients to output and state (None: zero).
+
+            _into: gradients of another call of this layer, which those of the parameters are added to in place.
+            """
             d_view = None
             if d_output is not None:
                 d_view = _arrays.shaped("d_output", d_output, self.dtype, shape)
                 d_view = self._to_time_major(d_view, batched)
             d_states = self._take_states("d_state", d_state, batch, batched, parts=True)
             dx, d_initial, d_params = run_backward(d_view, d_states)
+            if _into is not None:
+                for name, total in _into.items():
+                    total += d_params[name]
+                d_params = _into
             return Gradients(
                 None if dx is None else self._to_user(dx, batched),
                 self._give_state(d_initial, batched),
@@ -197,6 +214,17 @@ class Recurrent(RecurrentParameters, Generic[State]):
             )
 
         return output, self._give_state(new_states, batched), backward
+
+    def vjp(self, x: ArrayLike, state: Any = None, **options: Any) -> tuple[Outputs, VJP]:
+        output, new_state, run_back = self.forward(x, state, **options)
+
+        def backward(
+            d_output: ArrayLike | None = None, d_state: Any = None, *, into: dict[str, Any] | None = None
+        ) -> tuple[Outputs, Params]:
+            grads = run_back(d_output, d_state, _into=into or None)
+            return (grads.x, grads.state), {} if into else dict(grads.params)
+
+        return (output, new_state), backward
 
     def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> Stream:
         """A `Stream`: step by step, with a state of its own, for `batch_size` independent sequences.

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..files import saving
 from ..layers.activation import Activation, activate
-from ..layers.containers import AnyLayer, Columns, Container
+from ..layers.containers import Columns, Container
 from ..layers.dropout import Dropout
-from ..layers.layer import Backward, Layer, Shape
+from ..layers.layer import VJP, Layer, Outputs, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
 from ..losses.by_name import loss_function
@@ -49,12 +50,12 @@ class Sequential(Container):
     array([ True,  True, False, False])
     """
 
-    def __init__(self, layers: Iterable[AnyLayer], *, seed: int | None = None) -> None:
+    def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
         self._configure(layers)
         if (number := _checks.seed_value("seed", seed)) is not None:
             self._reseed(np.random.SeedSequence(number))
 
-    def _configure(self, layers: Iterable[AnyLayer]) -> None:
+    def _configure(self, layers: Iterable[Layer]) -> None:
         super()._configure(layers)
         self.metadata: dict[str, Any] = {}
         self._loss: Any = None  # what fit was given: evaluate takes the same
@@ -73,19 +74,22 @@ class Sequential(Container):
 
         Raises TypeError or ValueError, naming the argument.
         """
-        return self._chain(self._floats(x), lengths)
+        y: Array = self._run(self._floats(x), lengths)
+        return y
 
-    def _forward_from(
-        self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
-    ) -> tuple[Array, Backward, Any]:
-        return self._chain_from(self._floats(x), lengths, need_dx, state)
+    def vjp(
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
+    ) -> tuple[Outputs, VJP]:
+        return self._run_vjp(self._floats(x), state, lengths, need_dx)
 
     def _floats(self, x: ArrayLike) -> ArrayLike:
         """What has no dtype of its own gets the model's, where the first layer has none to give it."""
-        return float_array("x", x, self.dtype) if isinstance(_first(self), _SHAPELESS) else x
+        if isinstance(_first(self), _SHAPELESS) and ACTIVE.get() is None:
+            return float_array("x", x, self.dtype)
+        return x
 
     def _without_dropout(self) -> Layer:
-        return Sequential([part._without_dropout() for part in self._parts])
+        return Sequential([layer._without_dropout() for layer in self.layers])
 
     # ---- training ------------------------------------------------------------------------------------------------
 
@@ -277,10 +281,10 @@ class Sequential(Container):
 
     def _takes_rows(self) -> bool | None:
         """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
-        for part in self._parts:
-            if (shape := part.input_shape()) is not None:
+        for layer in self.layers:
+            if (shape := layer.input_shape()) is not None:
                 return shape[1] is not None if len(shape) == 2 else None
-            if not isinstance(_first(part), _SHAPELESS):
+            if not isinstance(_first(layer), _SHAPELESS):
                 break  # a layer of the user's, which takes what it takes
         return None
 
@@ -291,7 +295,7 @@ class Sequential(Container):
 
         None stands for any size: batch and time.
         """
-        start = next((shape for part in self._parts if (shape := part.input_shape()) is not None), (None, None))
+        start = next((shape for layer in self.layers if (shape := layer.input_shape()) is not None), (None, None))
         try:
             return self._shapes_from(start)
         except ValueError:
@@ -302,8 +306,8 @@ class Sequential(Container):
     def _shapes_from(self, shape: Shape) -> list[Shape]:
         shapes = [shape]
         try:
-            for part in self._parts:
-                shapes.append(part.output_shape(shapes[-1]))
+            for layer in self.layers:
+                shapes.append(layer.output_shape(shapes[-1]))
         except ValueError as error:
             raise ValueError(f"layer {len(shapes) - 1} does not fit: {error}") from None
         return shapes
@@ -391,14 +395,14 @@ class Sequential(Container):
 def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str, str, str]]:
     """Lines of a summary; layers in layers are indented."""
     columns = isinstance(container, Columns)  # its layers stand side by side, and each takes one column
-    for layer, part in zip(container.layers, container._parts, strict=True):
-        before, after = (shape[:-1] if columns else shape), part.output_shape(shape[:-1] if columns else shape)
+    for layer in container.layers:
+        before, after = (shape[:-1] if columns else shape), layer.output_shape(shape[:-1] if columns else shape)
         text = "(" + ", ".join(map(str, after)) + ")"
         if isinstance(layer, Container):
             yield indent + type(layer).__name__, text, ""
             yield from _rows(layer, before, indent + "  ")
         else:
-            yield indent + repr(layer), text, f"{part.num_parameters:,}"
+            yield indent + repr(layer), text, f"{layer.num_parameters:,}"
         shape = shape if columns else after
 
 
@@ -408,7 +412,7 @@ _SHAPELESS = (Activation, Dropout, LastStep, MaxOverTime, MeanOverTime)  # layer
 def _first(layer: Layer) -> Layer:
     """The layer that sees the input first."""
     while isinstance(layer, Container) and not isinstance(layer, Columns):
-        layer = layer._parts[0]
+        layer = layer.layers[0]
     return layer
 
 

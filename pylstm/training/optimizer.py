@@ -12,9 +12,8 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array, real_gradient
 from .._interrupts import Uninterrupted
-from ..layers.containers import AnyLayer, as_layer, refuse_shared
+from ..layers.containers import refuse_shared
 from ..layers.layer import Gradient, Layer
-from ..layers.recurrent import Recurrent
 from ..layers.row_gradient import RowGradient
 from .gradients import all_finite, norm_scale
 from .gradients import clip_value as clipped
@@ -84,7 +83,7 @@ class Optimizer(abc.ABC):
 
     def step(
         self,
-        layers: AnyLayer | Mapping[str, AnyLayer],
+        layers: Layer | Mapping[str, Layer],
         grads: Any,
         *,
         clip_norm: float | None = None,
@@ -153,7 +152,7 @@ class Optimizer(abc.ABC):
         return scale
 
     def _pair(self, layers: Any, grads: Any) -> list[Group]:
-        if isinstance(layers, (Layer, Recurrent)):
+        if isinstance(layers, Layer):
             layers, grads, dot = {"": layers}, {"": grads}, ""
         elif isinstance(layers, Mapping):
             dot = "."
@@ -166,7 +165,7 @@ class Optimizer(abc.ABC):
                 f"grads must have names of layers, {', '.join(map(str, layers))}, got {', '.join(unknown)}"
             )
         for name, layer in layers.items():
-            if not isinstance(layer, (Layer, Recurrent)):
+            if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{name!r}] must be a layer, got {_checks.kind(layer)}")
         if len({id(layer) for layer in layers.values()}) < len(layers):
             raise ValueError("a layer stands in layers twice: give its gradients as a list instead")
@@ -176,8 +175,8 @@ class Optimizer(abc.ABC):
         keys: set[str] = set()
         slots = self._used_slots()
         for name, own in grads.items():
-            layer, prefix = as_layer(layers[name]), f"{name}{dot}" if name else ""
-            merged = _merge(layers[name], layer._param_shapes, own)
+            layer, prefix = layers[name], f"{name}{dot}" if name else ""
+            merged = _merge(layer, layer._param_shapes, own)
             for key, gradient in merged.items():
                 self._check_state(prefix + key, gradient.shape, layer.dtype, slots)
                 if prefix + key in keys:
@@ -309,7 +308,7 @@ class BlockOptimizer(Optimizer):
                 array[rows] = new
 
 
-def _merge(layer: AnyLayer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> dict[str, Gradient]:
+def _merge(layer: Layer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> dict[str, Gradient]:
     """One mapping of names to gradients out of one or a list of them; None is no gradient."""
     total: dict[str, Gradient] = {}
     for some in own if isinstance(own, (list, tuple)) else [own]:
