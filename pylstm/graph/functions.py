@@ -78,9 +78,15 @@ def matmul(a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
 
 
 def where(condition: ArrayLike, a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
-    """a where `condition`, a plain array of bools, is true, else b; all three broadcast.
+    """a where `condition` is true, else b; all three broadcast.
 
-    >>> scores = pylstm.where(mask, scores, -1e9)    # before a softmax over what is no padding
+    Args:
+        condition: a plain array of bools; TypeError for anything else.
+        a: a value, array or number.
+        b: a value, array or number.
+
+    >>> where(np.array([True, False]), np.array([1.0, 2.0]), -1e9).tolist()    # before a softmax: what is no padding
+    [1.0, -1000000000.0]
     """
     plain = np.array(array_of("condition", condition))
     if plain.dtype.kind not in "b":
