@@ -78,7 +78,12 @@ def matmul(a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
 
 
 def where(condition: ArrayLike, a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
-    """a where `condition`, a plain array of bools, is true, else b; all three broadcast.
+    """a where `condition` is true, else b; all three broadcast.
+
+    Args:
+        condition: a plain array of bools; TypeError for anything else.
+        a: a value, array or number.
+        b: a value, array or number.
 
     >>> class Attended(pylstm.Model):
     ...     def run(self, scores, mask):

@@ -33,7 +33,7 @@ class Value:
     """An array inside `Model.run`: what is computed with it is recorded, in training, for the backward pass.
 
     Attributes as an array's: shape, ndim, size, dtype (float32 or float64), T, len(), iteration over the first axis.
-    Operations: + - * / with values, arrays and numbers (broadcast), ** by a number, @; indexing by integers, slices,
+    Operations: + - * / with values, arrays and numbers (broadcast), `**` by a number, @; indexing by integers, slices,
     None, Ellipsis, arrays of integers or bools; the methods below, and `pylstm.concatenate`, `stack`, `where`. A plain
     array takes the value's dtype. `a += b` is `a = a + b`: a value never changes.
 
@@ -41,7 +41,7 @@ class Value:
     read-only plain array, `value.detach()` a value through which no gradient flows.
 
     In inference the same methods compute the same numbers, and nothing is recorded. A value is of use in its own run
-    only; what `run` returns comes out as plain arrays.
+    only; what `run` returns comes out as plain arrays. In a model's run::
 
     >>> class Attention(pylstm.Model):
     ...     def __init__(self, size):
@@ -66,18 +66,22 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The sizes of the axes, a tuple."""
         return self._data.shape
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self._data.ndim
 
     @property
     def size(self) -> int:
+        """How many numbers there are."""
         return self._data.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
         return self._data.dtype
 
     @property
@@ -191,6 +195,7 @@ class Value:
         return self._run.apply(operations.max_over, (self,), {"axis": axis, "keepdims": keepdims})
 
     def tanh(self) -> Value:
+        """The hyperbolic tangent."""
         return self._run.apply(operations.tanh, (self,), {})
 
     def sigmoid(self) -> Value:
@@ -202,12 +207,15 @@ class Value:
         return self._run.apply(operations.relu, (self,), {})
 
     def exp(self) -> Value:
+        """The exponential."""
         return self._run.apply(operations.exp, (self,), {})
 
     def log(self) -> Value:
+        """The natural logarithm."""
         return self._run.apply(operations.log, (self,), {})
 
     def sqrt(self) -> Value:
+        """The square root."""
         return self._run.apply(operations.sqrt, (self,), {})
 
     def softmax(self, axis: int = -1) -> Value:

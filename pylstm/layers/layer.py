@@ -83,11 +83,13 @@ class Layer(ParameterSet, abc.ABC):
     Attributes:
         dtype: of the parameters, float32 or float64.
         keeps_time: False for layers that give one vector per sequence, after which there are no lengths.
+        batch_first: False for recurrent layers whose x and y are (T, N, F); a chain takes no such layer.
+        returns_state: whether a call gives (output, state), of which a chain takes the output.
     """
 
     keeps_time: bool = True
-    batch_first: bool = True  # else x and y are (T, N, F), and the layer is none for a chain
-    returns_state: ClassVar[bool] = False  # whether a call gives (output, state), of which a chain takes the output
+    batch_first: bool = True
+    returns_state: ClassVar[bool] = False
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
     _asks: ClassVar[bool] = False  # whether `__call__` asks for a model's run itself, or is made of calls that do
@@ -132,9 +134,20 @@ class Layer(ParameterSet, abc.ABC):
         """
 
     def vjp(self, *inputs: Any, **options: Any) -> tuple[Outputs, VJP]:
-        """Training in the form that is the same for all layers: (outputs, backward); see the module's text.
+        """Training in the form that is the same for all layers, recurrent ones included: a vector-Jacobian product.
 
-        options: lengths, need_dx.
+        Args:
+            inputs: as in a call. What has a state takes it as the second input; None is zero.
+            options: lengths; need_dx=False leaves out the gradient to the first input.
+
+        Returns:
+            The tuple (outputs, backward). The outputs are a tuple, of one array as a rule; what has a state gives it as
+            the second. `backward(*d_outputs)` takes the gradients to them and returns (d_inputs, d_params): a tuple of
+            the gradients to the inputs, None where there is none, and name -> gradient of every parameter.
+            `backward(*d_outputs, into=sums)` may add to the arrays in `sums`, what an earlier `backward` of the layer
+            gave, and leaves out of d_params what it has added.
+
+        Raises TypeError or ValueError, naming the argument.
         """
         found, run_back = self.forward(*inputs, **options)
 

@@ -139,13 +139,19 @@ class Form:
 
 
 def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[float, dict[str, Any]]]:
-    """A function that returns the value of `function` and its gradient to all parameters.
+    """A function that returns the value of `function` and its gradients to all parameters.
 
-    function: (net, *inputs, ...) -> a scalar, computed with layers and operations as in `Model.run`. net: a `Model`,
-    any layer, or layers in a list, tuple or dict. Calls of its layers give values; the inputs come as they were given.
+    Args:
+        function: takes a net and anything else, and returns a scalar that is computed with layers and operations as in
+            `Model.run`. The net is a `Model`, any layer, or layers in a list, tuple or dict; calls of its layers give
+            values, and everything else comes as it was given.
 
-    Returns (value, grads). value: a float. grads: name -> array, the keys of `net.params` (of layers in a dict: its
-    keys, a dot, theirs), a `RowGradient` for an embedding, zero for a parameter that the value does not depend on.
+    Returns:
+        A function of the same arguments that returns (value, grads). The value is a float; grads is a dict, name ->
+        array, with the keys of `net.params` (of layers in a dict: its keys, a dot, theirs). It holds a `RowGradient`
+        for an embedding, and zeros for a parameter that the value does not depend on.
+
+    Raises TypeError if the function's result is no scalar value, ValueError if it called layers that net does not hold.
 
     >>> def loss(net, x, y):
     ...     return ((net(x) - y) ** 2).mean()
@@ -154,8 +160,6 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[float, d
     >>> grads["weight"].shape, grads["bias"].shape
     ((2, 3), (2,))
     >>> pylstm.Adam(1e-3).step(net, grads)
-
-    Raises TypeError if the function's result is no scalar value, ValueError if it called layers that net does not hold.
     """
     if not callable(function):
         raise TypeError(f"value_and_grad takes a function (net, *inputs) -> a scalar, got {_checks.kind(function)}")

@@ -57,15 +57,26 @@ class Model(Layer):
     def run(self, *inputs: Any, **kwargs: Any) -> Any:
         """What the model computes: yours to write. The same code serves training and inference.
 
-        inputs: float arrays come as `Value`s, integers and bools as plain arrays, tuples and dicts of arrays as such of
-        those; all else, and what is given by name (`lengths=`), as it is. A recurrent layer returns (output, state),
-        both values, and takes both. Returns a value, or values in tuples, lists and dicts.
+        Args:
+            inputs: arrays of floats come as values (`Value`), integers and bools as plain arrays, tuples and dicts of
+                arrays as tuples and dicts of these. Everything else comes as it is, and so does what is given by name
+                (`lengths=`).
+
+        Returns:
+            A value, or values in tuples, lists and dicts. Inside, a recurrent layer returns (output, state), both
+            values, and takes both.
         """
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """Inference: what `run` returns, as plain arrays. Dropout does nothing, and nothing is kept.
 
-        Inside of another model's run: a part of that run.
+        Inside of another model's run it is a part of that run.
+
+        Args:
+            inputs: as `run` takes them: arrays, or tuples, lists and dicts of arrays.
+            kwargs: as `run` takes them.
+
+        Raises what `run` raises; TypeError for an operation on values that is not known, naming those that are.
         """
         outer = ACTIVE.get()
         if outer is not None:
@@ -84,17 +95,21 @@ class Model(Layer):
         return mapped(give, outputs)
 
     def forward(self, *inputs: Any, need_dx: bool = True, **kwargs: Any) -> tuple[Any, ModelBackward]:
-        """Training: (outputs, backward), with dropout.
+        """Training, with dropout.
 
-        `backward(d_outputs)` takes the gradients of a loss to the outputs, in the form that `run` returned them in
-        (None for zero, for any part of it), and returns (d_inputs, d_params). d_inputs: the gradient to the input, of
-        several a tuple of them; None for integers and with need_dx=False. d_params: name -> gradient, the keys of
-        `params`, a `RowGradient` for an embedding.
+        Args:
+            inputs: as in a call. They are copied, and may be written to at once.
+            need_dx: False leaves out the gradients to the inputs.
+            kwargs: as in a call.
 
-        What was recorded is freed as the gradients are computed: `backward` runs once, or again after
-        `backward(d_outputs, retain_graph=True)`. The inputs are copied, and may be written to at once.
+        Returns:
+            The tuple (outputs, backward). `backward(d_outputs)` takes the gradients of a loss to the outputs, in the
+            form that `run` returned them in (None for zero, for any part of it), and returns (d_inputs, d_params): the
+            gradient to the input, of several a tuple of them, None for integers and with need_dx=False; and name ->
+            gradient under the keys of `params`, a `RowGradient` for an embedding. What was recorded is freed as the
+            gradients are computed: `backward` runs once, or again after `backward(d_outputs, retain_graph=True)`.
 
-        Raises ValueError if `run` calls a layer with parameters that is not found in the model.
+        Raises ValueError if `run` calls a layer with parameters that is not found in the model, and as a call does.
         """
         run = Run(recording=True)
         arrays = entered(run, inputs, differentiate=bool(need_dx))
@@ -116,7 +131,10 @@ class Model(Layer):
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`. Every look-up gives a new view."""
+        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
+
+        Replace values with `load_state_dict`.
+        """
         return Params(
             {prefix + name: value for prefix, layer in named_layers(self) for name, value in layer.params.items()}
         )
