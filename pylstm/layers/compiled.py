@@ -74,9 +74,12 @@ class _Compiled(Recurrent[Any]):
             raise _no_memory(x) from error
 
         def run_backward(
-            d_output: Array | None, d_states: tuple[Array | None, ...]
+            d_output: Array | None, d_states: tuple[Array | None, ...], into: dict[str, Array] | None
         ) -> tuple[Array | None, States, dict[str, Array]]:
-            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads)
+            sums = None
+            if into is not None:
+                sums = [[into.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
+            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads, sums)
             d_params = {
                 kind + suffix: array
                 for suffix, row in zip(self._suffixes(), arrays, strict=True)
