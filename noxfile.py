@@ -80,6 +80,13 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session(tags=["ci"])
+def docs(session: nox.Session) -> None:
+    """The documentation, in build/docs; a warning is an error, and so is a public name that is not described."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/docs", *session.posargs)
+
+
 # ---- builds ----------------------------------------------------------------------------------------------------------
 
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .._active import ACTIVE
 from .._arrays import Array, float_array
-from .layers import training_call
 from .structure import leaves, mapped
 from .sweep import Sums
 from .values import Slot, Value, new_value
@@ -45,8 +45,7 @@ class Operation:
 
 
 class LayerCall:
-    """The node of a layer's call: `backward(d_outputs, into) -> (d_inputs, d_params)`, with arrays in place of the
-    slots; `into`: gradients to add to, from the layer's other calls."""
+    """The node of a layer's call: `backward` is that of its `vjp`; slots stand in the places of arrays."""
 
     __slots__ = ("backward", "inputs", "layer", "outputs")
 
@@ -64,9 +63,13 @@ class LayerCall:
 
         ds = mapped(take, self.outputs)
         if found:
-            d_inputs, d_params = self.backward(ds, sums.into(self.layer))
+            d_inputs, d_params = self.backward(*ds, into=sums.into(self.layer))
             sums.add_params(self.layer, d_params)
-            for place, gradients in zip(self.inputs, d_inputs, strict=True):
+            if len(d_inputs) < len(self.inputs):  # a recurrent layer gives that of the state in any case
+                raise ValueError(
+                    f"backward of {self.layer!r} gave {len(d_inputs)} gradients for {len(self.inputs)} inputs"
+                )
+            for place, gradients in zip(self.inputs, d_inputs, strict=False):
                 if place is not None and gradients is not None:
                     for slot, gradient in zip(leaves(place), leaves(gradients), strict=True):
                         sums.add(slot, gradient, self.layer)
@@ -160,12 +163,15 @@ class Run:
             return mapped(self._constant_output, self.before.copy().run(layer, *arrays, **kwargs))
         inputs = tuple([_slots(arg) for arg in args])
         needs = tuple([place is not None for place in inputs])
-        outputs, backward = self.before.copy().run(training_call, layer, arrays, needs, kwargs)
-        if not layer._param_shapes and True not in needs:
-            return mapped(self._constant_output, outputs)
-        values = mapped(self._output, outputs)
-        self.tape.append(LayerCall(backward, layer, inputs, mapped(_slot, values)))
-        return values
+        # of a recurrent layer, whether x needs one: those of the state cost nothing
+        need_dx = needs[0] if layer.returns_state else True in needs
+        outputs, backward = self.before.copy().run(partial(layer.vjp, *arrays, need_dx=need_dx, **kwargs))
+        if layer._param_shapes or True in needs:
+            outputs = mapped(self._output, outputs)
+            self.tape.append(LayerCall(backward, layer, inputs, mapped(_slot, outputs)))
+        else:
+            outputs = mapped(self._constant_output, outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
 
     def _array(self, given: Any) -> Any:
         """What a layer is called with in place of a value."""

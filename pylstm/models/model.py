@@ -16,7 +16,6 @@ from ..files import weights
 from ..graph.recording import Run
 from ..graph.structure import leaves, mapped
 from ..graph.values import Value
-from ..layers.containers import as_layer
 from ..layers.layer import Layer
 from ..layers.parameters import Params
 from .gradients import Form, ModelBackward, Tape, check_used, entered
@@ -46,7 +45,7 @@ class Model(Layer):
     """
 
     _holds_layers = True
-    _inline = True
+    _asks = True
 
     def __init__(self) -> None:
         """Nothing: a model is what its attributes are."""
@@ -165,7 +164,7 @@ class Model(Layer):
     # ---- randomness --------------------------------------------------------------------------------------------------
 
     def _layers(self) -> list[Layer]:
-        return [as_layer(layer) for _, layer in named_layers(self)]
+        return [layer for _, layer in named_layers(self)]
 
     def _reseed(self, seed: np.random.SeedSequence) -> None:
         layers = self._layers()

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import _checks
-from ..layers.containers import Container, Recurrence
+from ..layers.containers import Container
 from ..layers.layer import Layer
-from ..layers.recurrent import Recurrent
 
 
 def named_layers(holder: Any) -> list[tuple[str, Any]]:
@@ -27,14 +26,12 @@ def named_layers(holder: Any) -> list[tuple[str, Any]]:
                 raise ValueError(f"two parameters would have the name {prefix + name}: name the layers differently")
             names.add(prefix + name)
         found.append((prefix, layer))
-    if not found and not isinstance(holder, (Layer, Recurrent, dict, list, tuple)):
+    if not found and not isinstance(holder, (Layer, dict, list, tuple)):
         raise TypeError(f"net must be a model, a layer, or layers in a list or dict, got {_checks.kind(holder)}")
     return found
 
 
 def _walk(thing: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    if isinstance(thing, Recurrence):
-        thing = thing.layer
     if isinstance(thing, dict):
         inner = [(str(key), item) for key, item in thing.items()]
     elif isinstance(thing, (list, tuple)):
@@ -43,7 +40,7 @@ def _walk(thing: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         inner = [(str(k), item) for k, item in enumerate(thing.layers)]
     elif isinstance(thing, Layer) and thing._holds_layers:
         inner = list(vars(thing).items())
-    elif isinstance(thing, (Layer, Recurrent)):
+    elif isinstance(thing, Layer):
         if id(thing) not in seen:
             seen.add(id(thing))
             yield prefix, thing

@@ -128,7 +128,7 @@ STRUCTURES = {
     "wrong_dtype": (config(0, dtype="object"), "unknown dtype"),
     "huge_table": (config(0, num=10**15), "must be float32 of shape"),
     "huge_layer": (config(1, hidden_size=10**9), "do not fit|must be float32 of shape|would need"),
-    "many_layers": (config(1, num_layers=10**9), "claims 1000000000 layers"),
+    "many_layers": (config(1, num_layers=10**9), "claims 4000000000 tensors"),
     "time_major": (config(1, batch_first=False), "batch_first"),
     "sizes": (config(3, in_features=7), "does not fit"),
     "more_layers": (lambda s: s["layers"].append({"class": "Linear", "config": {"in_features": 1, "out_features": 1,
