@@ -58,12 +58,12 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
   }
   py::list d_params;
   call.accumulate = !into.is_none();
-  const auto sums = call.accumulate ? into.cast<py::list>() : py::list();
+  const py::list sums = call.accumulate ? py::list(into) : py::list();
   if (call.accumulate && py::ssize_t(sums.size()) != py::ssize_t(sizes.layers) * sizes.directions)
     throw py::value_error("into: wrong number of layers");
   for (int i = 0; i < sizes.layers * sizes.directions; ++i) {
     py::list arrays;
-    const auto own = call.accumulate ? sums[size_t(i)].cast<py::sequence>() : py::sequence();
+    const py::list own = call.accumulate ? py::list(py::object(sums[size_t(i)])) : py::list();
     if (call.accumulate && own.size() != size_t(param_count)) throw py::value_error("into: wrong number of arrays");
     Params<T> pointers;
     for (int p = 0; p < param_count; ++p) {

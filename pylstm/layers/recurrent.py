@@ -79,9 +79,10 @@ class Recurrent(RecurrentParameters, Generic[State]):
         """As `_infer`, with dropout if `dropout_key` = (64-bit seed, 32-bit call number) is given.
 
         Also returns `run_backward(d_output, d_states, into) -> (dx or None, d_states, name -> gradient)`, which may be
-        called any number of times. `into`, if not None, is what an earlier one returned: the gradients of the parameters
-        are added to these arrays in place. It gets None for a gradient that is zero, else d_output (T, N, D·S) normalised
-        and d_states C-contiguous; it returns dx as (T, N, I). x and out stay unchanged until then; states are copies.
+        called any number of times. `into`, if not None, is what an earlier one returned: the gradients of the
+        parameters are added to these arrays in place. It gets None for a gradient that is zero, else d_output
+        (T, N, D·S) normalised and d_states C-contiguous; it returns dx as (T, N, I). x and out stay unchanged until
+        then; states are copies.
         """
 
     def _empty(self, shape: tuple[int, ...]) -> Array:

@@ -45,7 +45,7 @@ class Model(Layer):
     """
 
     _holds_layers = True
-    _asks = True
+    _inline = True
 
     def __init__(self) -> None:
         """Nothing: a model is what its attributes are."""
