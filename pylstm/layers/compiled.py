@@ -34,9 +34,9 @@ class _Compiled(Recurrent[Any]):
         self._pack: tuple[object, _core.Network] | None = None  # the parameters and what was packed from them
 
     def _packed(self) -> _core.Network:
-        pack, params = self._pack, self.params
+        pack, params = self._pack, self._params
         if pack is None or pack[0] is not params:  # two threads may both pack: the same result
-            arrays = [[params.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
+            arrays = [[params._arrays.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
             network = _core.Network(
                 self._cell_name(), self.dtype, self.input_size, self.hidden_size, self.output_size,
                 self.num_layers, self.bidirectional, arrays,
