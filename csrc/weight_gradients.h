@@ -13,9 +13,10 @@ class WeightGradients {
       : operand_(size_t(layer.shared.chunk_rows)),
         panel_(outer_panel_rows * block_columns * layer.network.kernels().lanes) {}
 
-  // The worker's rows start from zero.
+  // The worker's rows start from zero, or from what is there.
   void start(const BackwardLayer<T>& at) const {
-    for (int i = 0; i < at.cell.parameters.count; ++i) {
+    const bool anew = !at.shared.call.accumulate;
+    for (int i = 0; i < at.cell.parameters.count && anew; ++i) {
       const ParamSpec& p = at.cell.parameters[i];
       if (p.kind != ParamKind::matrix) continue;
       const Share rows = at.my_share(at.network.rows(p));
@@ -53,18 +54,22 @@ class WeightGradients {
   // When all workers have added up all chunks: the sums that are the gradients to biases and other vectors.
   void finish(const BackwardLayer<T>& at) const {
     if (at.id != 0) return;
+    const bool add = at.shared.call.accumulate;
+    const auto put = [add](const T* from, ptrdiff_t count, T* to) {
+      for (ptrdiff_t j = 0; j < count; ++j) to[j] = add ? to[j] + from[j] : from[j];
+    };
     for (int i = 0; i < at.cell.parameters.count; ++i) {
       const ParamSpec& p = at.cell.parameters[i];
       T* const to = at.d_params.data[i];
       if (!to) continue;
       const T* const sums = at.shared.sums.data();
-      if (p.kind == ParamKind::vector) std::copy_n(sums + at.network.vector(i), at.network.rows(p), to);
+      if (p.kind == ParamKind::vector) put(sums + at.network.vector(i), at.network.rows(p), to);
       if (!is_bias(p)) continue;
       const ptrdiff_t width = at.sizes.of(p.rows);
       for (const ForwardStage& stage : at.cell.forward)
         for (int c = stage.column; c < stage.column + stage.columns; ++c)
           if (const int block = at.cell.bias_block(p, stage, at.cell.columns[c]); block >= 0)
-            std::copy_n(sums + at.network.column(c), width, to + block * width);
+            put(sums + at.network.column(c), width, to + block * width);
     }
   }
 

@@ -153,6 +153,7 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[float, d
 
     Raises TypeError if the function's result is no scalar value, ValueError if it called layers that net does not hold.
 
+    >>> import numpy as np, pylstm
     >>> def loss(net, x, y):
     ...     return ((net(x) - y) ** 2).mean()
     >>> net, x, y = pylstm.Linear(3, 2), np.ones((4, 3)), np.zeros((4, 2))

@@ -29,12 +29,14 @@ class Model(Layer):
     Parameters are named by the way to them: `lstm.weight_ih_l0`, `heads.0.bias`. A layer that several ways lead to is
     one layer, with the name that was set first; the gradients of its uses add up.
 
+    >>> import numpy as np, pylstm
     >>> class Captioner(pylstm.Model):
     ...     def __init__(self, image_size, words, size):
     ...         self.start, self.embed = pylstm.Linear(image_size, size), pylstm.Embedding(words, size)
     ...         self.lstm = pylstm.LSTM(size, size, batch_first=True)
     ...         self.head = pylstm.Linear(size, words)
-    ...     def run(self, image, words, lengths=None):                # (N, image_size) floats, (N, T) integers
+    ...
+    ...     def run(self, image, words, lengths=None):      # (N, image_size) floats, (N, T) integers
     ...         h = self.start(image).tanh()
     ...         y, _ = self.lstm(self.embed(words), (h[None], h[None] * 0), lengths=lengths)
     ...         return self.head(y)                                   # (N, T, words)
@@ -48,7 +50,7 @@ class Model(Layer):
     """
 
     _holds_layers = True
-    _asks = True
+    _inline = True
 
     def __init__(self) -> None:
         """Nothing: a model is what its attributes are."""
