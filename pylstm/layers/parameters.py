@@ -90,6 +90,10 @@ class ParameterSet:
         """How many numbers the parameters hold."""
         return sum(math.prod(shape) for shape in self._param_shapes.values())
 
+    def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Name -> dtype of the parameter."""
+        return dict.fromkeys(self._param_shapes, self.dtype)
+
     def state_dict(self) -> dict[str, Array]:
         """Name -> writeable copy of the parameter."""
         return {name: value.copy() for name, value in self.params.items()}

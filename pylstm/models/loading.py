@@ -8,15 +8,17 @@ from .. import _checks
 from ..files.saving import read_model
 from ..files.tensors import opened
 from ..layers import activation, compiled, containers, dropout, embedding, linear, pooling  # noqa: F401
-from .sequential import Sequential
+from . import sequential  # noqa: F401
+from .trainable import Trainable
 
 
-def load(path: str | os.PathLike[str]) -> Sequential:
-    """Read a model that `Sequential.save` or `ModelCheckpoint` wrote.
+def load(path: str | os.PathLike[str]) -> Trainable:
+    """Read a model that `save` or `ModelCheckpoint` wrote: a `Sequential`, or a class of yours that is registered.
 
     Raises ModelFileError (a ValueError) saying what is wrong with a file that is damaged or is not such a model, and
-    OSError where it cannot be read. Never executes anything, and reads no tensor before all have been checked. A file
-    that is replaced meanwhile is read as it was; one that is cut short or written to is a ModelFileError.
+    OSError where it cannot be read. Executes nothing but the constructors of registered classes (`pylstm.register`),
+    and reads no tensor before all have been checked. A file that is replaced meanwhile is read as it was; one that is
+    cut short or written to is a ModelFileError.
     """
     with opened(_checks.path("path", path)) as contents:
         return read_model(contents, training=False)[0]
