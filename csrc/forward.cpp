@@ -2,8 +2,8 @@
 #include <utility>
 
 #include "dropout.h"
+#include "kept_plans.h"
 #include "parallel.h"
-#include "plan.h"
 #include "worker.h"
 
 namespace pylstm {
@@ -12,15 +12,15 @@ namespace {
 // What all workers of a call share, made on the caller's thread before they start.
 template <class T>
 struct Shared {
-  Shared(const ForwardCall<T>& call_, const Split& split_, const Problem& problem, Saved<T>& saved_)
+  Shared(const ForwardCall<T>& call_, const Plan& plan, Saved<T>& saved_)
       : call(call_),
-        split(split_),
+        split(plan.split),
         saved(saved_),
-        interrupt(call.interrupted, estimate(problem, split), step_count(problem, split), split.threads()) {
+        interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const ptrdiff_t group = (call.order.batch() + split.rows - 1) / split.rows;
-    if (const ptrdiff_t rows = input_chunk_rows(problem, split))
+    if (const ptrdiff_t rows = plan.chunk_rows)
       chunk_steps = std::min(std::max<ptrdiff_t>(1, rows / std::max<ptrdiff_t>(1, group)), call.order.steps());
     chunk_rows = chunk_steps * group;
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + 64), T(0));
@@ -64,16 +64,16 @@ class Worker : LayerWorker<T> {
         id_(id),
         direction_(id / shared.split.units % shared.split.directions),
         group_(id / shared.split.units / shared.split.directions) {
-    for (auto* rows : {&x_, &h_, &prev_h_, &record_, &prev_state_}) rows->resize(size_t(rows_.count()));
+    for (auto* pointers : {&x_, &h_, &prev_h_, &record_, &prev_state_}) pointers->resize(size_t(rows.count()));
     chunk_x_.resize(size_t(shared.chunk_rows));
   }
 
   void run() {
     const Split& split = shared_.split;
-    for (int layer = 0; layer < sizes_.layers; ++layer) {
-      for (int d = direction_; d < sizes_.directions; d += split.directions) run_direction(layer, d);
+    for (int layer = 0; layer < sizes.layers; ++layer) {
+      for (int d = direction_; d < sizes.directions; d += split.directions) run_direction(layer, d);
       if (!meet_team()) return;
-      if (layer + 1 < sizes_.layers && !shared_.saved.dropped.empty()) {
+      if (layer + 1 < sizes.layers && !shared_.saved.dropped.empty()) {
         drop(layer);
         if (!meet_team()) return;
       }
@@ -83,58 +83,58 @@ class Worker : LayerWorker<T> {
  private:
   using Base = LayerWorker<T>;
   using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row, Base::set_blocks, Base::enter;
-  using Base::network_, Base::cell_, Base::sizes_, Base::order_, Base::unit_, Base::rows_, Base::reverse_, Base::index_,
-      Base::weights_;
+  using Base::network, Base::cell, Base::sizes, Base::order, Base::unit, Base::rows, Base::reverse, Base::index,
+      Base::weights;
   using typename Base::Rows;
 
-  bool meet_team() { return shared_.teams[size_t(group_)]->wait(direction_ * shared_.split.units + unit_); }
+  bool meet_team() { return shared_.teams[size_t(group_)]->wait(direction_ * shared_.split.units + unit); }
   int place() const { return group_ * shared_.split.directions + direction_; }
 
   View<T> output_of(int layer) const {
-    return layer + 1 == sizes_.layers ? call_.output : inner(shared_.saved.outputs, layer);
+    return layer + 1 == sizes.layers ? call_.output : inner(shared_.saved.outputs, layer);
   }
 
   void run_direction(int layer, int direction) {
     enter(layer, direction);
     in_ = layer == 0 ? call_.x : input_of(shared_.saved, layer);
     out_ = output_of(layer);
-    out_.data += direction * sizes_.output;
-    records_ = shared_.saved.records[size_t(index_)].data();
+    out_.data += direction * sizes.output;
+    records_ = shared_.saved.records[size_t(index)].data();
 
-    const ptrdiff_t steps = rows_.steps();
+    const ptrdiff_t steps = rows.steps();
     for (ptrdiff_t s = 0; s < steps; ++s) {
       if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s), chunk_row_ = 0;
       point_rows(s);
-      for (int i = 0; i < cell_.forward_stages; ++i) {
+      for (int i = 0; i < cell.forward_stages; ++i) {
         run_stage(i, s);
-        if (!shared_.sharers[size_t(place())]->wait(unit_)) return;  // and meet the team
+        if (!shared_.sharers[size_t(place())]->wait(unit)) return;  // and meet the team
       }
-      chunk_row_ += rows_.active(s);
+      chunk_row_ += rows.active(s);
       shared_.interrupt.poll(id_);
     }
-    if (unit_ == 0) finish();
+    if (unit == 0) finish();
   }
 
   T* record_row(ptrdiff_t step, ptrdiff_t position) const {
-    const ptrdiff_t row = call_.training ? order_.start(step) + position : position;
-    return records_ + row * network_.record_width();
+    const ptrdiff_t row = call_.training ? order.start(step) + position : position;
+    return records_ + row * network.record_width();
   }
   const T* initial_row(int state, ptrdiff_t position) const {
     return state_row(call_.initial[state], state, position, shared_.zeros.data());
   }
 
   void point_rows(ptrdiff_t s) {
-    const ptrdiff_t active = rows_.active(s);
+    const ptrdiff_t active = rows.active(s);
     std::swap(h_, prev_h_);
     for (ptrdiff_t i = 0; i < active; ++i) {
-      const ptrdiff_t p = rows_.position(i), n = order_.sequence(p), t = time(p, s);
+      const ptrdiff_t p = rows.position(i), n = order.sequence(p), t = time(p, s);
       const size_t at = size_t(i);
       x_[at] = const_cast<T*>(in_.row(t, n));
       h_[at] = out_.row(t, n);
       record_[at] = record_row(s, p);
-      if (cell_.states > 1)
+      if (cell.states > 1)
         prev_state_[at] =
-            s ? record_row(s - 1, p) + cell_.state_record[1] * sizes_.hidden : const_cast<T*>(initial_row(1, p));
+            s ? record_row(s - 1, p) + cell.state_record[1] * sizes.hidden : const_cast<T*>(initial_row(1, p));
       if (s == 0) prev_h_[at] = const_cast<T*>(initial_row(0, p));
     }
   }
@@ -146,22 +146,22 @@ class Worker : LayerWorker<T> {
       case Where::prev_h:
         return {prev_h_.data(), 0};
       case Where::state:
-        return {record_.data(), cell_.state_record[ref.index] * sizes_.hidden};
+        return {record_.data(), cell.state_record[ref.index] * sizes.hidden};
       case Where::prev_state:
         return {prev_state_.data(), 0};
       default:
-        return {record_.data(), ref.index * sizes_.hidden};
+        return {record_.data(), ref.index * sizes.hidden};
     }
   }
 
   static Operand<T> operand(const Slot<T>& slot, ptrdiff_t k) { return {as_const(slot).rows, slot.offset, 1, k}; }
 
   void run_stage(int index, ptrdiff_t s) {
-    const ForwardStage& stage = cell_.forward[index];
-    const auto& packed = weights_->forward[index];
+    const ForwardStage& stage = cell.forward[index];
+    const auto& packed = weights->forward[index];
     StageArgs<T> a;
     set_blocks(a, packed.blocks, s);
-    a.rows = rows_.active(s);
+    a.rows = rows.active(s);
     if (stage.takes_x && shared_.chunk_steps) {
       a.init = gates(index) + chunk_row_ * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
@@ -172,50 +172,50 @@ class Worker : LayerWorker<T> {
     a.second = operand(slot(stage.operand), packed.operand.k), a.second_panels = packed.operand.panels();
     for (int i = 0; i < max_refs && stage.in[i].where != Where::none; ++i) a.in[i] = as_const(slot(stage.in[i]));
     for (int i = 0; i < max_refs && stage.out[i].where != Where::none; ++i) a.out[i] = slot(stage.out[i]);
-    network_.kernels().stage[int(stage.id)][call_.training](a);
+    network.kernels().stage[int(stage.id)][call_.training](a);
   }
 
   T* gates(int stage) const {
     ptrdiff_t before = 0;
     for (int s = 0; s < stage; ++s)
-      before += cell_.forward[s].takes_x ? shared_.gate_block() * weights_->forward[s].blocks.count() : 0;
+      before += cell.forward[s].takes_x ? shared_.gate_block() * weights->forward[s].blocks.count() : 0;
     return shared_.gates[size_t(place())].data() + before;
   }
 
   // bias + x . W for the steps of the chunk that begins at s.
   void input_product(ptrdiff_t s) {
     ptrdiff_t count = 0;
-    for (ptrdiff_t step = s; step < std::min(s + shared_.chunk_steps, rows_.steps()); ++step)
-      for (ptrdiff_t i = 0; i < rows_.active(step); ++i) {
-        const ptrdiff_t p = rows_.position(i);
-        chunk_x_[size_t(count++)] = in_.row(time(p, step), order_.sequence(p));
+    for (ptrdiff_t step = s; step < std::min(s + shared_.chunk_steps, rows.steps()); ++step)
+      for (ptrdiff_t i = 0; i < rows.active(step); ++i) {
+        const ptrdiff_t p = rows.position(i);
+        chunk_x_[size_t(count++)] = in_.row(time(p, step), order.sequence(p));
       }
-    for (int i = 0; i < cell_.forward_stages; ++i) {
-      const ForwardStage& stage = cell_.forward[i];
+    for (int i = 0; i < cell.forward_stages; ++i) {
+      const ForwardStage& stage = cell.forward[i];
       if (!stage.takes_x) continue;
-      const auto& packed = weights_->forward[i];
+      const auto& packed = weights->forward[i];
       StageArgs<T> a;
       set_blocks(a, packed.blocks, 0);
       a.rows = count;
       a.init = packed.bias.data, a.init_block = packed.bias.block;
       a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels();
       a.product = gates(i), a.product_block = shared_.gate_block(), a.product_row = shared_.gate_row();
-      network_.kernels().product[int(stage.id)](a);
+      network.kernels().product[int(stage.id)](a);
     }
   }
 
   // Final states, and zeros behind the end of every sequence.
   void finish() {
-    for (ptrdiff_t i = 0; i < rows_.count(); ++i) {
-      const ptrdiff_t p = rows_.position(i), n = order_.sequence(p), length = order_.length(p);
-      for (int state = 0; state < cell_.states; ++state) {
-        const ptrdiff_t size = sizes_.state(state);
+    for (ptrdiff_t i = 0; i < rows.count(); ++i) {
+      const ptrdiff_t p = rows.position(i), n = order.sequence(p), length = order.length(p);
+      for (int state = 0; state < cell.states; ++state) {
+        const ptrdiff_t size = sizes.state(state);
         const T* from = initial_row(state, p);
         if (length && state == 0) from = out_.row(time(p, length - 1), n);
-        if (length && state > 0) from = record_row(length - 1, p) + cell_.state_record[state] * sizes_.hidden;
+        if (length && state > 0) from = record_row(length - 1, p) + cell.state_record[state] * sizes.hidden;
         std::copy_n(from, size, state_row(call_.final[state], state, p));
       }
-      for (ptrdiff_t t = length; t < call_.steps; ++t) std::fill_n(out_.row(t, n), sizes_.output, T(0));
+      for (ptrdiff_t t = length; t < call_.steps; ++t) std::fill_n(out_.row(t, n), sizes.output, T(0));
     }
   }
 
@@ -223,10 +223,10 @@ class Worker : LayerWorker<T> {
   void drop(int layer) {
     const View<T> from = inner(shared_.saved.outputs, layer), to = inner(shared_.saved.dropped, layer);
     const int members = shared_.split.units * shared_.split.directions;
-    for (ptrdiff_t i = direction_ * shared_.split.units + unit_; i < rows_.count(); i += members) {
-      const ptrdiff_t p = rows_.position(i), n = order_.sequence(p);
-      for (ptrdiff_t t = 0; t < order_.length(p); ++t)
-        apply_dropout(call_.dropout, layer, sizes_.layers, t, n, sizes_.width(), from.row(t, n), to.row(t, n));
+    for (ptrdiff_t i = direction_ * shared_.split.units + unit; i < rows.count(); i += members) {
+      const ptrdiff_t p = rows.position(i), n = order.sequence(p);
+      for (ptrdiff_t t = 0; t < order.length(p); ++t)
+        apply_dropout(call_.dropout, layer, sizes.layers, t, n, sizes.width(), from.row(t, n), to.row(t, n));
       shared_.interrupt.poll(id_);
       if (shared_.interrupt.stopped()) return;
     }
@@ -267,12 +267,13 @@ Saved<T> make_saved(const ForwardCall<T>& call) {
 
 template <class T>
 struct ForwardPass<T>::Layout {
-  Layout(const ForwardCall<T>& call, const Split& split, const Problem& problem, Saved<T>& saved)
-      : shared(call, split, problem, saved) {
-    workers.reserve(size_t(split.threads()));
-    for (int id = 0; id < split.threads(); ++id) workers.emplace_back(shared, id);
+  Layout(const ForwardCall<T>& call, const Plan& plan, Saved<T>& saved)
+      : shared(call, plan, saved), cycles(plan.cycles) {
+    workers.reserve(size_t(plan.split.threads()));
+    for (int id = 0; id < plan.split.threads(); ++id) workers.emplace_back(shared, id);
   }
   Shared<T> shared;
+  const double cycles;
   std::vector<Worker<T>> workers;
 };
 
@@ -285,8 +286,7 @@ ForwardPass<T>::~ForwardPass() = default;
 
 template <class T>
 void ForwardPass<T>::lay_out(int threads) {
-  const Problem problem = describe(call_.network, call_.order, false);
-  layout_ = std::make_unique<Layout>(call_, choose_split(problem, threads), problem, saved_);
+  layout_ = std::make_unique<Layout>(call_, plan_for(describe(call_.network, call_.order, false), threads), saved_);
 }
 
 template <class T>
@@ -301,7 +301,7 @@ bool ForwardPass<T>::run() {
 
 template <class T>
 double ForwardPass<T>::cycles() const {
-  return estimate(describe(call_.network, call_.order, false), layout_->shared.split);
+  return layout_->cycles;
 }
 
 template <class T>

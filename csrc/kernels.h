@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "cells/cell.h"
+#include "matmul_kernels.h"
 
 namespace pylstm {
 
@@ -120,6 +121,7 @@ struct Kernels {
   Stage stage[stage_count][2] = {};
   // The product of the first operand alone, for the stages that take x.
   Stage product[stage_count] = {};
+  MatmulKernels<T> matmul;
   void (*outer)(const OuterArgs<T>&) = nullptr;
   void (*few_outputs)(const FewOutputsArgs<T>&) = nullptr;
   void (*few_outputs_gradient)(const OuterArgs<T>&) = nullptr;  // as outer, for few columns of d

@@ -1,21 +1,15 @@
-// y = x . W^T + b and its gradients, over threads: the matrix products outside the recurrence, on its micro-kernel.
+// y = x . W^T + b and its gradients, over threads.
 #pragma once
 
 #include <cstddef>
 
 #include "interrupt.h"
 #include "kernels.h"
+#include "matmul_kernels.h"
 
 namespace pylstm {
 
-// A matrix in C order or a part of one: rows `row` elements apart.
-template <class T>
-struct Matrix {
-  T* data = nullptr;
-  ptrdiff_t row = 0;
-};
-
-// x: (rows, in), weight: (out, in), bias: (out,) or null, y: (rows, out).
+// Of all matrices each row is contiguous. x: (rows, in), weight: (out, in), bias: (out,) or null, y: (rows, out).
 //
 // Every element is a chain of fused multiply-adds that begins with its bias, cut into pieces of a fixed length: the
 // same bits for any number of threads and rows, on every ISA that has them.

@@ -6,7 +6,7 @@
 namespace pylstm {
 namespace {
 
-// Rows of the matrix `weight` that belong to gate g, and its leading dimension.
+// The first of the rows of the matrix `weight` that belong to gate g.
 template <class T>
 const T* gate_rows(const Params<const T>& params, Param weight, const Sizes& sizes, ptrdiff_t columns, int gate) {
   return params.of(weight) + gate * sizes.hidden * columns;

@@ -1,8 +1,6 @@
 #include "plan.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstdint>
 
 #include "parallel.h"
 
@@ -29,16 +27,18 @@ constexpr double barrier_cycles = 1500;       // two cores meeting, and the line
 constexpr double fork_cycles = 15000;         // waking the pool, once a call
 constexpr double sharing_units = 1.02;        // meeting at every step suffers more from a disturbed core
 
-// Of one core's L2, or of the L3 that all share; a common size where the system does not tell.
-ptrdiff_t cache_bytes(int level) {
-  long l2 = 0, l3 = 0;
+// Of one core's L2, and of the L3 that all share; a common size where the system does not tell. Asked when the library
+// is loaded: the first call that asked would hold a lock, which a child might find taken for ever.
+struct Caches {
+  ptrdiff_t l2 = ptrdiff_t(1) << 20, l3 = ptrdiff_t(16) << 20;
+  Caches() {
 #if defined(_SC_LEVEL3_CACHE_SIZE)
-  static const long known[] = {sysconf(_SC_LEVEL2_CACHE_SIZE), sysconf(_SC_LEVEL3_CACHE_SIZE)};
-  l2 = known[0], l3 = known[1];
+    if (const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0) l2 = bytes;
+    if (const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE); bytes > 0) l3 = bytes;
 #endif
-  if (level == 2) return l2 > 0 ? ptrdiff_t(l2) : ptrdiff_t(1) << 20;
-  return l3 > 0 ? ptrdiff_t(l3) : ptrdiff_t(16) << 20;
-}
+  }
+};
+const Caches caches;
 
 ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 
@@ -55,29 +55,18 @@ double worker_bytes(const Problem& p, ptrdiff_t k, int units) {
 }
 
 bool stays_near(const Problem& p, const Split& split) {
-  return worker_bytes(p, p.input + p.output, split.units) < near_share * double(cache_bytes(2));
+  return worker_bytes(p, p.input + p.output, split.units) < near_share * double(caches.l2);
 }
 
 // Cycles to bring `bytes` of a worker's weights to its core.
 double read_cycles(const Problem& p, const Split& split, double bytes) {
   const double all = double(p.input + p.output) * double(p.hidden * p.gates * p.element);
   if (stays_near(p, split)) return bytes / l2_bytes_per_cycle;
-  if (all < near_share * double(cache_bytes(3))) return bytes / l3_bytes_per_cycle;
+  if (all < near_share * double(caches.l3)) return bytes / l3_bytes_per_cycle;
   return bytes * split.threads() / memory_bytes_per_cycle;
 }
 
-// What tests ask for. Without a lock, which a child might find taken for ever: rows << 32 | units << 16 | directions,
-// or 0, and the rows of a chunk.
-std::atomic<uint64_t> forced_split{0};
-std::atomic<ptrdiff_t> forced_chunk_rows{-1};
-
 }  // namespace
-
-void force_plan(const Forced& forced) {
-  const Split& s = forced.split;
-  forced_split.store(forced.split_set ? uint64_t(s.rows) << 32 | uint64_t(s.units) << 16 | uint64_t(s.directions) : 0);
-  forced_chunk_rows.store(forced.chunk_rows);
-}
 
 template <class T>
 Problem describe(const Network<T>& network, const Order& order, bool backward) {
@@ -120,11 +109,6 @@ double step_count(const Problem& p, const Split& split) {
 }
 
 Split choose_split(const Problem& p, int threads) {
-  if (const uint64_t force = forced_split.load(std::memory_order_relaxed)) {
-    Split split{int(force >> 32), int(force >> 16 & 0xffff), int(force & 0xffff)};
-    split.directions = p.backward ? 1 : std::min(split.directions, p.directions);
-    if (split.threads() <= threads) return split;
-  }
   Split best;
   double least = estimate(p, best);
   if (least <= fork_cycles) return best;
@@ -140,17 +124,20 @@ Split choose_split(const Problem& p, int threads) {
 }
 
 ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
-  if (const ptrdiff_t rows = forced_chunk_rows.load(std::memory_order_relaxed); rows >= 0) return rows;
   const ptrdiff_t rows = ceil_div(p.batch, split.rows);
   if (p.steps <= 1 || (stays_near(p, split) && 2 * rows > p.tile_rows)) return 0;
   // Input weights far larger than L2 are best read for many rows at a time: 50 x 32 x 1536 -> 1536 (GRU) gained 8 %
   // from chunks of 512 rows instead of 64. Where they are nearer, the gate buffer had better stay in L2 (50 x 64 x 512
   // -> 512: 4 % slower with 512 rows).
   constexpr ptrdiff_t most = 512;
-  if (worker_bytes(p, p.input, split.units) > 4 * double(cache_bytes(2))) return most;
+  if (worker_bytes(p, p.input, split.units) > 4 * double(caches.l2)) return most;
   // Half of L2 for the gate buffer, half for a panel and the rows.
   const ptrdiff_t row_bytes = worker_vectors(p, split.units) * p.lanes * p.element;
-  return std::clamp(cache_bytes(2) / 2 / row_bytes, 8 * p.tile_rows, most);
+  return std::clamp(caches.l2 / 2 / row_bytes, 8 * p.tile_rows, most);
+}
+
+Plan plan_with(const Problem& p, const Split& split) {
+  return {split, input_chunk_rows(p, split), estimate(p, split), step_count(p, split)};
 }
 
 ptrdiff_t gradient_steps(ptrdiff_t batch) { return std::max<ptrdiff_t>(1, 512 / std::max<ptrdiff_t>(1, batch)); }

@@ -1,4 +1,5 @@
 // How a call is cut up: the split over threads and the chunks of time. A written cost model, in cycles; see plan.cpp.
+// Calls ask kept_plans.h, which asks the model once a shape.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +16,13 @@ struct Split {
   int threads() const { return rows * units * directions; }
 };
 
-// What the cost model looks at.
+// All that the cost model looks at. No padding between the members: kept plans are found by its bytes.
 struct Problem {
   ptrdiff_t batch = 0, steps = 0;
   ptrdiff_t input = 0, hidden = 0, output = 0;
-  int gates = 4, columns = 4, stages = 1, layers = 1, directions = 1;  // columns: side by side in a block
   ptrdiff_t lanes = 1, tile_rows = 1, element = 4;
-  bool backward = false;
+  int gates = 4, columns = 4, stages = 1, layers = 1, directions = 1;  // columns: side by side in a block
+  int backward = 0;                                                    // or 1
 };
 template <class T>
 Problem describe(const Network<T>& network, const Order& order, bool backward);
@@ -38,14 +39,15 @@ Split choose_split(const Problem& problem, int threads);
 // Rows of a chunk of the input product, or 0: x . W is part of every step.
 ptrdiff_t input_chunk_rows(const Problem& problem, const Split& split);
 
-// For tests: every path must give the same bits, also those the model would not choose here. A split of more workers
-// than a call may use is ignored; chunk_rows < 0 leaves that choice to the model. Holds until it is called with {}.
-struct Forced {
-  bool split_set = false;
+// What a call needs to know.
+struct Plan {
   Split split;
-  ptrdiff_t chunk_rows = -1;
+  ptrdiff_t chunk_rows = 0;  // see input_chunk_rows
+  double cycles = 0;         // by the model, for the slowest worker
+  double steps = 0;          // see step_count
 };
-void force_plan(const Forced& forced);
+// The model's choices under a split.
+Plan plan_with(const Problem& problem, const Split& split);
 
 // Steps whose gate gradients are kept before they go into the weight gradients. It depends on the batch alone: the
 // order of summation, and so the bits of a gradient, must not change with threads, ISA or machine.

@@ -10,25 +10,25 @@ namespace pylstm {
 
 template <class T>
 class LayerWorker {
- protected:
+ public:
   using Rows = std::vector<T*>;
 
-  LayerWorker(const Network<T>& network, const Order& order, int unit, int units, int group, int groups)
-      : network_(network),
-        cell_(network.cell()),
-        sizes_(network.sizes()),
-        order_(order),
-        unit_(unit),
-        units_(units),
-        rows_(order, group, groups) {}
+  LayerWorker(const Network<T>& network_, const Order& order_, int unit_, int units_, int group, int groups)
+      : network(network_),
+        cell(network_.cell()),
+        sizes(network_.sizes()),
+        order(order_),
+        unit(unit_),
+        units(units_),
+        rows(order_, group, groups) {}
 
   static View<const T> as_const(const View<T>& v) { return {v.data, v.time, v.sequence}; }
   static Slot<const T> as_const(const Slot<T>& slot) { return {const_cast<const T* const*>(slot.rows), slot.offset}; }
 
   // Arrays of inner layers are (T, N, width) in C order; where there are fewer than layers, they are used in turn.
   View<T> inner(const std::vector<AlignedBuffer<T>>& buffers, int layer) const {
-    const ptrdiff_t width = sizes_.width();
-    return {buffers[size_t(layer) % buffers.size()].data(), order_.batch() * width, width};
+    const ptrdiff_t width = sizes.width();
+    return {buffers[size_t(layer) % buffers.size()].data(), order.batch() * width, width};
   }
   // What a layer behind the first reads.
   View<const T> input_of(const Saved<T>& saved, int layer) const {
@@ -36,19 +36,19 @@ class LayerWorker {
   }
 
   void enter(int layer, int direction) {
-    reverse_ = direction == 1;
-    index_ = layer * sizes_.directions + direction;
-    weights_ = &network_.layer(layer, direction);
+    reverse = direction == 1;
+    index = layer * sizes.directions + direction;
+    weights = &network.layer(layer, direction);
   }
 
   // Time of step s of a sequence: the reverse direction starts at the sequence's own end.
   ptrdiff_t time(ptrdiff_t position, ptrdiff_t step) const {
-    return reverse_ ? order_.length(position) - 1 - step : step;
+    return reverse ? order.length(position) - 1 - step : step;
   }
 
   // The row of a sequence in an array of states, (layers x directions, N, size).
   T* state_row(T* states, int state, ptrdiff_t position) const {
-    return states + (index_ * order_.batch() + order_.sequence(position)) * sizes_.state(state);
+    return states + (index * order.batch() + order.sequence(position)) * sizes.state(state);
   }
   // The same to read; `none` where there is no array.
   const T* state_row(const T* states, int state, ptrdiff_t position, const T* none) const {
@@ -58,23 +58,23 @@ class LayerWorker {
   // The worker's blocks of a stage's units. Every other step goes through them backwards: of weights larger than a
   // cache, the part used last is still there.
   void set_blocks(StageArgs<T>& a, const Blocks& blocks, ptrdiff_t step) const {
-    const Share share(blocks.count(), unit_, units_);
+    const Share share(blocks.count(), unit, units);
     a.units = blocks.units;
     a.block_begin = share.begin, a.block_end = share.end;
     a.descending = step & 1;
   }
 
-  const Network<T>& network_;
-  const CellSpec& cell_;
-  const Sizes& sizes_;
-  const Order& order_;
-  const int unit_, units_;
-  const RowSet rows_;
+  const Network<T>& network;
+  const CellSpec& cell;
+  const Sizes& sizes;
+  const Order& order;
+  const int unit, units;
+  const RowSet rows;
 
   // Of the layer and direction under way.
-  bool reverse_ = false;
-  int index_ = 0;
-  const LayerWeights<T>* weights_ = nullptr;
+  bool reverse = false;
+  int index = 0;
+  const LayerWeights<T>* weights = nullptr;
 };
 
 }  // namespace pylstm

@@ -3,8 +3,8 @@
 #include <atomic>
 
 #include "dispatch.h"
+#include "kept_plans.h"
 #include "parallel.h"
-#include "plan.h"
 #include "python/arrays.h"
 #include "python/bindings.h"
 #include "python/gil.h"
@@ -54,21 +54,6 @@ py::array activation(const std::string& name, const py::array& x) {
   return activation_of<double>(name, x);
 }
 
-// Where there is no memory to register a new object, pybind11 gives its memory back although the smart pointer that was
-// to hold it still does, and does so again. An object without its holder is the holder's affair alone.
-template <class Class>
-void deleted_by_holder(const Class&) {
-  static void (*original)(py::detail::value_and_holder&) = nullptr;
-  auto* const type = py::detail::get_type_info(typeid(typename Class::type));
-  original = type->dealloc;
-  type->dealloc = [](py::detail::value_and_holder& object) {
-    if (object.holder_constructed())
-      original(object);
-    else
-      object.value_ptr() = nullptr;
-  };
-}
-
 // A new array, by `floats` or `doubles` of arrays.h.
 template <auto floats, auto doubles>
 py::array made(const Shape& shape, const py::dtype& dtype) {
@@ -79,20 +64,22 @@ py::array made(const Shape& shape, const py::dtype& dtype) {
   throw py::type_error("dtype: expected float32 or float64");
 }
 
-// A stream's state within a `with` block, and no signal handler runs between taking it and the block, or between the
-// block and giving it back, as it would around two calls: Python would leave the stream taken for ever.
-struct Hold {
-  py::object stream;
-  bool anew;
-
-  StreamBase& of() const { return stream.cast<StreamBase&>(); }
-  py::tuple enter() const {
-    const py::tuple states = of().states();
-    of().take(anew);
-    return states;
+void force(std::optional<std::tuple<int, int, int>> split, ptrdiff_t chunk_rows) {
+  Forced forced;
+  forced.chunk_rows = chunk_rows;
+  if (split) {
+    const auto [rows, units, directions] = *split;
+    if (rows < 1 || units < 1 || directions < 1 || rows > 1024 || units > 1024 || directions > 2)
+      throw py::value_error("split: expected (rows, units, directions) from 1");
+    forced.split_set = true, forced.split = {rows, units, directions};
   }
-  void exit(const py::args&) const { of().give(); }
-};
+  force_plan(forced);
+}
+
+py::tuple counts() {
+  const PlanCounts plans = plan_counts();
+  return py::make_tuple(plans.made, plans.kept, plans.most);
+}
 
 std::vector<std::string> isa_names() {
   std::vector<std::string> names;
@@ -104,31 +91,9 @@ std::vector<std::string> isa_names() {
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of pylstm. Use the classes of the package; nothing here is a public interface.";
-  py::class_<NetworkBase, std::shared_ptr<NetworkBase>> network(m, "Network");
-  network
-      .def(py::init(&make_network), py::arg("cell"), py::arg("dtype"), py::arg("input_size"), py::arg("hidden_size"),
-           py::arg("output_size"), py::arg("num_layers"), py::arg("bidirectional"), py::arg("params"))
-      .def("infer", &NetworkBase::infer, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
-           py::arg("num_threads"))
-      .def("train", &NetworkBase::train, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
-           py::arg("dropout"), py::arg("num_threads"))
-      .def("plan", &NetworkBase::plan, py::arg("steps"), py::arg("batch"), py::arg("backward"), py::arg("num_threads"))
-      .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
-  py::class_<StreamBase> stream(m, "Stream");
-  stream.def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
-      .def(
-          "hold", [](py::object self, bool anew) { return Hold{std::move(self), anew}; }, py::arg("anew"))
-      .def("put", &StreamBase::put, py::arg("values"))
-      .def_property_readonly("states", &StreamBase::states);
-  py::class_<Hold> hold(m, "Hold");
-  hold.def("__enter__", &Hold::enter).def("__exit__", &Hold::exit);
-  py::class_<TapeBase> tape(m, "Tape");
-  tape.def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"), py::arg("need_dx"),
-           py::arg("num_threads"));
-  deleted_by_holder(network);
-  deleted_by_holder(stream);
-  deleted_by_holder(hold);
-  deleted_by_holder(tape);
+  add_network(m);
+  add_stream(m);
+  add_tape(m);
 
   m.def("adam", &adam_step, py::arg("parameter"), py::arg("mean"), py::arg("square"), py::arg("gradient"),
         py::arg("rows"), py::arg("only_rows"), py::arg("factors"), py::arg("num_threads"));
@@ -136,6 +101,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("linear", &linear_forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("num_threads"));
   m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("d_y"), py::arg("need_dx"),
         py::arg("need_bias"), py::arg("num_threads"));
+
+  m.def("matmul", &matmul_product, py::arg("a"), py::arg("b"), py::arg("sum_of_rows"), py::arg("num_threads"));
 
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
@@ -145,20 +112,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });
   m.def("use_isa", &use_isa, py::arg("name"));
-  m.def(
-      "force_plan",
-      [](std::optional<std::tuple<int, int, int>> split, ptrdiff_t chunk_rows) {
-        Forced forced;
-        forced.chunk_rows = chunk_rows;
-        if (split) {
-          const auto [rows, units, directions] = *split;
-          if (rows < 1 || units < 1 || directions < 1 || rows > 1024 || units > 1024 || directions > 2)
-            throw py::value_error("split: expected (rows, units, directions) from 1");
-          forced.split_set = true, forced.split = {rows, units, directions};
-        }
-        force_plan(forced);
-      },
-      py::arg("split") = py::none(), py::arg("chunk_rows") = -1);
+  m.def("force_plan", &force, py::arg("split") = py::none(), py::arg("chunk_rows") = -1);
+  m.def("plan_counts", &counts);
   m.def("activation", &activation, py::arg("name"), py::arg("x"));
 #if defined(PYLSTM_PLANT_FAULTS)
   m.def("planted_fault", &planted_fault);

@@ -94,7 +94,10 @@ class Container(Layer):
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`. Every look-up gives a new view."""
+        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
+
+        Replace values with `load_state_dict`.
+        """
         return ParamsView({
             f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer.params.items()
         })  # fmt: skip
@@ -224,7 +227,11 @@ class Container(Layer):
 
 @built_in
 class Residual(Container):
-    """y = x + f(x), with f the given layers one after another (He et al. 2016). f must keep the shape."""
+    """y = x + f(x), with f the given layers one after another (He et al. 2016).
+
+    Args:
+        layers: a layer or a list of layers, which must keep the shape: ValueError otherwise.
+    """
 
     def __init__(self, layers: Layer | Iterable[Layer]) -> None:
         self._configure([layers] if isinstance(layers, Layer) else layers)
@@ -277,7 +284,10 @@ class Residual(Container):
 class Columns(Container):
     """Several features a step: layer k takes x[..., k], the outputs are joined on the last axis.
 
-    x: integers (N, T, K) with K embeddings of any sizes; y: (N, T, sum of their dims).
+    x: integers (N, T, K) with K embeddings of any sizes; y: (N, T, sum of their dims). There is no gradient to x.
+
+    Args:
+        layers: K layers.
     """
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:

@@ -66,11 +66,25 @@ def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Layer(ParameterSet, abc.ABC):
-    """Base of all layers; see the module's text for what they promise.
+    """Base of all layers::
+
+        y = layer(x, lengths=lengths)                     inference: dropout does nothing, nothing is kept
+        y, backward = layer.forward(x, lengths=lengths)   training
+        dx, dparams = backward(dy)                        as often as wanted; gradients are returned, never accumulated
+
+    x and y have the batch first: (N, T, F) for sequences, (N, F) for one vector each; a layer that looks at the last
+    axis only takes any shape. `lengths` (N,) says how many of the T steps belong to a sequence; layers to which that
+    does not matter ignore it. `dx` is None where there is none (integer input, or `need_dx=False`). `dparams` has the
+    keys of `layer.params`; its values are arrays, or a `RowGradient` for an embedding.
 
     A layer of your own derives from it, sets `_param_shapes`, `dtype` and `_params` (through `_set_params`) and writes
     `__call__` and `forward`, for several inputs and outputs with tuples in place of x, y and their gradients. Such a
     model trains, pickles and copies; files take it if its class is registered (`pylstm.register`).
+
+    Attributes:
+        dtype: of the parameters, float32 or float64.
+        keeps_time: False for layers that give one vector per sequence, after which there are no lengths; None for a
+            model of somebody's that does not say.
     """
 
     keeps_time: bool | None = True  # None: a model of somebody's that does not say
@@ -92,11 +106,32 @@ class Layer(ParameterSet, abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Inference: the output, or a tuple of several."""
+        """Inference.
+
+        Args:
+            inputs: as the layer says: x, (N, T, F) or (N, F).
+            options: lengths, (N,) integers in 0..T, or None: all T steps of all sequences.
+
+        Returns:
+            The output, of the layer's dtype, or a tuple of several.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
 
     @abc.abstractmethod
     def forward(self, *inputs: Any, **options: Any) -> tuple[Any, ...]:
-        """Training: as a call, and the way back."""
+        """Training.
+
+        Args:
+            inputs: as in a call.
+            options: as in a call; need_dx=False leaves out the gradient to x.
+
+        Returns:
+            The tuple (y, backward). `backward(dy)` takes the gradient of the loss to y, shaped like it, and returns
+            (dx, dparams): the gradient to x or None, and name -> gradient of every parameter.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
 
     def vjp(self, *inputs: Any, **options: Any) -> tuple[Outputs, VJP]:
         """Training in the form that is the same for all layers: (outputs, backward); see the module's text.
@@ -165,9 +200,13 @@ class Layer(ParameterSet, abc.ABC):
     # ---- the object ----------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make a layer like this one, in JSON's types: what a file holds of it (`pylstm.register`).
+        """The arguments that make a layer like this one: what a file holds of a registered class (`pylstm.register`).
 
-        By default the constructor's arguments, but for the seed: each the attribute of that name.
+        Returns:
+            Name -> value, in JSON's types. By default the constructor's arguments but for the seed, each the attribute
+            of that name.
+
+        Raises TypeError if there is no such attribute.
         """
         config: dict[str, Any] = {}
         for name, argument in inspect.signature(type(self).__init__).parameters.items():
@@ -184,7 +223,14 @@ class Layer(ParameterSet, abc.ABC):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
-        """A layer from what `get_config` gave, as a file holds it: tuples are lists. By default the constructor."""
+        """A layer from what `get_config` gave.
+
+        Args:
+            config: as a file holds it: tuples have become lists.
+
+        Returns:
+            A new object; by default what the constructor makes of the arguments.
+        """
         return cls(**config)
 
     def _config(self) -> dict[str, Any]:

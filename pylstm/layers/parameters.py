@@ -82,7 +82,10 @@ class ParameterSet:
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`. Every look-up gives a new view."""
+        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
+
+        Replace values with `load_state_dict`.
+        """
         return self._params
 
     @property
@@ -95,7 +98,7 @@ class ParameterSet:
         return dict.fromkeys(self._param_shapes, self.dtype)
 
     def state_dict(self) -> dict[str, Array]:
-        """Name -> writeable copy of the parameter."""
+        """The parameters, name -> writeable copy."""
         return {name: value.copy() for name, value in self.params.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:

@@ -33,10 +33,20 @@ def register(name: str) -> Callable[[Class], Class]: ...
 def register(name: Any) -> Any:
     """Decorator of a layer or model class of your own, so that files may hold it.
 
-    name: what files call it, by default the name of the class. A file holds the arguments that make the object
-    (`get_config`, by default the attributes that have the names of the constructor's arguments) and its parameters.
-    `pylstm.load` makes it anew with `from_config`, by default the constructor, wherever a class is registered under
-    that name: import the module that holds it first. No other code is ever run for a file.
+    A file holds the arguments that make the object (`get_config`, by default the attributes that have the names of the
+    constructor's arguments) and its parameters. `pylstm.load` makes it anew with `from_config`, by default the
+    constructor, where a class is registered under that name: import the module that holds it first. No other code is
+    ever run for a file.
+
+    Args:
+        name: what files call it; without one, as a plain `@pylstm.register`, the name of the class.
+
+    Returns:
+        The class itself; given a name, a decorator.
+
+    Raises:
+        TypeError: it is no class of layers or models, or the name is no string.
+        ValueError: the name is taken, or cannot be one.
 
     >>> @pylstm.register
     ... class Tagger(pylstm.Model):
@@ -45,8 +55,8 @@ def register(name: Any) -> Any:
     ...         self.embed, self.head = pylstm.Embedding(words, size), pylstm.Linear(size, tags)
     ...     def run(self, x, lengths=None):
     ...         return self.head(self.embed(x))
-
-    Raises TypeError for what is no class of layers, ValueError for a name that is taken.
+    >>> Tagger(1000, 32, 5).get_config()
+    {'words': 1000, 'size': 32, 'tags': 5}
     """
     if isinstance(name, type):
         return _register(name.__name__, name)

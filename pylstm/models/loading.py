@@ -15,10 +15,18 @@ from .trainable import Trainable
 def load(path: str | os.PathLike[str]) -> Trainable:
     """Read a model that `save` or `ModelCheckpoint` wrote: a `Sequential`, or a class of yours that is registered.
 
-    Raises ModelFileError (a ValueError) saying what is wrong with a file that is damaged or is not such a model, and
-    OSError where it cannot be read. Executes nothing but the constructors of registered classes (`pylstm.register`),
-    and reads no tensor before all have been checked. A file that is replaced meanwhile is read as it was; one that is
-    cut short or written to is a ModelFileError.
+    Executes nothing but the constructors of registered classes, and reads no tensor before all have been checked. A
+    file that is replaced meanwhile is read as it was; one that is cut short or written to is a ModelFileError.
+
+    Args:
+        path: of an .npz or .safetensors file.
+
+    Returns:
+        The model, with its `metadata`.
+
+    Raises:
+        ModelFileError: (a ValueError) the file is damaged or is not such a model; it says what is wrong.
+        OSError: the file cannot be read.
     """
     with opened(_checks.path("path", path)) as contents:
         return read_model(contents, training=False)[0]

@@ -25,13 +25,22 @@ from .trainable import Trainable
 class Sequential(Container, Trainable):
     """A model: each layer's output is the next one's input.
 
-    layers: any of the library's, `LSTM`, `GRU`, `RNN` with batch_first=True among them. seed: draw all their parameters
-    anew from this number; without it they stay as they are. Sizes that do not fit raise ValueError here already.
+    Args:
+        layers: any of the library's or of yours, `LSTM`, `GRU`, `RNN` with batch_first=True among them.
+        seed: draw all their parameters anew from this number; without it they stay as they are.
 
-    Attributes: layers (a tuple), metadata (a dict of your own, e.g. the vocabulary, in JSON's types: saved with it).
+    Raises TypeError or ValueError for a wrong argument, and ValueError for sizes that do not fit each other.
+
+    Attributes:
+        layers: a tuple.
+        metadata: a dict of your own, e.g. the vocabulary, in JSON's types; saved with the model.
+        dtype: of the parameters, float32 or float64.
 
     >>> model = Sequential([Embedding(1000, 32), LSTM(32, 64, batch_first=True), LastStep(), Linear(64, 1)], seed=0)
-    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-3), epochs=5)
+    >>> x, y = [[7, 2], [7, 3, 2], [8, 1], [8]], np.array([1, 1, 0, 0])            # words by number, and labels
+    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-2), epochs=20, verbose=0)
+    >>> (model.predict(x) > 0)[:, 0]
+    array([ True,  True, False, False])
     """
 
     _several = False
@@ -47,7 +56,17 @@ class Sequential(Container, Trainable):
         self.shapes()  # raises if sizes do not fit
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """Inference. x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N."""
+        """Inference on one batch.
+
+        Args:
+            x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N.
+            lengths: (N,) integers in 0..T, or None.
+
+        Returns:
+            The last layer's output.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
         y: Array = self._run(self._floats(x), lengths)
         return y
 
@@ -91,7 +110,10 @@ class Sequential(Container, Trainable):
     # ---- looking at it -------------------------------------------------------------------------------------------
 
     def shapes(self) -> list[Shape]:
-        """The shapes of the input and of every layer's output; None stands for any size: batch and time."""
+        """The shapes of the input and of every layer's output: a list of tuples.
+
+        None stands for any size: batch and time.
+        """
         start = next((shape for layer in self.layers if (shape := layer.input_shape()) is not None), (None, None))
         try:
             return self._shapes_from(start)
@@ -130,12 +152,20 @@ class Sequential(Container, Trainable):
     ) -> Array:
         """How much each step matters to one output: the norm of that output's gradient to the step's vector.
 
-        With signed=True gradient times vector, summed: how much the step speaks for (above 0) or against the output, to
-        first order (Shrikumar et al. 2016).
+        For a model that ends in one vector per sequence; for integer input, a step's vector is the first layer's
+        output. Dropout is off.
 
-        For a model that ends in one vector per sequence. x: (N, T) or (N, T, F), or one sequence. target: which output
-        (None: for each sequence its largest). For integer input, a step's vector is the first layer's output. Returns
-        (N, T), or (T,): zero past a length. Dropout is off.
+        Args:
+            x: (N, T) or (N, T, F), or one sequence.
+            target: which output; None: for each sequence its largest.
+            lengths: (N,) integers in 0..T, or None.
+            signed: gradient times vector, summed: how much the step speaks for (above 0) or against the output, to
+                first order (Shrikumar et al. 2016).
+
+        Returns:
+            An array (N, T), or (T,) for one sequence, which is zero past a length.
+
+        Raises TypeError or ValueError, naming the argument, and ValueError for a model with an output per step.
         """
         from ..inspect.saliency import saliency
 

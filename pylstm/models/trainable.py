@@ -17,7 +17,8 @@ from ..layers.layer import Layer
 from ..losses.by_name import loss_function, wants
 from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
 from ..training import loop
-from ..training.data import Batch, Inputs, SeveralTargets, Targets
+from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets
+from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
@@ -90,41 +91,55 @@ class Trainable(Layer):
     ) -> dict[str, list[float]]:
         """Train the model.
 
-        x: an array (N, ...), with `lengths` (N,) if it is padded, or a list of sequences of differing length, which are
-            batched by length. Of a `Model` also a tuple of several inputs, or a dict of them by the names of `run`'s
-            parameters; `lengths` is a tuple or dict then, too, with None for an input without. The model is given the
-            lengths of the batch, where several inputs have some those of all in that form.
-        y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model` that does not say
-            `keeps_time` also a list of sequences of lengths of their own; of one with several outputs a tuple or dict.
-        target_lengths: (N,) of a padded y whose sequences have lengths of their own.
-        loss: "binary_cross_entropy", "cross_entropy" (labels), "mse" or a function (output, targets, lengths=) ->
-            (value, gradient), or (value, gradient, weight) where the mean is not over sequences. lengths are those of
-            the outputs per step, or of the targets where these have their own. A function that names them among its
-            parameters is also given `target_lengths` (y may be a list of any lengths then), `input_lengths`, `inputs`
-            and `mask` (N, T): which steps count, None for all.
-        optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
-        validation_data: (x, y), (x, y, lengths) or (x, y, lengths, target_lengths).
-        metrics: "accuracy" (the default for classification), or functions (output, targets, lengths) -> value.
-        class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
-        callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning True.
-        clip_norm, clip_value: clipping of the gradients. schedule: a learning-rate schedule.
-        truncate: update after every so many steps and carry the states on (truncated back-propagation through time):
-            for long or endless sequences, with one target per step. Of a `Sequential` only.
-        shuffle: draw a new order every epoch. seed: everything random here, the order and the masks of dropout,
-            follows from it: with the same initial weights the same bits, whatever the number of threads. None: not
-            reproducible.
-        resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
-        reduce: for training in several processes, each with a part of every batch: a function (grads, weight) ->
-            (grads, weight) that returns the sums over all of them, called once per batch. grads: name -> gradient of
-            the batch's *summed* loss, arrays or `RowGradient`s (which add with +); weight: what the mean is over. The
-            update takes the quotient, before clipping: with the same start k processes go the way of one with all the
-            data, up to rounding. The history's figures are of the own part.
-        verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
+        Args:
+            x: an array (N, ...), with `lengths` if it is padded, or a list of sequences of differing length, which are
+                batched by length. Of a `Model` also a tuple of several inputs, or a dict of them by the names that its
+                `run` has for them.
+            y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model`
+                that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
+                outputs a tuple or dict of targets.
+            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse" or a function (output, targets, lengths=) ->
+                (value, gradient), or (value, gradient, weight) where the mean is not over sequences. lengths are the
+                outputs' per step, or those of targets that have their own. A function with such parameters also gets
+                `target_lengths` (y may be a list of any lengths then), `input_lengths`, `inputs` and `mask` (N, T):
+                which steps count, None for all.
+            optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
+            batch_size: sequences per update.
+            epochs: how often to go through the data.
+            lengths: (N,) integers, of a padded x. Of several inputs a tuple or dict as x, with None for an input
+                without; the model gets those of the batch, in that form where more than one input has lengths.
+            target_lengths: (N,) integers, of a padded y with lengths of its own.
+            validation_data: (x, y), (x, y, lengths) or (x, y, lengths, target_lengths): examples that are not trained
+                on.
+            metrics: a list of "accuracy" (the default for classification) and functions (output, targets, lengths) ->
+                value.
+            class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
+            callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning
+                True.
+            clip_norm: the most that the gradients' global norm may be.
+            clip_value: the most that any number of the gradients may be.
+            schedule: a learning-rate schedule.
+            truncate: update after every so many steps and carry the states on (truncated back-propagation through
+                time): for long or endless sequences, with one target per step. Of a `Sequential` only.
+            shuffle: draw a new order every epoch.
+            seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
+                weights the same bits, whatever the number of threads. None: not reproducible.
+            resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
+            reduce: for training in several processes, each with a part of every batch: a function (grads, weight) ->
+                (grads, weight) that returns the sums over all of them, called once per batch. grads: name -> gradient
+                of the batch's *summed* loss, arrays or `RowGradient`s (which add with +); weight: what the mean is
+                over. The update takes the quotient, before clipping: k processes go the way of one with all the data,
+                up to rounding. The history's figures are those of the own part.
+            verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
 
-        Returns the history: name -> one number per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
-        Ctrl-C ends training after the current batch and returns, too.
+        Returns:
+            The history, a dict with one number per epoch under each of the names loss, accuracy, val_loss,
+            val_accuracy, lr, seconds. Ctrl-C ends training after the current batch and returns it, too.
 
-        Raises FloatingPointError, before the weights are touched, when the loss or the gradients are not finite.
+        Raises:
+            TypeError: an argument of the wrong kind, which is named.
+            ValueError: an argument of the wrong shape or value, which is named.
+            FloatingPointError: the loss or the gradients are not finite; the weights are as before that batch.
         """
         batch_size, epochs, verbose = loop.batch_arguments(batch_size, epochs, verbose)
         if not isinstance(optimizer, Optimizer):
@@ -172,14 +187,29 @@ class Trainable(Layer):
         metrics: Sequence[object] | None = None,
         batch_size: int = 128,
     ) -> dict[str, float]:
-        """The mean loss and the metrics over x and y, as fit takes them. loss and metrics: by default those of fit."""
+        """The mean loss and the metrics over x and y.
+
+        Args:
+            x: as fit takes it.
+            y: as fit takes it.
+            lengths: as fit takes them.
+            target_lengths: as fit takes them.
+            loss: by default that of fit.
+            metrics: by default those of fit.
+            batch_size: sequences that are computed together.
+
+        Returns:
+            A dict, name -> number, of the loss and the metrics.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
         loss = self._loss if loss is None else loss
         if loss is None:
             raise ValueError("the model has not been trained with fit: say which loss")
         metrics = self._metrics if metrics is None and loss == self._loss else metrics
         inputs, targets = self._pair(x, y, lengths, target_lengths, free=_is_free(loss))
         size = _checks.integer("batch_size", batch_size)
-        return loop.evaluate(self, inputs, targets, size, loss_function(loss), metric_functions(metrics, loss))
+        return evaluate(self, inputs, targets, size, loss_function(loss), metric_functions(metrics, loss))
 
     def predict(
         self,
@@ -189,13 +219,21 @@ class Trainable(Layer):
         activation: str | None = None,
         batch_size: int = 128,
     ) -> Any:
-        """The model's outputs: of a classifier logits, or with activation="sigmoid" or "softmax" probabilities.
+        """The model's outputs, in the order of x.
 
-        Returns an array (N, ...) in the order of x; a list of arrays (T_i, ...) for a list and an output per step. An
-        output per step is zero past a sequence's length. Of a model of several outputs, those in the form that it gives
-        them in.
+        Args:
+            x: as fit takes it.
+            lengths: as fit takes them.
+            activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
+                "relu" or "tanh".
+            batch_size: sequences that are computed together.
+
+        Returns:
+            An array (N, ...); a list of arrays (T_i, ...) for a list and an output per step. An output per step is
+            zero past a sequence's length. Of a model of several outputs, those in the form that it gives them in.
 
         Raises ValueError for sequences of differing length and a `Model` that does not say `keeps_time`.
+        Raises TypeError or ValueError for a wrong argument, naming it.
         """
         inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
         size = _checks.integer("batch_size", batch_size)
@@ -247,14 +285,14 @@ class Trainable(Layer):
 
     def _pair(
         self, x: Any, y: Any, lengths: Any = None, target_lengths: Any = None, *, free: bool = False
-    ) -> tuple[Inputs, loop.AllTargets]:
+    ) -> tuple[Inputs, AllTargets]:
         inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
         if len(inputs) == 0:
             raise ValueError("x holds no sequences")
         kind = SeveralTargets if self._several and isinstance(y, (tuple, dict)) else Targets
         return inputs, kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
 
-    def _validation(self, data: Any, free: bool) -> tuple[Inputs, loop.AllTargets]:
+    def _validation(self, data: Any, free: bool) -> tuple[Inputs, AllTargets]:
         four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None
         if not isinstance(data, (tuple, list)) or (len(data) not in (2, 3) and not four):
             raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")
@@ -266,18 +304,24 @@ class Trainable(Layer):
     # ---- saving --------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
-        """Write structure, parameters and `metadata` to one file: .safetensors (an optional extra) or .npz.
-
-        metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal to
-            what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
-            integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+        """Write structure, parameters and `metadata` to one file. Read it with `pylstm.load`.
 
         Written beside its place and renamed, so that no half-written file is ever found, whoever else writes it at the
-        same time; a file that is there keeps its mode, and a link stays one. Read with `pylstm.load`.
+        same time; a file that is there keeps its mode, and a link stays one.
 
-        Raises TypeError for what is none of that, naming its place, and for layers and models that are neither the
-        library's own nor known by `pylstm.register`; ValueError for what cannot be loaded again. After an error nothing
-        has changed.
+        Args:
+            path: ends in .npz, or in .safetensors (an optional extra).
+            metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
+                to what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
+                integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+
+        Raises:
+            TypeError: metadata of other kinds, naming its place; layers and models that are neither the library's own
+                nor registered (`pylstm.register`).
+            ValueError: what cannot be loaded again.
+            OSError: the file cannot be written.
+
+        After an error nothing has changed.
         """
         _checks.path("path", path)
         before = self.metadata

@@ -314,6 +314,9 @@ class SeveralTargets:
         return tuple(targets.values()), tuple(lengths.values()) if any_own else None
 
 
+AllTargets = Targets | SeveralTargets
+
+
 def pad(items: list[Array], steps: int, dtype: Any) -> Array:
     """Sequences (T_i, ...) as one array (N, steps, ...), zero past their ends."""
     out = np.zeros((len(items), steps, *(items[0].shape[1:] if items else ())), dtype)

@@ -1,0 +1,133 @@
+// What the parts of the backward pass have in common: what all its workers share, and where a worker finds the rows of
+// the layer and direction under way.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "kept_plans.h"
+#include "parallel.h"
+#include "worker.h"
+
+namespace pylstm {
+
+// Made on the caller's thread before the workers start. `d_gates` holds the gradients to the accumulators of two chunks
+// of steps: while one is filled, the other still gives the step after, and the weight gradients of it.
+template <class T>
+struct BackwardShared {
+  BackwardShared(const BackwardCall<T>& call_, const Plan& plan)
+      : call(call_), split(plan.split), interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
+    const auto& network = call.network;
+    const Sizes& sizes = network.sizes();
+    const Order& order = call.order;
+    const ptrdiff_t batch = order.batch();
+    chunk_steps = gradient_steps(order.steps() ? (order.total() + order.steps() - 1) / order.steps() : 1);
+    for (ptrdiff_t s = 0; s < order.steps(); s += chunk_steps)
+      chunk_rows = std::max(chunk_rows, order.start(std::min(s + chunk_steps, order.steps())) - order.start(s));
+    // A row pitch of a multiple of a page would map a column of the buffer to one set of the L1 cache.
+    constexpr ptrdiff_t line = 64 / ptrdiff_t(sizeof(T)), page = 4096 / ptrdiff_t(sizeof(T));
+    gate_row = (network.gate_width() + line - 1) / line * line;
+    if (gate_row % page == 0) gate_row += line;
+    d_gates = AlignedBuffer<T>(checked_product({2, chunk_rows, gate_row}));
+    for (int state = 0; state < network.cell().states; ++state)
+      carry[state] = AlignedBuffer<T>(checked_product({batch, sizes.state(state)}));
+    for (int i = 0; i < std::min(sizes.layers - 1, 2); ++i)
+      d_inner.emplace_back(checked_product({call.steps, batch, sizes.width()}));
+    zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + block_columns * network.kernels().lanes),
+                 T(0));
+    bias.assign(size_t(network.gate_width()), T(0));
+  }
+
+  const BackwardCall<T>& call;
+  const Split split;
+  ptrdiff_t chunk_steps = 1, chunk_rows = 0, gate_row = 0;
+  AlignedBuffer<T> d_gates;
+  AlignedBuffer<T> carry[max_states];     // [position][size]
+  std::vector<AlignedBuffer<T>> d_inner;  // gradients to the outputs of inner layers, (T, N, width), two in turn
+  std::vector<T> zeros;
+  std::vector<T> bias;  // sums of the columns of d_gates
+  Interrupt interrupt;
+  Barrier team{split.threads(), interrupt};
+};
+
+// One worker's view of the layer and direction under way: a group of sequences and a share of the units in the
+// recurrence, a share of the rows of every weight gradient.
+template <class T>
+class BackwardLayer : public LayerWorker<T> {
+ public:
+  using Base = LayerWorker<T>;
+  using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row;
+  using Base::network, Base::cell, Base::sizes, Base::order, Base::unit, Base::rows, Base::reverse, Base::index,
+      Base::weights;
+
+  BackwardLayer(BackwardShared<T>& shared_, int id_)
+      : LayerWorker<T>(shared_.call.network, shared_.call.order, id_ % shared_.split.units, shared_.split.units,
+                       id_ / shared_.split.units, shared_.split.rows),
+        shared(shared_),
+        call(shared_.call),
+        id(id_) {}
+
+  void enter(int layer, int direction) {
+    Base::enter(layer, direction);
+    transposed = &network.transposed(layer, direction);
+    x = layer == 0 ? call.x : input_of(call.saved, layer);
+    output = layer + 1 == sizes.layers ? call.output : as_const(inner(call.saved.outputs, layer));
+    output.data += direction * sizes.output;
+    d_output = layer + 1 == sizes.layers ? call.d_output : as_const(inner(shared.d_inner, layer));
+    if (d_output.data) d_output.data += direction * sizes.output;
+    d_x = layer == 0 ? call.d_x : inner(shared.d_inner, layer - 1);
+    d_params = call.d_params[size_t(index)];
+    records_ = call.saved.records[size_t(index)].data();
+  }
+
+  Share my_share(ptrdiff_t n) const { return {n, id, shared.split.threads()}; }
+
+  T* carry_row(int state, ptrdiff_t position) const {
+    return shared.carry[state].data() + position * sizes.state(state);
+  }
+  T* record_row(ptrdiff_t step, ptrdiff_t position) const {
+    return records_ + (order.start(step) + position) * network.record_width();
+  }
+  // The gradients to the accumulators of a step.
+  T* gate_row(ptrdiff_t step, ptrdiff_t position) const {
+    const ptrdiff_t chunk = step / shared.chunk_steps;
+    const ptrdiff_t row = order.start(step) - order.start(chunk * shared.chunk_steps) + position;
+    return shared.d_gates.data() + ((chunk & 1) * shared.chunk_rows + row) * shared.gate_row;
+  }
+  const T* initial_row(int state, ptrdiff_t position) const {
+    return state_row(call.initial[state], state, position, shared.zeros.data());
+  }
+  const T* prev_h_row(ptrdiff_t step, ptrdiff_t position) const {
+    return step ? output.row(time(position, step - 1), order.sequence(position)) : initial_row(0, position);
+  }
+
+  // The worker's share of d_gates . transposed weights, from the columns of d_gates that `segments` names.
+  StageArgs<T> product(const typename LayerTransposed<T>::Product& packed, const Segment* segments,
+                       const T* const* d_gates, ptrdiff_t step) const {
+    StageArgs<T> a;
+    Base::set_blocks(a, packed.blocks, step);
+    a.init = shared.zeros.data();
+    const auto operand = [&](int i) -> Operand<T> {
+      if (segments[i].count == 0) return {};
+      return {d_gates, segments[i].column * sizes.hidden, 1, network.segment_width(segments[i])};
+    };
+    a.first = operand(0), a.first_panels = packed.segment[0].panels();
+    a.second = operand(1), a.second_panels = packed.segment[1].panels();
+    return a;
+  }
+
+  BackwardShared<T>& shared;
+  const BackwardCall<T>& call;
+  const int id;
+
+  // Of the layer and direction under way. d_output.data null: zeros; d_x.data null: not wanted.
+  View<const T> x, output, d_output;
+  View<T> d_x;
+  Params<T> d_params;
+  const LayerTransposed<T>* transposed = nullptr;
+
+ private:
+  T* records_ = nullptr;
+};
+
+}  // namespace pylstm

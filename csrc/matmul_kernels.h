@@ -1,0 +1,51 @@
+// What one ISA offers for matrix products: the border between matmul.cpp and matmul_tile.h. Plain structs and pointers.
+#pragma once
+
+#include <cstddef>
+
+namespace pylstm {
+
+// A matrix in someone else's memory: element (i, j) at data[i * row + j * column]; strides may be 0 or negative.
+template <class T>
+struct Matrix {
+  T* data = nullptr;
+  ptrdiff_t row = 0, column = 1;
+  T* at(ptrdiff_t i, ptrdiff_t j) const { return data + i * row + j * column; }
+};
+
+// Up to `tile_rows` rows of c, `columns` wide, from k rows of panels: c = init + a . b, or c += a . b.
+//
+// Every element is a sum of chains of `chain` fused multiply-adds in ascending k. The first one of c = .. begins with
+// init, all others with zero.
+template <class T>
+struct MatmulArgs {
+  ptrdiff_t k = 0, chain = 0;
+  const T* a = nullptr;  // element (row, k) at a[row * a_row + k * a_step]
+  ptrdiff_t a_row = 0, a_step = 0;
+  const T* b = nullptr;  // panel p, row k at b + p * b_panel + k * b_step: whole vectors
+  ptrdiff_t b_panel = 0, b_step = 0;
+  T* c = nullptr;  // of which each row is contiguous
+  ptrdiff_t c_row = 0, columns = 0;
+  const T* init = nullptr;  // of every column, for all rows; null: zero
+  bool add = false;
+};
+
+// to[k * to_step + unit] = from[unit * unit_stride + k * k_stride], for all units, then zeros up to `width`. One of the
+// two strides is 1.
+template <class T>
+struct MatmulPack {
+  const T* from = nullptr;
+  ptrdiff_t unit_stride = 0, k_stride = 0;
+  ptrdiff_t units = 0, k = 0;
+  T* to = nullptr;
+  ptrdiff_t to_step = 0, width = 0;
+};
+
+template <class T>
+struct MatmulKernels {
+  ptrdiff_t tile_rows = 0, panel_columns = 0;
+  void (*tile)(const MatmulArgs<T>&, ptrdiff_t rows) = nullptr;
+  void (*pack)(const MatmulPack<T>&) = nullptr;
+};
+
+}  // namespace pylstm

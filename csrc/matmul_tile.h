@@ -1,0 +1,149 @@
+// The register tile of matrix products outside the recurrence, and the packing of their operands.
+//
+// Like `tile` in gemm.h, but its shape is for large products: three vectors of columns and eight rows need fewer loads
+// a multiply-add than four and six, it stores its own results, and it reads rows by a stride rather than by pointers.
+#pragma once
+
+#include <utility>
+
+#include "matmul_kernels.h"
+#include "stage.h"
+
+namespace pylstm {
+namespace {
+
+// As many accumulators as registers allow beside a row of the panel and a broadcast: of 32, or of 16.
+constexpr int MATMUL_ROWS = TILE_ROWS == 6 ? 8 : 6, MATMUL_VECTORS = TILE_ROWS == 6 ? 3 : 2;
+
+template <class T, int ROWS, int VECTORS>
+[[gnu::noinline]] void matmul_tile(const MatmulArgs<T>& m, const T* b, T* c, ptrdiff_t left, const T* init) {
+  // Three rows share a pointer: more pointers than there are registers would be loaded again for every multiply-add.
+  const T* a[(ROWS + 2) / 3];
+  for (int r = 0; r < (ROWS + 2) / 3; ++r) a[r] = m.a + 3 * r * m.a_row;
+  const bool whole = left >= VECTORS * lanes<T>;
+  if (whole)
+    for (int r = 0; r < ROWS; ++r)
+      for (int v = 0; v < VECTORS; ++v) __builtin_prefetch(c + r * m.c_row + v * lanes<T>, 1);
+  for (ptrdiff_t begin = 0; begin < m.k || begin == 0; begin += m.chain) {
+    const ptrdiff_t steps = m.k - begin < m.chain ? m.k - begin : m.chain;
+    const bool add = m.add || begin > 0;
+    vec<T> acc[ROWS][VECTORS];
+#pragma GCC unroll 3
+    for (int v = 0; v < VECTORS; ++v) {
+      const vec<T> first = add || !init ? vec<T>{} : load_some(init + v * lanes<T>, left - v * lanes<T>);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r) acc[r][v] = first;
+    }
+    for (ptrdiff_t k = 0; k < steps; ++k) {
+      vec<T> row[VECTORS];
+#pragma GCC unroll 3
+      for (int v = 0; v < VECTORS; ++v) row[v] = load(b + v * lanes<T>);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r) {
+        const vec<T> ar = splat<vec<T>>(a[r / 3][r % 3 * m.a_row]);
+#pragma GCC unroll 3
+        for (int v = 0; v < VECTORS; ++v) acc[r][v] = fma(ar, row[v], acc[r][v]);
+      }
+      b += m.b_step;
+#pragma GCC unroll 3
+      for (int r = 0; r < (ROWS + 2) / 3; ++r) a[r] += m.a_step;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 3
+      for (int v = 0; v < VECTORS; ++v) {
+        T* const to = c + r * m.c_row + v * lanes<T>;
+        if (whole) {
+          store(to, add ? load(to) + acc[r][v] : acc[r][v]);
+        } else {
+          const ptrdiff_t n = left - v * lanes<T>;
+          store_some(to, add ? load_some(to, n) + acc[r][v] : acc[r][v], n);
+        }
+      }
+  }
+}
+
+template <class T>
+using MatmulTile = void (*)(const MatmulArgs<T>&, const T*, T*, ptrdiff_t, const T*);
+
+// The tiles of 1 to MATMUL_ROWS rows and VECTORS vectors, at [rows - 1].
+template <class T, int VECTORS, int... ROWS>
+inline MatmulTile<T> matmul_tile_of(ptrdiff_t rows, std::integer_sequence<int, ROWS...>) {
+  static constexpr MatmulTile<T> table[] = {matmul_tile<T, ROWS + 1, VECTORS>...};
+  return table[rows - 1];
+}
+
+template <class T>
+inline MatmulTile<T> matmul_tile_of(ptrdiff_t rows, ptrdiff_t vectors) {
+  constexpr auto all = std::make_integer_sequence<int, MATMUL_ROWS>();
+  if (vectors == 1) return matmul_tile_of<T, 1>(rows, all);
+  if (vectors == 2) return matmul_tile_of<T, 2>(rows, all);
+  return matmul_tile_of<T, MATMUL_VECTORS>(rows, all);
+}
+
+template <class T>
+void matmul_row_tile(const MatmulArgs<T>& m, ptrdiff_t rows) {
+  constexpr ptrdiff_t width = MATMUL_VECTORS * lanes<T>;
+  const T* b = m.b;
+  for (ptrdiff_t column = 0; column < m.columns; column += width, b += m.b_panel) {
+    const ptrdiff_t left = m.columns - column, vectors = (left + lanes<T> - 1) / lanes<T>;
+    const auto tile = matmul_tile_of<T>(rows, vectors < MATMUL_VECTORS ? vectors : MATMUL_VECTORS);
+    tile(m, b, m.c + column, left, m.init ? m.init + column : nullptr);
+  }
+}
+
+// One step of transposing a square of vectors: its blocks of SIZE x SIZE change places across the diagonal.
+template <class T, int SIZE, int... I>
+inline void swap_blocks(vec<T> (&square)[lanes<T>], std::integer_sequence<int, I...>) {
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes<T>; ++i) {
+    if (i & SIZE) continue;
+    const vec<T> upper = square[i], lower = square[i + SIZE];
+    square[i] = __builtin_shufflevector(upper, lower, (I & SIZE ? lanes<T> + I - SIZE : I)...);
+    square[i + SIZE] = __builtin_shufflevector(upper, lower, (I & SIZE ? lanes<T> + I : I + SIZE)...);
+  }
+}
+
+template <class T, int SIZE = lanes<T> / 2>
+inline void transpose(vec<T> (&square)[lanes<T>]) {
+  if constexpr (SIZE > 0) {
+    swap_blocks<T, SIZE>(square, std::make_integer_sequence<int, lanes<T>>());
+    transpose<T, SIZE / 2>(square);
+  }
+}
+
+template <class T>
+void matmul_pack(const MatmulPack<T>& p) {
+  if (p.unit_stride == 1) {
+    const T* from = p.from;
+    T* to = p.to;
+    for (ptrdiff_t k = 0; k < p.k; ++k, from += p.k_stride, to += p.to_step)
+      for (ptrdiff_t unit = 0; unit < p.width; unit += lanes<T>) {
+        const ptrdiff_t have = p.units - unit;
+        const vec<T> v = have > 0 ? load_some(from + unit, have) : vec<T>{};
+        store_some(to + unit, v, p.width - unit);
+      }
+    return;
+  }
+  for (ptrdiff_t unit = 0; unit < p.width; unit += lanes<T>)
+    for (ptrdiff_t k = 0; k < p.k; k += lanes<T>) {
+      const ptrdiff_t steps = p.k - k;
+      vec<T> square[lanes<T>];
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes<T>; ++i)
+        square[i] = unit + i < p.units ? load_some(p.from + (unit + i) * p.unit_stride + k, steps) : vec<T>{};
+      transpose<T>(square);
+      T* const to = p.to + k * p.to_step + unit;
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes<T>; ++i)
+        if (i < steps) store_some(to + i * p.to_step, square[i], p.width - unit);
+    }
+}
+
+template <class T>
+constexpr MatmulKernels<T> matmul_kernels() {
+  return {MATMUL_ROWS, MATMUL_VECTORS * lanes<T>, matmul_row_tile<T>, matmul_pack<T>};
+}
+
+}  // namespace
+}  // namespace pylstm

@@ -1,0 +1,104 @@
+#include "python/tape.h"
+
+#include <utility>
+
+#include "python/bindings.h"
+#include "python/bound.h"
+#include "python/gil.h"
+#include "python/holder.h"
+
+namespace pylstm {
+namespace {
+
+template <class T>
+class Tape : public TapeBase {
+ public:
+  Tape(std::shared_ptr<const Bound<T>> bound, Batch<T> batch, Saved<T> saved, const Dropout& dropout)
+      : bound_(std::move(bound)), batch_(std::move(batch)), saved_(std::move(saved)), dropout_(dropout) {}
+
+  py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
+                     std::optional<int> threads) const override;
+
+ private:
+  std::shared_ptr<const Bound<T>> bound_;
+  Batch<T> batch_;
+  Saved<T> saved_;
+  Dropout dropout_;
+};
+
+template <class T>
+py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
+                            std::optional<int> asked) const {
+  const Sizes& sizes = bound_->sizes();
+  const CellSpec& cell = bound_->cell();
+  BackwardCall<T> call{.network = bound_->network(),
+                       .order = *batch_.order,
+                       .steps = batch_.steps,
+                       .x = batch_.x,
+                       .output = {batch_.output.data, batch_.output.time, batch_.output.sequence},
+                       .saved = saved_,
+                       .dropout = dropout_,
+                       .interrupted = interrupted};
+  if (!d_output.is_none())
+    call.d_output =
+        view<const T>("d_output", checked<T>("d_output", d_output, {batch_.steps, batch_.batch, sizes.width()}, false));
+  const auto finals = bound_->take_states("d_state", d_states, batch_.batch, call.d_final);
+  py::tuple d_initial(static_cast<size_t>(cell.states));
+  for (int i = 0; i < cell.states; ++i) {
+    call.initial[i] = batch_.initial[i];
+    const auto state = empty<T>(bound_->state_shape(i, batch_.batch));
+    call.d_initial[i] = data<T>(state);
+    d_initial[size_t(i)] = state;
+  }
+  py::object dx = py::none();
+  if (need_dx) {
+    const auto array = empty<T>({batch_.steps, batch_.batch, sizes.input});
+    call.d_x = view<T>("dx", array);
+    dx = array;
+  }
+  py::list d_params;
+  for (int i = 0; i < sizes.layers * sizes.directions; ++i) {
+    py::list arrays;
+    Params<T> pointers;
+    for (int p = 0; p < param_count; ++p) {
+      if (!bound_->has_param(size_t(i), p)) {
+        arrays.append(py::none());
+        continue;
+      }
+      const auto array = empty<T>(Bound<T>::param_shape(Param(p), cell, sizes, i / sizes.directions));
+      pointers.data[p] = data<T>(array);
+      arrays.append(array);
+    }
+    call.d_params.push_back(pointers);
+    d_params.append(arrays);
+  }
+  const int threads = thread_count(asked);
+  bool done = false;
+  {
+    const WithoutGil released;
+    done = pylstm::backward(call, threads);
+  }
+  if (!done) throw py::error_already_set();
+  return py::make_tuple(dx, d_initial, d_params);
+}
+
+}  // namespace
+
+template <class T>
+std::unique_ptr<TapeBase> make_tape(std::shared_ptr<const Bound<T>> bound, Batch<T> batch, Saved<T> saved,
+                                    const Dropout& dropout) {
+  return std::make_unique<Tape<T>>(std::move(bound), std::move(batch), std::move(saved), dropout);
+}
+template std::unique_ptr<TapeBase> make_tape(std::shared_ptr<const Bound<float>>, Batch<float>, Saved<float>,
+                                             const Dropout&);
+template std::unique_ptr<TapeBase> make_tape(std::shared_ptr<const Bound<double>>, Batch<double>, Saved<double>,
+                                             const Dropout&);
+
+void add_tape(py::module_& m) {
+  py::class_<TapeBase> tape(m, "Tape");
+  tape.def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"), py::arg("need_dx"),
+           py::arg("num_threads"));
+  deleted_by_holder(tape);
+}
+
+}  // namespace pylstm

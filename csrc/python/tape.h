@@ -1,0 +1,40 @@
+// What a training pass leaves behind.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "python/arrays.h"
+#include "sequence.h"
+
+namespace pylstm {
+
+template <class T>
+class Bound;
+
+// One sequence batch as both passes see it. Places and strides are those of the forward pass, whatever becomes of the
+// Python objects, which only keep the memory.
+template <class T>
+struct Batch {
+  ptrdiff_t steps = 0, batch = 0;
+  View<const T> x;
+  View<T> output;
+  const T* initial[max_states] = {};
+  std::shared_ptr<const Order> order;
+  std::vector<py::object> owners;
+};
+
+// `Tape` in Python, whatever the dtype; backward may run on it any number of times.
+class TapeBase {
+ public:
+  virtual ~TapeBase() = default;
+  virtual py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
+                             std::optional<int> threads) const = 0;
+};
+
+template <class T>
+std::unique_ptr<TapeBase> make_tape(std::shared_ptr<const Bound<T>> bound, Batch<T> batch, Saved<T> saved,
+                                    const Dropout& dropout);
+
+}  // namespace pylstm
