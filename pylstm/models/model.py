@@ -132,10 +132,17 @@ class Model(Trainable):
 
     def _arguments(self, batch: Batch) -> tuple[Any, ...]:
         """The inputs of a batch in the order in which `run` takes them."""
+        parameters = inspect.signature(self.run).parameters
+        takes_all = any(argument.kind is argument.VAR_KEYWORD for argument in parameters.values())
+        if batch.lengths is not None and "lengths" not in parameters and not takes_all:
+            raise TypeError(
+                f"x holds sequences of differing length, and {type(self).__name__}.run takes no lengths: write "
+                "run(self, .., lengths=None), and hand them to the layers"
+            )
         if not batch.named:
             return batch.inputs
         left, found = dict(batch.named), []
-        for name, argument in inspect.signature(self.run).parameters.items():
+        for name, argument in parameters.items():
             if not left or argument.kind not in (argument.POSITIONAL_ONLY, argument.POSITIONAL_OR_KEYWORD):
                 break
             if name not in left and argument.default is argument.empty:

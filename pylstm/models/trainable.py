@@ -154,8 +154,8 @@ class Trainable(Layer):
         if isinstance(class_weight, str):
             if loss not in ("binary_cross_entropy", "cross_entropy", binary_cross_entropy, cross_entropy):
                 raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
-            counted = target_lengths if target_lengths is not None else inputs.lengths if self.keeps_time else None
-            class_weight = _balanced(class_weight, y, counted)
+            own = targets.lengths if isinstance(targets, Targets) else None
+            class_weight = _balanced(class_weight, y, own if own is not None or not self.keeps_time else inputs.lengths)
         run = loop.Training(
             self,
             optimizer,

@@ -170,6 +170,19 @@ def test_a_loss_sees_what_it_names():
         fit(tagger_as_a_chain(), words, labels)
 
 
+def test_balanced_classes_of_targets_with_lengths_of_their_own():
+    _, x, _ = captions()
+    y = [w % 3 for w in x]
+
+    class Silent(Tagger):
+        keeps_time = None
+
+    models = [Silent(), tagger_as_a_chain()]
+    for model in models:
+        fit(model, x, y, class_weight="balanced")
+    assert all(map(np.array_equal, models[0].params.values(), models[1].params.values()))
+
+
 def test_the_weight_of_a_loss_of_ones_own():
     """A third result is what its values are averaged by: as the library's own, whatever the batches."""
     _, x, _ = captions()
@@ -320,6 +333,14 @@ six = np.full(24, 5)
 named = {"image": images, "words": words}
 
 
+class Short(pylstm.Model):
+    def __init__(self):
+        self.embed = pylstm.Embedding(7, 7, seed=0)
+
+    def run(self, x):
+        return self.embed(x)
+
+
 def fitted(x=(images, words), y=targets, **options):
     return lambda: fit(Captioner(), x, y, **options)
 
@@ -346,6 +367,7 @@ def fitted(x=(images, words), y=targets, **options):
         (lambda: Captioner().predict((images, words)), ValueError, "Captioner does not say whether it gives one"),
         (lambda: pylstm.Sequential([Captioner()]), ValueError, "Captioner does not say whether"),
         (lambda: fit(Several(), (images, images), {}), ValueError, "y holds no targets"),
+        (lambda: fit(Short(), words, targets), TypeError, "Short.run takes no lengths: write run"),
     ],
 )
 def test_wrong_calls(call, kind, text):
