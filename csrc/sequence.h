@@ -80,10 +80,11 @@ struct BackwardCall {
   View<T> d_x = {};              // data null: not wanted
   T* d_initial[max_states];
   std::vector<Params<T>> d_params = {};  // [layer x direction]
+  bool accumulate = false;               // d_params hold sums, which are added to
   Interrupted interrupted = nullptr;
 };
 
-// Fills d_x, d_initial and the arrays of d_params; false: interrupted.
+// Fills d_x, d_initial and the arrays of d_params (with accumulate: adds to these); false: interrupted.
 template <class T>
 [[nodiscard]] bool backward(const BackwardCall<T>& call, int threads);
 

@@ -15,8 +15,11 @@ class WeightGradients {
       : operand_(size_t(layer.shared.chunk_rows)),
         panel_(outer_panel_rows * block_columns * layer.network.kernels().lanes) {}
 
-  // The worker's rows start from zero.
+  // The worker's rows start from zero, or from what is there.
   void start(const BackwardLayer<T>& at) const {
+    const Share columns = at.my_share(ptrdiff_t(at.shared.bias.size()));
+    std::fill(at.shared.bias.begin() + columns.begin, at.shared.bias.begin() + columns.end, T(0));
+    if (at.shared.call.accumulate) return;
     const Share gates = at.my_share(at.cell.gates * at.sizes.hidden);
     for (Param p : {Param::weight_ih, Param::weight_hh}) {
       const ptrdiff_t columns = p == Param::weight_ih ? at.weights->input : at.sizes.output;
@@ -27,8 +30,6 @@ class WeightGradients {
       std::fill(at.d_params.of(Param::weight_hr) + rows.begin * at.sizes.hidden,
                 at.d_params.of(Param::weight_hr) + rows.end * at.sizes.hidden, T(0));
     }
-    const Share columns = at.my_share(ptrdiff_t(at.shared.bias.size()));
-    std::fill(at.shared.bias.begin() + columns.begin, at.shared.bias.begin() + columns.end, T(0));
   }
 
   // The steps [begin, end).
@@ -73,8 +74,11 @@ class WeightGradients {
     const ptrdiff_t hidden = at.sizes.hidden;
     for (int g = 0; g < at.cell.gates; ++g)
       for (const auto& [param, column] : {std::pair(Param::bias_ih, g), std::pair(Param::bias_hh, at.cell.r_column[g])})
-        if (T* to = at.d_params.of(param))
-          std::copy_n(at.shared.bias.data() + column * hidden, hidden, to + g * hidden);
+        if (T* to = at.d_params.of(param)) {
+          const T* sum = at.shared.bias.data() + column * hidden;
+          for (ptrdiff_t j = 0; j < hidden; ++j)
+            to[g * hidden + j] = at.shared.call.accumulate ? to[g * hidden + j] + sum[j] : sum[j];
+        }
   }
 
  private:

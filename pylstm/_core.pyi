@@ -63,8 +63,14 @@ class Tape:
     """What a training pass left for the backward pass."""
 
     def backward(
-        self, d_output: Array | None, d_states: tuple[Array | None, ...], need_dx: bool, num_threads: int | None
-    ) -> tuple[Array | None, tuple[Array, ...], list[list[Array | None]]]: ...
+        self,
+        d_output: Array | None,
+        d_states: tuple[Array | None, ...],
+        need_dx: bool,
+        num_threads: int | None,
+        into: list[list[Array | None]] | None = None,
+    ) -> tuple[Array | None, tuple[Array, ...], list[list[Array | None]]]:
+        """into: gradients to the parameters that another pass returned; this one's are added to them in place."""
 
 def adam(
     parameter: Array,

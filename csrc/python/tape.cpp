@@ -16,8 +16,8 @@ class Tape : public TapeBase {
   Tape(std::shared_ptr<const Bound<T>> bound, Batch<T> batch, Saved<T> saved, const Dropout& dropout)
       : bound_(std::move(bound)), batch_(std::move(batch)), saved_(std::move(saved)), dropout_(dropout) {}
 
-  py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                     std::optional<int> threads) const override;
+  py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx, std::optional<int> threads,
+                     const py::object& into) const override;
 
  private:
   std::shared_ptr<const Bound<T>> bound_;
@@ -28,7 +28,7 @@ class Tape : public TapeBase {
 
 template <class T>
 py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                            std::optional<int> asked) const {
+                            std::optional<int> asked, const py::object& into) const {
   const Sizes& sizes = bound_->sizes();
   const CellSpec& cell = bound_->cell();
   BackwardCall<T> call{.network = bound_->network(),
@@ -57,15 +57,26 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
     dx = array;
   }
   py::list d_params;
+  call.accumulate = !into.is_none();
+  const py::list sums = call.accumulate ? py::list(into) : py::list();
+  if (call.accumulate && py::ssize_t(sums.size()) != py::ssize_t(sizes.layers) * sizes.directions)
+    throw py::value_error("into: wrong number of layers");
   for (int i = 0; i < sizes.layers * sizes.directions; ++i) {
     py::list arrays;
+    const py::list own = call.accumulate ? py::list(py::object(sums[size_t(i)])) : py::list();
+    if (call.accumulate && own.size() != size_t(param_count)) throw py::value_error("into: wrong number of arrays");
     Params<T> pointers;
     for (int p = 0; p < param_count; ++p) {
       if (!bound_->has_param(size_t(i), p)) {
         arrays.append(py::none());
         continue;
       }
-      const auto array = empty<T>(Bound<T>::param_shape(Param(p), cell, sizes, i / sizes.directions));
+      const Shape shape = Bound<T>::param_shape(Param(p), cell, sizes, i / sizes.directions);
+      py::array array;
+      if (call.accumulate)
+        array = checked<T>("into", py::object(own[size_t(p)]), shape, true, true);
+      else
+        array = empty<T>(shape);
       pointers.data[p] = data<T>(array);
       arrays.append(array);
     }
@@ -97,7 +108,7 @@ template std::unique_ptr<TapeBase> make_tape(std::shared_ptr<const Bound<double>
 void add_tape(py::module_& m) {
   py::class_<TapeBase> tape(m, "Tape");
   tape.def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"), py::arg("need_dx"),
-           py::arg("num_threads"));
+           py::arg("num_threads"), py::arg("into") = py::none());
   deleted_by_holder(tape);
 }
 

@@ -25,12 +25,13 @@ struct Batch {
   std::vector<py::object> owners;
 };
 
-// `Tape` in Python, whatever the dtype; backward may run on it any number of times.
+// `Tape` in Python, whatever the dtype; backward may run on it any number of times. into: the gradients to the
+// parameters that another pass returned, which this one's are added to, or None.
 class TapeBase {
  public:
   virtual ~TapeBase() = default;
   virtual py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                             std::optional<int> threads) const = 0;
+                             std::optional<int> threads, const py::object& into) const = 0;
 };
 
 template <class T>

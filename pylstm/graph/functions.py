@@ -80,7 +80,9 @@ def matmul(a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
 def where(condition: ArrayLike, a: Value | ArrayLike, b: Value | ArrayLike) -> Any:
     """a where `condition`, a plain array of bools, is true, else b; all three broadcast.
 
-    >>> scores = pylstm.where(mask, scores, -1e9)    # before a softmax over what is no padding
+    >>> import pylstm
+    >>> pylstm.where([True, False], [0.5, 0.25], -1e9).tolist()  # before a softmax over what is no padding
+    [0.5, -1000000000.0]
     """
     plain = np.array(array_of("condition", condition))
     if plain.dtype.kind not in "b":

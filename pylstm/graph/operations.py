@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _products
 from .._arrays import Array
 
 Needs = tuple[bool, ...]
@@ -99,30 +100,22 @@ def power(needs: Needs, a: Array, exponent: float) -> Result:  # noqa: ARG001
 def matmul(needs: Needs, a: Array, b: Array) -> Result:
     """a @ b as NumPy's: matrices in the last two axes, the others broadcast; a vector is a row on the left, a column on
     the right."""
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError("@ needs vectors or matrices, got a single number")
+    if a.dtype is not b.dtype:
+        dtype = np.promote_types(a.dtype, b.dtype)
+        a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    left, right = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
+    y = _products.matmul(left, right)
+    inner = y.shape
+    y = y[..., 0] if b.ndim == 1 else y
+    y = y[..., 0] if b.ndim == 1 and a.ndim == 1 else y[..., 0, :] if a.ndim == 1 else y
 
     def backward(d: Array) -> tuple[Any, ...]:
-        left, right = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
-        d = d[..., None] if b.ndim == 1 else d
-        d = d[..., None, :] if a.ndim == 1 else d
-        da = db = None
-        if needs[0]:
-            da = summed_to(product(d, right.swapaxes(-1, -2)), left.shape).reshape(a.shape)
-        if needs[1]:
-            if right.ndim == 2:  # one matrix for all: the sum over the others is a product, too
-                rows = left.reshape(-1, left.shape[-1]) if left.size else np.zeros((0, right.shape[0]), left.dtype)
-                db = product(
-                    rows.T, d.reshape(-1, right.shape[1]) if d.size else np.zeros((0, right.shape[1]), d.dtype)
-                )
-            else:
-                db = summed_to(product(left.swapaxes(-1, -2), d), right.shape)
-            db = db.reshape(b.shape)
-        return da, db
+        da, db = _products.matmul_backward(left, right, d.reshape(inner), need_a=needs[0], need_b=needs[1])
+        return None if da is None else da.reshape(a.shape), None if db is None else db.reshape(b.shape)
 
-    return product(a, b), backward
-
-
-def product(a: Array, b: Array) -> Array:
-    return np.asarray(np.matmul(a, b))
+    return y, backward
 
 
 # ---- shapes ----------------------------------------------------------------------------------------------------------

@@ -43,9 +43,11 @@ class Value:
     In inference the same methods compute the same numbers, and nothing is recorded. A value is of use in its own run
     only; what `run` returns comes out as plain arrays.
 
-    >>> h = self.start(image).tanh()                  # in run(); image (N, F) -> h (N, H)
-    >>> y, _ = self.lstm(x, (h[None], h[None] * 0))   # x (N, T, I) -> y (N, T, H)
-    >>> weights = (y @ keys.swapaxes(1, 2)).softmax() # keys (N, K, H) -> (N, T, K)
+    In `run`::
+
+        h = self.start(image).tanh()                     # image (N, F) -> h (N, H)
+        y, _ = self.lstm(x, (h[None], h[None] * 0))      # x (N, T, I) -> y (N, T, H)
+        weights = (y @ keys.swapaxes(1, 2)).softmax()    # keys (N, K, H) -> (N, T, K)
     """
 
     __slots__ = ("_data", "_held", "_run", "_slot")

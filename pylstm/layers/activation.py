@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _arrays, _checks
+from .._active import ACTIVE
 from .._arrays import Array, float_array
 from .layer import Backward, Layer, Params, gradient_like
 from .registry import built_in
@@ -23,6 +24,7 @@ class Activation(Layer):
     """
 
     _config_names = ("function",)
+    _asks = True
     function: str
 
     def __init__(self, function: str) -> None:
@@ -32,7 +34,9 @@ class Activation(Layer):
         super().__init__()
         self.function = _checks.choice("function", function, ("relu", "tanh", "sigmoid", "softmax"))
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        if (run := ACTIVE.get()) is not None:
+            return run.call(self, (x,), {"lengths": lengths})  # type: ignore[no-any-return]
         return activate(self.function, float_array("x", x))
 
     def forward(

@@ -34,9 +34,9 @@ class _Compiled(Recurrent[Any]):
         self._pack: tuple[object, _core.Network] | None = None  # the parameters and what was packed from them
 
     def _packed(self) -> _core.Network:
-        pack, params = self._pack, self.params
+        pack, params = self._pack, self._params
         if pack is None or pack[0] is not params:  # two threads may both pack: the same result
-            arrays = [[params.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
+            arrays = [[params._arrays.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
             network = _core.Network(
                 self._cell_name(), self.dtype, self.input_size, self.hidden_size, self.output_size,
                 self.num_layers, self.bidirectional, arrays,
@@ -74,9 +74,12 @@ class _Compiled(Recurrent[Any]):
             raise _no_memory(x) from error
 
         def run_backward(
-            d_output: Array | None, d_states: tuple[Array | None, ...]
+            d_output: Array | None, d_states: tuple[Array | None, ...], into: dict[str, Array] | None
         ) -> tuple[Array | None, States, dict[str, Array]]:
-            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads)
+            sums = None
+            if into is not None:
+                sums = [[into.get(kind + suffix) for kind in _KINDS] for suffix in self._suffixes()]
+            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads, sums)
             d_params = {
                 kind + suffix: array
                 for suffix, row in zip(self._suffixes(), arrays, strict=True)

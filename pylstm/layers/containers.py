@@ -56,7 +56,7 @@ class Container(Layer):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
     _depth: int = 1
-    _asks = True
+    _inline = True
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self._configure(layers)

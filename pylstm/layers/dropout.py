@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, float_array
 from .._calls import Calls
 from .layer import Backward, Layer, Params, SeedLike, generator, gradient_like, seed_number
@@ -31,6 +32,7 @@ class Dropout(Layer):
     """
 
     _config_names = ("p", "same_for_all_steps")
+    _asks = True
     p: float
     same_for_all_steps: bool
 
@@ -64,7 +66,9 @@ class Dropout(Layer):
     def _set_dropout_state(self, state: list[int]) -> None:
         self._seed, self._calls = state
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        if (run := ACTIVE.get()) is not None:
+            return run.call(self, (x,), {"lengths": lengths})  # type: ignore[no-any-return]
         return float_array("x", x).view()
 
     def _factors(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _arrays, _checks
+from .._active import ACTIVE
 from .._arrays import Array
 from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .parameters import Params as ParamsView
@@ -39,6 +40,7 @@ class Embedding(Layer):
     """
 
     _config_names = ("num", "dim", "padding_idx", "dtype")
+    _asks = True
     num: int
     dim: int
     padding_idx: int | None
@@ -94,7 +96,9 @@ class Embedding(Layer):
     def _end_update(self, arrays: dict[str, Array]) -> None:
         pass
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        if (run := ACTIVE.get()) is not None:
+            return run.call(self, (x,), {"lengths": lengths})  # type: ignore[no-any-return]
         return self._table.take(self._take_ids(x), axis=0, mode="clip")  # checked already: "clip" skips a second check
 
     def forward(

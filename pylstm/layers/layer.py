@@ -92,12 +92,13 @@ class Layer(ParameterSet, abc.ABC):
     returns_state: ClassVar[bool] = False  # whether a call gives (output, state), of which a chain takes the output
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
-    _asks: ClassVar[bool] = False  # whether `__call__` asks for a model's run itself, or is made of calls that do
+    _asks: ClassVar[bool] = False  # whether the class' own `__call__` asks for a model's run itself
+    _inline: ClassVar[bool] = False  # whether calls are made of calls of other layers, which a run sees one by one
     _holds_layers: ClassVar[bool] = False  # in its attributes
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__call__" in vars(cls) and not cls._asks:
+        if "__call__" in vars(cls) and not cls._inline and not vars(cls).get("_asks", False):
             cls.__call__ = _asking(cls.__call__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _checks, _core
+from .._active import ACTIVE
 from .._arrays import Array, real_array
 from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .registry import built_in
@@ -31,6 +32,7 @@ class Linear(Layer):
     """
 
     _config_names = ("in_features", "out_features", "bias", "dtype")
+    _asks = True
     in_features: int
     out_features: int
     bias: bool
@@ -74,7 +76,9 @@ class Linear(Layer):
         y = _core.linear(array.reshape(-1, self.in_features), params["weight"], params.get("bias"), None)
         return array, y.reshape(*array.shape[:-1], self.out_features)
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:  # noqa: ARG002
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        if (run := ACTIVE.get()) is not None:
+            return run.call(self, (x,), {"lengths": lengths})  # type: ignore[no-any-return]
         return self._apply(x)[1]
 
     def forward(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import Context, copy_context
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _arrays, _checks
+from .._active import ACTIVE
 from .._arrays import Array
 
 
@@ -28,6 +30,11 @@ class Params(Mapping[str, Array]):
         self._arrays = dict(arrays)
 
     def __getitem__(self, name: str) -> Array:
+        if ACTIVE.get() is not None:
+            raise TypeError(
+                "inside of a model's run a parameter taken as an array would lose its gradient: call the layer. "
+                "state_dict() gives copies, without a gradient; for weight decay there is that of the optimizers"
+            )
         return self._arrays[name].view()
 
     def __iter__(self) -> Iterator[str]:
@@ -70,6 +77,13 @@ def _restored(arrays: Mapping[str, Array]) -> Params:
     return Params({name: _arrays.frozen(array) for name, array in arrays.items()})
 
 
+def _outside() -> Context:
+    """A context that is in no model's run."""
+    context = copy_context()
+    context.run(ACTIVE.set, None)
+    return context
+
+
 class ParameterSet:
     """Named arrays of fixed shapes, all of one dtype: the part of a layer that training changes."""
 
@@ -99,7 +113,7 @@ class ParameterSet:
 
     def state_dict(self) -> dict[str, Array]:
         """The parameters, name -> writeable copy."""
-        return {name: value.copy() for name, value in self.params.items()}
+        return _outside().run(lambda: {name: value.copy() for name, value in self.params.items()})
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
         """Replace every parameter: all of them, or none if anything does not fit.

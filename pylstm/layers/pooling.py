@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._active import ACTIVE
 from .._arrays import Array, float_array, length_array
 from .layer import Backward, Layer, Params, Shape, gradient_like, sizes
 from .registry import built_in
@@ -17,6 +18,7 @@ Spread = Callable[[Array], Array]  # (N, F) -> (N, T, F): a pooling's way back
 
 class _Pooling(Layer):
     keeps_time = False
+    _asks = True
 
     def __init__(self) -> None:
         self._configure()
@@ -51,6 +53,8 @@ class _Pooling(Layer):
         return (y[0] if one else y), back
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        if (run := ACTIVE.get()) is not None:
+            return run.call(self, (x,), {"lengths": lengths})  # type: ignore[no-any-return]
         return self._run(x, lengths)[0]
 
     def forward(

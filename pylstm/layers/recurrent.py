@@ -22,7 +22,9 @@ from .stream import CallStepper, Stepper, Stream
 
 State = TypeVar("State")  # what users see: one array for GRU and RNN, a tuple (h, c) for LSTM
 States = tuple[Array, ...]  # what backends see: always a tuple
-RunBackward = Callable[[Array | None, tuple[Array | None, ...]], tuple[Array | None, States, dict[str, Array]]]
+RunBackward = Callable[
+    [Array | None, tuple[Array | None, ...], dict[str, Array] | None], tuple[Array | None, States, dict[str, Array]]
+]
 
 
 class Gradients(NamedTuple):
@@ -76,9 +78,11 @@ class Recurrent(RecurrentParameters, Generic[State]):
     ) -> tuple[States, RunBackward]:
         """As `_infer`, with dropout if `dropout_key` = (64-bit seed, 32-bit call number) is given.
 
-        Also returns `run_backward(d_output, d_states) -> (dx or None, d_states, name -> gradient)`, which may be
-        called any number of times. It gets None for a gradient that is zero, else d_output (T, N, D·S) normalised
-        and d_states C-contiguous; it returns dx as (T, N, I). x and out stay unchanged until then; states are copies.
+        Also returns `run_backward(d_output, d_states, into) -> (dx or None, d_states, name -> gradient)`, which may be
+        called any number of times. `into`, if not None, is what an earlier one returned: the gradients of the
+        parameters are added to these arrays in place. It gets None for a gradient that is zero, else d_output
+        (T, N, D·S) normalised and d_states C-contiguous; it returns dx as (T, N, I). x and out stay unchanged until
+        then; states are copies.
         """
 
     def _empty(self, shape: tuple[int, ...]) -> Array:
@@ -202,11 +206,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
                 d_view = _arrays.shaped("d_output", d_output, self.dtype, shape)
                 d_view = self._to_time_major(d_view, batched)
             d_states = self._take_states("d_state", d_state, batch, batched, parts=True)
-            dx, d_initial, d_params = run_backward(d_view, d_states)
-            if _into is not None:
-                for name, total in _into.items():
-                    total += d_params[name]
-                d_params = _into
+            dx, d_initial, d_params = run_backward(d_view, d_states, _into)
             return Gradients(
                 None if dx is None else self._to_user(dx, batched),
                 self._give_state(d_initial, batched),

@@ -147,10 +147,14 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[float, d
     Returns (value, grads). value: a float. grads: name -> array, the keys of `net.params` (of layers in a dict: its
     keys, a dot, theirs), a `RowGradient` for an embedding, zero for a parameter that the value does not depend on.
 
+    >>> import numpy as np, pylstm
+    >>> net, x, y = pylstm.Linear(3, 1, seed=0), np.ones((4, 3)), np.zeros((4, 1))
     >>> def loss(net, x, y):
     ...     return ((net(x) - y) ** 2).mean()
     >>> value, grads = pylstm.value_and_grad(loss)(net, x, y)
     >>> pylstm.Adam(1e-3).step(net, grads)
+    >>> sorted(grads)
+    ['bias', 'weight']
 
     Raises TypeError if the function's result is no scalar value, ValueError if it called layers that net does not hold.
     """

@@ -32,23 +32,29 @@ class Model(Trainable):
     Parameters are named by the way to them: `lstm.weight_ih_l0`, `heads.0.bias`. A layer that several ways lead to is
     one layer, with the name that was set first; the gradients of its uses add up.
 
+    >>> import numpy as np, pylstm
     >>> class Captioner(pylstm.Model):
     ...     def __init__(self, image_size, words, size):
     ...         self.start, self.embed = pylstm.Linear(image_size, size), pylstm.Embedding(words, size)
     ...         self.lstm = pylstm.LSTM(size, size, batch_first=True)
     ...         self.head = pylstm.Linear(size, words)
-    ...     def run(self, image, words, lengths=None):                # (N, image_size) floats, (N, T) integers
+    ...
+    ...     def run(self, image, words, lengths=None):      # (N, image_size) floats, (N, T) integers
     ...         h = self.start(image).tanh()
     ...         y, _ = self.lstm(self.embed(words), (h[None], h[None] * 0), lengths=lengths)
-    ...         return self.head(y)                                   # (N, T, words)
-    >>> net = Captioner(2048, 10000, 256)
-    >>> logits = net(image, words, lengths=lengths)                   # inference: arrays, nothing is kept
-    >>> logits, backward = net.forward(image, words, lengths=lengths) # training: dropout is active
-    >>> (d_image, _), d_params = backward(d_logits)
+    ...         return self.head(y)                         # (N, T, words)
+    >>> net = Captioner(8, 20, 16)
+    >>> image, words = np.ones((2, 8)), np.array([[3, 1, 4], [1, 5, 0]])
+    >>> net(image, words, lengths=[3, 2]).shape             # inference: arrays, nothing is kept
+    (2, 3, 20)
+    >>> logits, backward = net.forward(image, words)        # training: dropout is active
+    >>> (d_image, d_words), d_params = backward(np.ones_like(logits))
+    >>> d_image.shape, d_words
+    ((2, 8), None)
     """
 
     _holds_layers = True
-    _asks = True
+    _inline = True
     # Whether an output has a step for each of the input's, whose lengths are then its own. To be said in a class where
     # sequences of differing length are predicted, or padded targets given; `output_lengths` where it is neither.
     keeps_time = None

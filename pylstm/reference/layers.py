@@ -63,10 +63,14 @@ class _NumPyBackend(Recurrent[Any]):
         new_states, run_back = sequence.run(self._cells, x, self._zeros(states, x.shape[1]), lengths, out, drop)
 
         def run_backward(
-            d_output: Array | None, d_states: tuple[Array | None, ...]
+            d_output: Array | None, d_states: tuple[Array | None, ...], into: dict[str, Array] | None
         ) -> tuple[Array | None, States, dict[str, Array]]:
             d_out = np.zeros_like(out) if d_output is None else _without_steps(d_output)
             dx, d_initial, d_params = run_back(d_out, self._zeros(d_states, out.shape[1]))
+            if into is not None:
+                for name, gradient in d_params.items():
+                    into[name] += gradient
+                d_params = into
             return (dx.reshape(x_shape) if need_dx else None), d_initial, d_params
 
         return new_states, run_backward

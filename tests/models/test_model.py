@@ -186,6 +186,16 @@ def test_state_dict():
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_parameters_inside_of_a_run():
+    net = Holder(a=linear(), chain=pylstm.Sequential([linear()]))
+    net.run = lambda x: x * net.state_dict()["a.weight"] * net.chain.state_dict()["0.weight"]
+    y, _ = net.forward(np.ones(2, np.float32))
+    np.testing.assert_array_equal(y, net.params["a.weight"] * net.params["chain.0.weight"])
+    penalty = pylstm.value_and_grad(lambda net: sum((p**2).sum() for p in net.params.values()))
+    with pytest.raises(TypeError, match="lose its gradient: call the layer"):
+        penalty(net)
+
+
 def test_layers_of_both_dtypes():
     net = Holder(a=linear(), b=linear(dtype=np.float64))
     net.load_state_dict(net.state_dict())

@@ -246,7 +246,7 @@ REFUSED = {
     "objects": (lambda x: x * np.array([None, 1, 2]), TypeError, "real numbers"),
     "masked": (lambda x: x * np.ma.masked_array([1.0, 2, 3], [0, 1, 0]), TypeError, "masked|no plain array"),
     "shapes": (lambda x: x + np.ones(7), ValueError, "broadcast"),
-    "matmul shapes": (lambda x: x @ np.ones((7, 2)), ValueError, "matmul"),
+    "matmul shapes": (lambda x: x @ np.ones((7, 2)), ValueError, "columns"),
     "std": (lambda x: x.std(), AttributeError, r"no 'std': use exp, log.*value\.numpy\(\)"),
     "data": (lambda x: x.data, AttributeError, r"value\.numpy\(\)"),
     "item": (lambda x: x.item(), AttributeError, r"value\.numpy\(\)"),
@@ -272,6 +272,8 @@ REFUSED = {
     "state of a value": (lambda x: pylstm.LSTM(3, 3)(x, x[None]), TypeError, "tuple"),
     "out": (lambda x: pylstm.LSTM(3, 3)(x, out=np.zeros((2, 3))), ValueError, "out="),
     "lengths": (lambda x: pylstm.LastStep()(x[None], lengths=x), TypeError, "lengths|no plain array"),
+    "params": (lambda x: x @ pylstm.Linear(3, 2).params["weight"].T, TypeError, r"lose its gradient.*state_dict\(\)"),
+    "all params": (lambda x: [p * x for p in pylstm.Linear(3, 2).params.values()], TypeError, "lose its gradient"),
     "stream": (lambda x: pylstm.LSTM(3, 3).stream(2).step(x), TypeError, "no plain array"),
     "value_and_grad": (
         lambda x: pylstm.value_and_grad(lambda net, v: net(v).sum())(Function(lambda v: v), x), TypeError,
