@@ -40,14 +40,14 @@ class Clock:
 
 def profile(peer: Any, size: int) -> dict[str, float]:
     """Seconds of one part by name; "total" is all of it."""
-    from pylstm.training import data, optimizer
+    from pylstm.training import data, evaluation, optimizer
     from pylstm.training import loop as training
 
     clock = Clock()
     with (
         mock.patch.object(data.Sequences, "batch", clock.wrap("batches", data.Sequences.batch)),
         mock.patch.object(optimizer.Optimizer, "step", clock.wrap("optimizer", optimizer.Optimizer.step)),
-        mock.patch.object(training.Running, "add", clock.wrap("metrics", training.Running.add)),
+        mock.patch.object(evaluation.Running, "add", clock.wrap("metrics", evaluation.Running.add)),
         mock.patch.object(training, "Training", _with_timed_loss(training.Training, clock)),
     ):
         parts = peer.model.layers

@@ -50,6 +50,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.pooling import LastStep as LastStep
     from .layers.pooling import MaxOverTime as MaxOverTime
     from .layers.pooling import MeanOverTime as MeanOverTime
+    from .layers.registry import register as register
     from .layers.row_gradient import RowGradient as RowGradient
     from .losses.classification import binary_cross_entropy as binary_cross_entropy
     from .losses.classification import cross_entropy as cross_entropy

@@ -28,6 +28,7 @@ _MODULES = {
     "layers.linear": "Linear",
     "layers.pooling": "LastStep MaxOverTime MeanOverTime",
     "layers.recurrent": "Gradients",
+    "layers.registry": "register",
     "layers.row_gradient": "RowGradient",
     "layers.stream": "Stream",
     "losses.classification": "binary_cross_entropy cross_entropy",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from .. import _checks
 from .._arrays import Array
 from ..layers.containers import DEEPEST, Container
 from ..layers.layer import Layer
-from ..layers.registry import built_in_class
+from ..layers.registry import built_in_class, registered_class, registered_name
 from ..losses.by_name import BY_NAME
 from ..losses.classification import binary_cross_entropy, cross_entropy
 from ..losses.regression import mse
@@ -22,9 +23,10 @@ from .strict_json import ModelFileError, check_size, checked, parse
 from .tensors import Contents, Tensor, write
 
 if TYPE_CHECKING:
-    from ..models.sequential import Sequential
+    from ..models.trainable import Trainable
 
 _FORMAT, _VERSION = "pylstm model", 1
+_CUSTOM_VERSION = 2  # of files whose model is a registered class, in place of layers one after another
 _MODEL = "Sequential"  # what a file holds, and the one class with metadata
 _LAYERS = 2**14  # in a file: the description of one takes few bytes, and the layer itself a thousand
 _NAMES = 2**18  # of parameters, counted again for each container around them
@@ -32,7 +34,7 @@ _TRAINING = "training/"  # before the names of a checkpoint's own tensors
 
 
 def save(
-    model: Sequential,
+    model: Trainable,
     path: str | os.PathLike[str],
     training: tuple[dict[str, Any], dict[str, Array]] | None = None,
 ) -> None:
@@ -48,14 +50,15 @@ def save(
     write(_checks.path("path", path), text, arrays)
 
 
-def describe(model: Sequential) -> dict[str, Any]:
+def describe(model: Trainable) -> dict[str, Any]:
     """The structure of a model's file. Raises TypeError or ValueError for a model that cannot be saved."""
     metrics = model._metrics
     spec = _spec(model, _Budget(_LAYERS, _NAMES, 0), 0)
+    own = "layers" in spec
     return {
         "format": _FORMAT,
-        "version": _VERSION,
-        "layers": spec["layers"],
+        "version": _VERSION if own else _CUSTOM_VERSION,
+        **({"layers": spec["layers"]} if own else {"model": spec}),
         "dropout": model._dropout_state(),
         "loss": _loss_name(model._loss),
         "metrics": ["accuracy"] if "accuracy" in (metrics or ()) else None if metrics is None else [],
@@ -109,33 +112,65 @@ def _spec(layer: Layer, budget: _Budget, depth: int) -> dict[str, Any]:
     if known and isinstance(layer, Container):
         budget.take_names(len(layer._param_shapes))
         spec: dict[str, Any] = {"class": name, "layers": [_spec(inner, budget, depth + 1) for inner in layer.layers]}
-        if depth and name == _MODEL and (metadata := getattr(layer, "metadata", None)):
-            spec["metadata"] = metadata_of(metadata, "metadata of an inner Sequential")
-        return spec
+        return spec | _inner_metadata(layer, depth)
+    if (registered := registered_name(type(layer))) is not None:
+        budget.take_names(len(layer._param_shapes))
+        return {"class": registered, "config": _own_config(layer)} | _inner_metadata(layer, depth)
     if not known:
         what = f"{type(layer).__qualname__} is not a layer of pylstm: only those can be saved"
         if isinstance(layer, Container):
             what += f" (a file would lose what the class adds: make a {type(layer).__mro__[1].__name__} of its .layers)"
-        raise TypeError(f"{what}; use pickle, or save state_dict()")
+        raise TypeError(
+            f"{what}; make it known with @pylstm.register before the class, use pickle, or save state_dict()"
+        )
     config = {key: str(value) if key == "dtype" else value for key, value in layer._config().items()}
     return {"class": name, "config": checked(config, f"the arguments of {name}")}
 
 
-def read_model(contents: Contents, *, training: bool) -> tuple[Sequential, dict[str, Any] | None, dict[str, Array]]:
+def _inner_metadata(layer: Layer, depth: int) -> dict[str, Any]:
+    """Of a model in another one."""
+    metadata = getattr(layer, "metadata", None)
+    if not depth or not metadata:
+        return {}
+    return {"metadata": metadata_of(metadata, f"metadata of an inner {type(layer).__name__}")}
+
+
+def _own_config(layer: Layer) -> dict[str, Any]:
+    """The arguments of a registered class, from which it can be made again."""
+    kind = type(layer)
+    config: dict[str, Any] = checked(dict(layer.get_config()), f"the arguments of {kind.__name__}")
+    if kind.from_config.__func__ is Layer.from_config.__func__:  # type: ignore[attr-defined]
+        try:
+            inspect.signature(kind).bind(**config)
+        except TypeError as error:
+            raise TypeError(
+                f"{kind.__name__} cannot be made of what its get_config gives: {error}; write from_config(cls, config)"
+            ) from None
+    return config
+
+
+def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[str, Any] | None, dict[str, Array]]:
     """The model of a file and, of a checkpoint and if wanted, the numbers and arrays of its training."""
     structure = parse(contents.text)
     _expect(isinstance(structure, dict) and structure.get("format") == _FORMAT, "it is not a model of pylstm")
     version = structure.get("version")
-    known = type(version) is int and version == _VERSION
-    _expect(known, f"it has version {version!r:.80} of the format, and this pylstm knows {_VERSION}")
-    _keys("the structure", structure, {"format", "version", "layers", "dropout", "loss", "metrics", "metadata"},
+    known = type(version) is int and version in (_VERSION, _CUSTOM_VERSION)
+    versions = f"{_VERSION} and {_CUSTOM_VERSION}"
+    _expect(known, f"it has version {version!r:.80} of the format, and this pylstm knows {versions}")
+    what = "layers" if version == _VERSION else "model"
+    _keys("the structure", structure, {"format", "version", what, "dropout", "loss", "metrics", "metadata"},
           {"training"})  # fmt: skip
     names = list(contents.tensors)
     numbers = structure.get("training")
     extra = [name for name in names if name.startswith(_TRAINING)] if numbers is not None else []
     budget = _Budget(_LAYERS, _NAMES, len(names) - len(extra))
-    budget.take_layer()
-    model: Any = _container(_MODEL, structure["layers"], budget, 0)
+    model: Any
+    if version == _VERSION:
+        budget.take_layer()
+        model = _container(_MODEL, structure["layers"], budget, 0)
+    else:
+        model = _layer(structure["model"], budget, 0)
+        _expect(hasattr(model, "fit"), f"a {type(model).__name__} is no model")
     own = set(extra)
     _check_tensors(model, {name: contents.tensors[name] for name in names if name not in own})
 
@@ -149,23 +184,15 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Sequential, dict[
     return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
 
 
-def _set_dropout(model: Sequential, state: Any) -> None:
-    parts = list(_random_parts(model))
-    _expect(isinstance(state, list) and len(state) == 2 * len(parts), "the state of dropout is malformed")
-    for part, seed, calls in zip(parts, state[::2], state[1::2], strict=True):
-        most = 2**part._call_bits
-        good = type(seed) is int and type(calls) is int and 0 <= seed < 2**64 and 0 <= calls < most
-        _expect(good, "the state of dropout is malformed")
-        part._set_dropout_state([seed, calls])
-
-
-def _random_parts(container: Container) -> Iterator[Layer]:
-    """What a model's state of dropout has two numbers for, in that order."""
-    for layer in container.layers:
-        if isinstance(layer, Container):
-            yield from _random_parts(layer)
-        elif layer._dropout_state():
-            yield layer
+def _set_dropout(model: Trainable, state: Any) -> None:
+    parts = model._random_layers()
+    counts = [len(part._dropout_state()) for part in parts]
+    good = isinstance(state, list) and len(state) == sum(counts)
+    _expect(good and all(type(n) is int and 0 <= n < 2**64 for n in state), "the state of dropout is malformed")
+    for part, count in zip(parts, counts, strict=True):
+        own, state = state[:count], state[count:]
+        _expect(own[-1] < 2**part._call_bits, "the state of dropout is malformed")
+        part._set_dropout_state(own)
 
 
 def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:
@@ -188,8 +215,13 @@ def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
     budget.take_layer()
     name = spec["class"]
     kind: Any = built_in_class(name)
+    if kind is None and (own := registered_class(name)) is not None:
+        return _registered(own, spec, budget)
     if kind is None:
-        raise ModelFileError(f"unknown layer {name[:80]!r}")
+        raise ModelFileError(
+            f"unknown layer {name[:80]!r}: if it is a class of your own, import the module that registers it "
+            "(@pylstm.register) before you load"
+        )
     if issubclass(kind, Container):
         _keys(name, spec, {"class", "layers"}, {"metadata"} if name == _MODEL else set())
         container: Any = _container(name, spec["layers"], budget, depth)
@@ -212,15 +244,38 @@ def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
     return layer  # type: ignore[no-any-return]
 
 
-def _check_tensors(model: Sequential, tensors: Mapping[str, Tensor]) -> None:
-    shapes, dtype = model._param_shapes, str(model.dtype)
+def _registered(kind: Any, spec: dict[str, Any], budget: _Budget) -> Layer:
+    """An object of a registered class, whose constructor is somebody's own: it may do anything with its arguments, and
+    so may take memory for its parameters before it is known that the file has them."""
+    name, config = spec["class"], spec.get("config")
+    _keys(name, spec, {"class", "config"}, {"metadata"} if hasattr(kind, "metadata") else set())
+    if not isinstance(config, dict):
+        raise ModelFileError(f"the arguments of {name} are malformed")
+    try:
+        layer = kind.from_config(config)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        text = f"{name} cannot be made of the arguments in the file: {type(error).__name__}: {str(error)[:300]}"
+        raise ModelFileError(text) from error
+    if type(layer) is not kind:
+        raise ModelFileError(f"{name} cannot be made: its from_config gave {_checks.kind(layer)}")
+    if "metadata" in spec:
+        _expect(isinstance(spec["metadata"], dict), "metadata is malformed")
+        layer.metadata = spec["metadata"]
+    budget.take_names(len(layer._param_shapes))
+    return layer  # type: ignore[no-any-return]
+
+
+def _check_tensors(model: Trainable, tensors: Mapping[str, Tensor]) -> None:
+    shapes, dtypes = model._param_shapes, model._param_dtypes()
     if missing := [name for name in shapes if name not in tensors]:
         raise ModelFileError("missing tensors: " + ", ".join(name[:80] for name in missing[:10]))
     if unknown := [name for name in tensors if name not in shapes]:
         raise ModelFileError("unknown tensors: " + ", ".join(name[:80] for name in unknown[:10]))
     for name, shape in shapes.items():
-        if tensors[name] != (dtype, shape):
-            found = tensors[name]
+        if tensors[name] != (str(dtypes[name]), shape):
+            found, dtype = tensors[name], dtypes[name]
             raise ModelFileError(f"{name} must be {dtype} of shape {shape}, got {found.dtype} of shape {found.shape}")
 
 

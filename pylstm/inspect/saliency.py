@@ -33,7 +33,7 @@ def saliency(model: Sequential, x: ArrayLike, target: int | None, lengths: Array
     for part in parts:
         (y, *_), back = part.vjp(y, lengths=lens)
         backs.append(back)
-        lens = lens if part.keeps_time else None
+        lens = part.output_lengths(lens)
     if target is not None and target >= y.shape[-1]:
         raise ValueError(f"target must be one of {y.shape[-1]} outputs, got {target}")
     d = np.zeros_like(y)

@@ -72,6 +72,11 @@ class Container(Layer):
                 raise TypeError(f"layers must be layers of pylstm, got {_checks.kind(layer)}")
             if not layer.batch_first:
                 raise ValueError(f"layers of a model have the batch first: make {layer!r} with batch_first=True")
+            if not layer._says_time():
+                raise ValueError(
+                    f"{type(layer).__name__} does not say whether it gives one output per step: set keeps_time = True "
+                    "or False in the class"
+                )
         if not self.layers:
             raise ValueError("layers must hold at least one layer")
         refuse_shared((f"layers[{i}]", layer) for i, layer in enumerate(self.layers))
@@ -139,6 +144,9 @@ class Container(Layer):
     def _dropout_state(self) -> list[int]:
         return [number for layer in self.layers for number in layer._dropout_state()]
 
+    def _random_layers(self) -> list[Layer]:
+        return [inner for layer in self.layers for inner in layer._random_layers()]
+
     def _set_dropout_state(self, state: list[int]) -> None:
         if len(state) != len(self._dropout_state()):
             raise ValueError("the state of dropout is of another model")
@@ -168,7 +176,7 @@ class Container(Layer):
         """The layers one after another."""
         for layer in self.layers:
             x = output_of(layer, x, lengths)
-            lengths = lengths if layer.keeps_time else None
+            lengths = layer.output_lengths(lengths)
         return x if isinstance(x, Value) else np.asarray(x)
 
     def _run_vjp(self, x: ArrayLike, state: Any, lengths: ArrayLike | None, need_dx: bool) -> tuple[Outputs, VJP]:
@@ -180,7 +188,7 @@ class Container(Layer):
             (x, *after), back = layer.vjp(*given, lengths=lengths, need_dx=need_dx or i > 0)
             backs.append(back)
             states.append(after[0] if after else None)
-            lengths = lengths if layer.keeps_time else None
+            lengths = layer.output_lengths(lengths)
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
             d_params: Params = {}
@@ -194,6 +202,11 @@ class Container(Layer):
             return (d, d_states), {name: d_params[name] for name in self._param_shapes}
 
         return (np.asarray(x), states), backward
+
+    def output_lengths(self, lengths: Any) -> Any:
+        for layer in self.layers:
+            lengths = layer.output_lengths(lengths)
+        return lengths
 
     def _check_carry(self) -> None:
         for layer in self.layers:

@@ -23,7 +23,8 @@ and a recurrent layer three results and gradients by name (`output, state, backw
 
 x and y have the batch first: (N, T, F) for sequences, (N, F) for one vector each; a layer that looks at the last axis
 only takes any shape. `lengths` (N,) says how many of the T steps belong to a sequence; layers to which that does not
-matter ignore it, and layers with `keeps_time = False` give one vector per sequence, after which there are no lengths.
+matter ignore it, and layers with `keeps_time = False` give one vector per sequence, after which there are no lengths
+(`output_lengths`).
 """
 
 from __future__ import annotations
@@ -78,16 +79,17 @@ class Layer(ParameterSet, abc.ABC):
 
     A layer of your own derives from it, sets `_param_shapes`, `dtype` and `_params` (through `_set_params`) and writes
     `__call__` and `forward`, for several inputs and outputs with tuples in place of x, y and their gradients. Such a
-    model trains, pickles and copies; saving takes the library's own layers only.
+    model trains, pickles and copies; files take it if its class is registered (`pylstm.register`).
 
     Attributes:
         dtype: of the parameters, float32 or float64.
-        keeps_time: False for layers that give one vector per sequence, after which there are no lengths.
+        keeps_time: False for layers that give one vector per sequence, after which there are no lengths; None for a
+            model of somebody's that does not say.
         batch_first: False for recurrent layers whose x and y are (T, N, F); a chain takes no such layer.
         returns_state: whether a call gives (output, state), of which a chain takes the output.
     """
 
-    keeps_time: bool = True
+    keeps_time: bool | None = True
     batch_first: bool = True
     returns_state: ClassVar[bool] = False
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
@@ -162,6 +164,14 @@ class Layer(ParameterSet, abc.ABC):
         """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
         return sizes(shape)
 
+    def output_lengths(self, lengths: Any) -> Any:
+        """The lengths of y, from those of x; None: y has no steps, or all of them count."""
+        return lengths if self.keeps_time else None
+
+    def _says_time(self) -> bool:
+        """Whether the lengths of outputs are known."""
+        return self.keeps_time is not None or type(self).output_lengths is not Layer.output_lengths
+
     def input_shape(self) -> Shape | None:
         """The shape of x as far as the layer itself knows it, None if it does not."""
         return None
@@ -197,7 +207,45 @@ class Layer(ParameterSet, abc.ABC):
     def _set_dropout_state(self, state: list[int]) -> None:
         """Go on from `_dropout_state`."""
 
+    def _random_layers(self) -> list[Layer]:
+        """The layers whose states those of `_dropout_state` are, one after another."""
+        return [self] if self._dropout_state() else []
+
     # ---- the object ----------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make a layer like this one: what a file holds of a registered class (`pylstm.register`).
+
+        Returns:
+            Name -> value, in JSON's types. By default the constructor's arguments but for the seed, each the attribute
+            of that name.
+
+        Raises TypeError if there is no such attribute.
+        """
+        config: dict[str, Any] = {}
+        for name, argument in inspect.signature(type(self).__init__).parameters.items():
+            if name in ("self", "seed") or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+                continue
+            if not hasattr(self, name):
+                raise TypeError(
+                    f"{type(self).__name__} must keep its argument {name!r} in an attribute of that name, or write "
+                    "get_config(self), which returns the arguments: a file holds them"
+                )
+            value = getattr(self, name)
+            config[name] = str(np.dtype(value)) if name == "dtype" else value
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """A layer from what `get_config` gave.
+
+        Args:
+            config: as a file holds it: tuples have become lists.
+
+        Returns:
+            A new object; by default what the constructor makes of the arguments.
+        """
+        return cls(**config)
 
     def _config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._config_names}

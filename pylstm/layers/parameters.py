@@ -107,6 +107,10 @@ class ParameterSet:
         """How many numbers the parameters hold."""
         return sum(math.prod(shape) for shape in self._param_shapes.values())
 
+    def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Name -> dtype of the parameter."""
+        return dict.fromkeys(self._param_shapes, self.dtype)
+
     def state_dict(self) -> dict[str, Array]:
         """The parameters, name -> writeable copy."""
         return _outside().run(lambda: {name: value.copy() for name, value in self.params.items()})

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from .. import _checks
-from .._arrays import Array, real_gradient
+from .._arrays import real_gradient
 from .classification import ClassWeight, bce_loss, binary_cross_entropy, ce_loss, cross_entropy
 from .loss import Loss
 from .regression import mse, mse_loss
 
-LossFunction = Callable[..., Loss]
+LossFunction = Callable[..., Loss]  # (outputs, targets, lengths=None, *, need_gradient=True, more=None)
 BY_NAME: dict[str, LossFunction] = {"binary_cross_entropy": bce_loss, "cross_entropy": ce_loss, "mse": mse_loss}
+MORE = ("target_lengths", "input_lengths", "inputs", "mask")  # what a function of somebody's own gets if it names it
 
 
 def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunction:
     """`loss` as fit takes it (a name, a function of the library's or one like them), for (y, targets, lengths).
 
-    A function of one's own is called as loss(y, targets, lengths=lengths) and returns value and gradient; its values
-    are averaged over batches by their number of sequences.
+    A function of one's own is called as loss(outputs, targets, lengths=lengths) and returns value and gradient; its
+    values are averaged over batches by their number of sequences, or by a weight that it returns as a third. Those of
+    `MORE` that are among its parameters it gets by name, too.
     """
     for function in (binary_cross_entropy, cross_entropy, mse):
         if loss is function:
@@ -28,34 +32,106 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if isinstance(loss, str):
         known = BY_NAME[_checks.choice("loss", loss, tuple(BY_NAME))]
         if class_weight is None:
-            return known
+            return _Own(loss, known)
         if loss == "mse":
             raise ValueError("class_weight is for classification, not for mse")
-        return partial(known, class_weight=class_weight)
+        return _Own(loss, partial(known, class_weight=class_weight))
     if not callable(loss) or isinstance(loss, type):
         raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}")
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
-    own: Callable[..., Any] = loss
+    return _Wrapped(loss)
 
-    def wrapped(y: Array, targets: Any, lengths: Any = None, *, need_gradient: bool = True) -> Loss:  # noqa: ARG001
-        found = own(y, targets, lengths=lengths)
-        if not isinstance(found, (tuple, list)) or len(found) != 2:
-            raise TypeError(f"the loss function must return (value, gradient), got {_checks.kind(found)}")
+
+def wants(loss: LossFunction) -> frozenset[str]:
+    """Those of `MORE` that it is given."""
+    found: frozenset[str] = getattr(loss, "wants", frozenset())
+    return found
+
+
+class _Own:
+    """A loss of the library's: of one output."""
+
+    def __init__(self, name: str, function: Callable[..., Loss]) -> None:
+        self.name, self.function = name, function
+
+    def __call__(
+        self,
+        y: Any,
+        targets: Any,
+        lengths: Any = None,
+        *,
+        need_gradient: bool = True,
+        more: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> Loss:
+        if isinstance(y, (tuple, list, dict)):
+            raise TypeError(
+                f"{self.name} is for a model of one output, and this one gives a {_checks.kind(y)} of {len(y)}: give a "
+                "loss function of your own"
+            )
+        return self.function(y, targets, lengths, need_gradient=need_gradient)
+
+
+class _Wrapped:
+    """A loss of somebody's own."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.wants: frozenset[str] = frozenset()
+        with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
+            parameters = inspect.signature(function).parameters.values()
+            self.wants = frozenset(p.name for p in parameters if p.name in MORE and p.kind is not p.POSITIONAL_ONLY)
+
+    def __call__(
+        self,
+        y: Any,
+        targets: Any,
+        lengths: Any = None,
+        *,
+        need_gradient: bool = True,  # noqa: ARG002
+        more: Mapping[str, Any] | None = None,
+    ) -> Loss:
+        asked = {name: (more or {}).get(name) for name in self.wants}
+        found = self.function(y, targets, lengths=lengths, **asked)
+        if not isinstance(found, (tuple, list)) or len(found) not in (2, 3):
+            raise TypeError(
+                "the loss function must return (value, gradient), or (value, gradient, weight), got "
+                f"{_checks.kind(found)}"
+            )
         try:
             value = float(found[0])
         except (TypeError, ValueError):
             raise TypeError(
                 f"the loss function must return a number and its gradient, got {_checks.kind(found[0])} for the number"
             ) from None
-        gradient = real_gradient(found[1], "the loss function's gradient")
-        if gradient.shape != y.shape:
-            raise ValueError(
-                f"the loss function's gradient must have the output's shape {y.shape}, got {gradient.shape}"
-            )
-        return Loss(value * len(y), float(len(y)), gradient)
-
-    return wrapped
+        weight = float(count_of(y))
+        if len(found) == 3:
+            weight = _checks.non_negative("the loss function's weight", found[2])
+        return Loss(value * weight, weight, _gradient_like(y, found[1], "the loss function's gradient"))
 
 
-# ---- arguments -------------------------------------------------------------------------------------------------------
+def count_of(outputs: Any) -> int:
+    """How many sequences there are in a batch's outputs."""
+    while isinstance(outputs, (tuple, list, dict)):
+        outputs = next(iter(outputs.values() if isinstance(outputs, dict) else outputs))
+    return len(outputs)
+
+
+def _gradient_like(y: Any, given: Any, name: str) -> Any:
+    """The gradient in the form of the outputs, in which None stands for zero where there are several."""
+    if isinstance(y, dict):
+        if not isinstance(given, Mapping) or given.keys() != y.keys():
+            raise TypeError(f"{name} must be a dict with the keys {', '.join(map(str, y))}, got {_checks.kind(given)}")
+        return {key: _part_like(y[key], given[key], f"{name}[{key!r}]") for key in y}
+    if isinstance(y, (tuple, list)):
+        if not isinstance(given, (tuple, list)) or len(given) != len(y):
+            raise TypeError(f"{name} must be a tuple of {len(y)}, as the outputs are, got {_checks.kind(given)}")
+        return tuple(_part_like(own, d, f"{name}[{k}]") for k, (own, d) in enumerate(zip(y, given, strict=True)))
+    gradient = real_gradient(given, name)
+    if gradient.shape != y.shape:
+        raise ValueError(f"{name} must have the output's shape {y.shape}, got {gradient.shape}")
+    return gradient
+
+
+def _part_like(y: Any, given: Any, name: str) -> Any:
+    return None if given is None else _gradient_like(y, given, name)

@@ -19,7 +19,7 @@ class Loss(NamedTuple):
 
     total: float
     weight: float
-    gradient: Array | None
+    gradient: Any  # an array, None if it is not needed; of a model of several outputs in their form
 
     @property
     def mean(self) -> float:

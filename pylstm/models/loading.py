@@ -8,20 +8,21 @@ from .. import _checks
 from ..files.saving import read_model
 from ..files.tensors import opened
 from ..layers import activation, compiled, containers, dropout, embedding, linear, pooling  # noqa: F401
-from .sequential import Sequential
+from . import sequential  # noqa: F401
+from .trainable import Trainable
 
 
-def load(path: str | os.PathLike[str]) -> Sequential:
-    """Read a model that `Sequential.save` or `ModelCheckpoint` wrote.
+def load(path: str | os.PathLike[str]) -> Trainable:
+    """Read a model that `save` or `ModelCheckpoint` wrote: a `Sequential`, or a class of yours that is registered.
 
-    Never executes anything, and reads no tensor before all have been checked. A file that is replaced meanwhile is read
-    as it was; one that is cut short or written to is a ModelFileError.
+    Executes nothing but the constructors of registered classes, and reads no tensor before all have been checked. A
+    file that is replaced meanwhile is read as it was; one that is cut short or written to is a ModelFileError.
 
     Args:
         path: of an .npz or .safetensors file.
 
     Returns:
-        The `Sequential`, with its `metadata`.
+        The model, with its `metadata`.
 
     Raises:
         ModelFileError: (a ValueError) the file is damaged or is not such a model; it says what is wrong.

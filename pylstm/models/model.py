@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,11 +19,13 @@ from ..graph.structure import leaves, mapped
 from ..graph.values import Value
 from ..layers.layer import Layer
 from ..layers.parameters import Params
+from ..training.data import Batch
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
+from .trainable import Trainable
 
 
-class Model(Layer):
+class Model(Trainable):
     """A network as a class: layers as attributes, and `run`, which says in plain Python how they are joined.
 
     Layers are found in attributes, in lists, tuples and dicts of them, and in models and containers among them.
@@ -51,6 +54,9 @@ class Model(Layer):
 
     _holds_layers = True
     _inline = True
+    # Whether an output has a step for each of the input's, whose lengths are then its own. To be said in a class where
+    # sequences of differing length are predicted, or padded targets given; `output_lengths` where it is neither.
+    keeps_time = None
 
     def __init__(self) -> None:
         """Nothing: a model is what its attributes are."""
@@ -129,6 +135,47 @@ class Model(Layer):
         places = mapped(lambda value: value._slot if isinstance(value, Value) else None, arrays)
         return given, ModelBackward(Tape(run, names), places, forms)
 
+    def vjp(self, *inputs: Any, **options: Any) -> tuple[tuple[Any, ...], Callable[..., Any]]:
+        outputs, run_back = self.forward(*inputs, **options)
+        several = isinstance(outputs, tuple)
+
+        def backward(*d_outputs: Any, into: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ARG001
+            d_inputs, d_params = run_back(d_outputs if several else d_outputs[0])
+            return (d_inputs if len(inputs) > 1 else (d_inputs,)), d_params
+
+        return (outputs if several else (outputs,)), backward
+
+    # ---- as a model to train -----------------------------------------------------------------------------------------
+
+    def _predicted(self, batch: Batch) -> Any:
+        return self(*self._arguments(batch), lengths=batch.lengths)
+
+    def _arguments(self, batch: Batch) -> tuple[Any, ...]:
+        """The inputs of a batch in the order in which `run` takes them."""
+        parameters = inspect.signature(self.run).parameters
+        takes_all = any(argument.kind is argument.VAR_KEYWORD for argument in parameters.values())
+        if batch.lengths is not None and "lengths" not in parameters and not takes_all:
+            raise TypeError(
+                f"x holds sequences of differing length, and {type(self).__name__}.run takes no lengths: write "
+                "run(self, .., lengths=None), and hand them to the layers"
+            )
+        if not batch.named:
+            return batch.inputs
+        left, found = dict(batch.named), []
+        for name, argument in parameters.items():
+            if not left or argument.kind not in (argument.POSITIONAL_ONLY, argument.POSITIONAL_OR_KEYWORD):
+                break
+            if name not in left and argument.default is argument.empty:
+                raise ValueError(f"x lacks {name!r}, which {type(self).__name__}.run takes")
+            found.append(left.pop(name, argument.default))
+        if left:
+            raise ValueError(f"x has {', '.join(map(repr, left))}, which {type(self).__name__}.run does not take")
+        return tuple(found)
+
+    def _trained(self, batch: Batch, state: Any) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:  # noqa: ARG002
+        outputs, run_back = self.forward(*self._arguments(batch), lengths=batch.lengths, need_dx=False)
+        return outputs, lambda d_outputs: run_back(d_outputs)[1], None
+
     # ---- parameters --------------------------------------------------------------------------------------------------
 
     @property
@@ -150,6 +197,9 @@ class Model(Layer):
         """Of the parameters; float64 if there are both."""
         kinds = {layer.dtype for _, layer in named_layers(self) if layer._param_shapes}
         return np.result_type(*kinds) if kinds else np.dtype(np.float32)
+
+    def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
+        return {prefix + n: dtype for prefix, layer in named_layers(self) for n, dtype in layer._param_dtypes().items()}
 
     def _split(self, values: Mapping[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
         """(prefix, layer, what `values` have for it under the layer's own names) for the layers that are named."""
@@ -201,6 +251,9 @@ class Model(Layer):
 
     def _dropout_state(self) -> list[int]:
         return [number for layer in self._layers() for number in layer._dropout_state()]
+
+    def _random_layers(self) -> list[Layer]:
+        return [inner for layer in self._layers() for inner in layer._random_layers()]
 
     def _set_dropout_state(self, state: list[int]) -> None:
         if len(state) != len(self._dropout_state()):

@@ -20,7 +20,7 @@ from ..files.strict_json import ModelFileError
 from ..files.tensors import opened
 
 if TYPE_CHECKING:
-    from ..models.sequential import Sequential
+    from ..models.trainable import Trainable
     from .loop import Training
 
 _MOST = 2**53  # of counts: what float64 holds exactly, and more than anybody counts to
@@ -144,12 +144,12 @@ def _is_ours(owner: object) -> bool:
 
 
 def _optimizer_state(training: Training, state: Any, slots: dict[str, dict[str, Array]]) -> dict[str, Any]:
-    shapes, dtype = training.model._param_shapes, training.model.dtype
+    shapes, dtypes = training.model._param_shapes, training.model._param_dtypes()
     for name, own in slots.items():
         for slot, array in own.items():
-            if name in shapes and (array.shape != shapes[name] or array.dtype != dtype):
+            if name in shapes and (array.shape != shapes[name] or array.dtype != dtypes[name]):
                 raise _wrong(
-                    f"the optimizer's {slot[:80]} of {name} must be {dtype} of shape {shapes[name]}, "
+                    f"the optimizer's {slot[:80]} of {name} must be {dtypes[name]} of shape {shapes[name]}, "
                     f"got {array.dtype} of shape {array.shape}"
                 )
     steps = {name: _count(value, f"the steps of {name[:80]}") for name, value in state["steps"].items()}
@@ -159,7 +159,7 @@ def _optimizer_state(training: Training, state: Any, slots: dict[str, dict[str, 
     return {**state, "lr": lr, "steps": steps, "slots": slots}
 
 
-def _checked_state(owner: Any, state: Any, model: Sequential) -> dict[str, Any]:
+def _checked_state(owner: Any, state: Any, model: Trainable) -> dict[str, Any]:
     """The state of a callback or schedule: of the library's own, numbers of the kinds that they have now, and arrays
     as the model's parameters."""
     name = type(owner).__name__
@@ -171,7 +171,7 @@ def _checked_state(owner: Any, state: Any, model: Sequential) -> dict[str, Any]:
     for key, value in state.items():
         what = f"{key[:80]} of {name}"
         if isinstance(value, np.ndarray):
-            if value.shape != model._param_shapes.get(key) or value.dtype != model.dtype:
+            if value.shape != model._param_shapes.get(key) or value.dtype != model._param_dtypes()[key]:
                 raise _wrong(f"{what} is not as the model's: {value.dtype} of shape {value.shape}")
         elif key not in known:
             raise _wrong(f"{name} does not know {key[:80]!r}")

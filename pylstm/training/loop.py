@@ -6,20 +6,23 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _checks
-from .._arrays import Array
+from .._arrays import Array, real_gradient
 from .._interrupts import Interrupts, Uninterrupted
 from ..files import saving
+from ..graph.structure import mapped
+from ..layers.row_gradient import RowGradient
 from ..losses.by_name import LossFunction
 from ..losses.loss import Loss
 from . import checkpoint
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
-from .data import Indices, Sequences, Targets
+from .data import AllTargets, Batch, Indices, Inputs
+from .evaluation import Running, asked_for, evaluate
 from .gradients import all_finite
 from .metrics import Metric
 from .optimizer import Optimizer
@@ -27,42 +30,12 @@ from .progress import Progress
 from .schedules import Schedule, rate_at
 
 if TYPE_CHECKING:
-    from ..models.sequential import Sequential
+    from ..models.trainable import Trainable
+
+# Sums over several processes: (name -> gradient of the summed loss, its weight) -> the same, summed over all of them
+Reduce = Callable[[dict[str, Any], float], tuple[Mapping[str, Any], float]]
 
 _ORDER, _DROPOUT = 0, 1  # what the streams of random numbers are for
-
-
-class Running:
-    """The mean loss and metrics over batches."""
-
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self.metrics = metrics
-        self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
-
-    def add(self, loss: Loss, y: Array, targets: Array, lengths: Indices | None) -> None:
-        self.sums["loss"][0] += loss.total
-        self.sums["loss"][1] += loss.weight
-        for name, metric in self.metrics.items():
-            total, count = metric(y, targets, lengths)
-            self.sums[name][0] += total
-            self.sums[name][1] += count
-
-    def means(self) -> dict[str, float]:
-        return {name: total / count if count else 0.0 for name, (total, count) in self.sums.items()}
-
-
-def evaluate(
-    model: Sequential, x: Sequences, y: Targets, size: int, loss: LossFunction, metrics: Mapping[str, Metric]
-) -> dict[str, float]:
-    """The mean loss and metrics over all of x."""
-    running = Running(metrics)
-    for rows in x.sorted_batches(size):
-        inputs, lengths = x.batch(rows)
-        targets = y.batch(rows, inputs.shape[1] if inputs.ndim > 1 else 0)
-        outputs = model(inputs, lengths=lengths)
-        lens = lengths if model.keeps_time else None
-        running.add(loss(outputs, targets, lens, need_gradient=False), outputs, targets, lens)
-    return running.means()
 
 
 class Training:
@@ -70,7 +43,7 @@ class Training:
 
     def __init__(
         self,
-        model: Sequential,
+        model: Trainable,
         optimizer: Optimizer,
         loss: LossFunction,
         metrics: Mapping[str, Metric],
@@ -82,13 +55,14 @@ class Training:
         clip_norm: float | None,
         clip_value: float | None,
         truncate: int | None,
+        reduce: Reduce | None = None,
     ) -> None:
         self.model, self.optimizer, self.loss, self.metrics = model, optimizer, loss, metrics
         self.schedule = schedule
         self.callbacks: list[Callback] = callback_list(callbacks)
         self.clip_norm = None if clip_norm is None else _checks.positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
-        self.truncate = truncate
+        self.truncate, self.reduce = truncate, reduce
         if truncate is not None:
             check_truncation(model)
         self.entropy = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
@@ -111,9 +85,9 @@ class Training:
 
     def run(
         self,
-        x: Sequences,
-        y: Targets,
-        validation: tuple[Sequences, Targets] | None,
+        x: Inputs,
+        y: AllTargets,
+        validation: tuple[Inputs, AllTargets] | None,
         *,
         batch_size: int,
         epochs: int,
@@ -183,10 +157,10 @@ class Training:
 
     def _one_epoch(
         self,
-        x: Sequences,
-        y: Targets,
+        x: Inputs,
+        y: AllTargets,
         batches: list[Indices],
-        validation: tuple[Sequences, Targets] | None,
+        validation: tuple[Inputs, AllTargets] | None,
         batch_size: int,
         progress: Progress,
         interrupts: Interrupts,
@@ -239,45 +213,50 @@ class Training:
             return next((name for name in self._finite if not all_finite(params[name])), None)
 
     def _epoch(
-        self, x: Sequences, y: Targets, batches: list[Indices], progress: Progress, interrupts: Interrupts
+        self, x: Inputs, y: AllTargets, batches: list[Indices], progress: Progress, interrupts: Interrupts
     ) -> Running:
         running = Running(self.metrics)
         for number, rows in enumerate(batches):
             self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
-            inputs, lengths = x.batch(rows)
-            targets = y.batch(rows, inputs.shape[1] if inputs.ndim > 1 else 0)
+            batch = x.batch(rows)
+            targets, own = y.batch(rows, batch.steps)
             if self.truncate is None:
-                self._batch(running, inputs, targets, lengths, None)
+                self._batch(running, batch, targets, own, None)
             else:
-                self._chunks(running, inputs, targets, lengths, self.truncate)
+                self._chunks(running, batch, targets, own, self.truncate)
             total, weight = running.sums["loss"]
             progress.batch(total / weight if weight else 0.0)
             if interrupts.asked:
                 break
         return running
 
-    def _chunks(self, running: Running, x: Array, y: Array, lengths: Indices | None, size: int) -> None:
+    def _chunks(self, running: Running, batch: Batch, y: Array, own: Indices | None, size: int) -> None:
         """Truncated back-propagation through time (Williams & Peng 1990): an update after every `size` steps, through
         which gradients flow; the states go on from chunk to chunk."""
-        state = None
+        state, x = None, batch.first
         for start in range(0, x.shape[1], size):
             piece = slice(start, start + size)
             inputs = x[:, piece]
-            lens = None if lengths is None else np.clip(lengths - start, 0, inputs.shape[1])
-            state = self._batch(running, inputs, y[:, piece], lens, state)
+            lens, rest = (
+                None if lengths is None else np.clip(lengths - start, 0, inputs.shape[1])
+                for lengths in (batch.lengths, own)
+            )
+            state = self._batch(running, Batch((inputs,), {}, lens), y[:, piece], rest, state)
 
-    def _batch(self, running: Running, x: Array, targets: Array, lengths: Indices | None, state: Any) -> Any:
+    def _batch(self, running: Running, batch: Batch, targets: Any, own: Any, state: Any) -> Any:
         model, optimizer = self.model, self.optimizer
         masks, updates = model._dropout_state(), optimizer._updates
         try:
-            (outputs, after), backward = model.vjp(x, state, lengths=lengths, need_dx=False)
-            lens = lengths if model.keeps_time else None
-            loss = self.loss(outputs, targets, lens)
-            if not math.isfinite(loss.total):
+            outputs, backward, after = model._trained(batch, state)
+            lens, more = asked_for(model, batch, own, self.loss)
+            loss = self.loss(outputs, targets, lens, more=more)
+            if self.reduce is None and not math.isfinite(loss.total):
                 raise FloatingPointError(self._about(loss.total))
             running.add(loss, outputs, targets, lens)
-            assert loss.gradient is not None
-            _, grads = backward(loss.gradient)
+            if self.reduce is None:
+                grads = backward(loss.gradient)
+            else:
+                grads = self._reduced(self.reduce, backward, loss)
             optimizer.step(model, grads, clip_norm=self.clip_norm, clip_value=self.clip_value)
             self._stepped = True
         except BaseException:
@@ -286,11 +265,41 @@ class Training:
             raise
         return after
 
+    def _reduced(self, reduce: Reduce, backward: Callable[[Any], dict[str, Any]], loss: Loss) -> dict[str, Any]:
+        """The gradient of the mean loss over all processes. One with a loss that is not finite takes part, too, with a
+        weight of NaN: the others wait for it, and all of them raise the same."""
+        grads = backward(mapped(lambda d: None if d is None else d * d.dtype.type(loss.weight), loss.gradient))
+        weight = loss.weight if math.isfinite(loss.total) else math.nan
+        found = reduce(grads, weight)
+        if not _is_pair(found):
+            raise TypeError(f"reduce must return (gradients, weight), got {_checks.kind(found)}")
+        if found[0].keys() != grads.keys():
+            raise ValueError("reduce must return gradients of the names that it was given")
+        try:
+            weight = float(found[1])
+        except (TypeError, ValueError):
+            raise TypeError(f"reduce must return a number for the weight, got {_checks.kind(found[1])}") from None
+        if not math.isfinite(weight):
+            raise FloatingPointError(self._about(loss.total if not math.isfinite(loss.total) else weight))
+        scale = 1.0 / weight if weight else 0.0
+        return {name: _times(gradient, scale) for name, gradient in found[0].items()}
+
     def _about(self, total: float) -> str:
         text = f"the loss became {total} in epoch {self.epoch + 1}; the model is as before that batch"
         if broken := self._broken():
             return f"{text}, but {broken} has overflowed in an update before: the learning rate is far too high"
         return f"{text}. A lower learning rate or clip_norm=1.0 may help; so may a look at the data for NaN."
+
+
+def _is_pair(found: Any) -> bool:
+    return isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[0], Mapping)
+
+
+def _times(gradient: Any, scale: float) -> Any:
+    if isinstance(gradient, RowGradient):
+        return gradient * scale
+    array = real_gradient(gradient, "the gradients that reduce returned")
+    return array * array.dtype.type(scale) if array.dtype.kind == "f" else array * scale
 
 
 class _Before:
@@ -326,8 +335,10 @@ class _Before:
                 callback.__dict__.update(attributes)
 
 
-def check_truncation(model: Sequential) -> None:
+def check_truncation(model: Trainable) -> None:
     """Truncated back-propagation needs one output per step and layers that read forwards only."""
+    if not model._is_chain:
+        raise ValueError("truncate is for Sequential, whose states can be carried on")
     if not model.keeps_time:
         raise ValueError("truncate needs a model with one output per step: a pooling layer needs the whole sequence")
     model._check_carry()

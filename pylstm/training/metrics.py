@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._arrays import Array
+from ..losses.by_name import count_of
 from ..losses.loss import counted
 
 Metric = Callable[[Array, Array, Any], tuple[float, float]]  # (y, targets, lengths) -> (sum, how many)
@@ -63,7 +64,7 @@ def _averaged(name: str, function: Callable[..., Any]) -> Metric:
     def metric(y: Array, targets: Array, lengths: Any) -> tuple[float, float]:
         value = function(y, targets, lengths)
         try:
-            return float(value) * len(y), float(len(y))
+            return float(value) * count_of(y), float(count_of(y))
         except (TypeError, ValueError):
             raise TypeError(f"the metric {name} must return a number, got {_checks.kind(value)}") from None
 

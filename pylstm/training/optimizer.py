@@ -177,8 +177,9 @@ class Optimizer(abc.ABC):
         for name, own in grads.items():
             layer, prefix = layers[name], f"{name}{dot}" if name else ""
             merged = _merge(layer, layer._param_shapes, own)
+            dtypes = layer._param_dtypes()
             for key, gradient in merged.items():
-                self._check_state(prefix + key, gradient.shape, layer.dtype, slots)
+                self._check_state(prefix + key, gradient.shape, dtypes[key], slots)
                 if prefix + key in keys:
                     raise ValueError(f"two parameters would have the name {prefix + key}: name the layers differently")
                 keys.add(prefix + key)

@@ -115,7 +115,7 @@ def nested(depth):
 
 STRUCTURES = {
     "format": (change(format="keras"), "not a model of pylstm"),
-    "version": (change(version=2), "has version 2 of the format, and this pylstm knows 1"),
+    "version": (change(version=3), "has version 3 of the format, and this pylstm knows 1"),
     "extra_key": (change(code="import os"), "unknown keys: code"),
     "missing_key": (lambda s: s.pop("dropout"), "lacks dropout"),
     "unknown_class": (lambda s: s["layers"][2].update({"class": "os.system"}), "unknown layer 'os.system'"),

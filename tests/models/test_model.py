@@ -769,6 +769,8 @@ def test_containers_inside():
 
 def test_a_model_as_a_layer_of_a_sequential():
     class Shaped(Each):
+        keeps_time = True
+
         def input_shape(self):
             return (None, None, 2)
 

@@ -1,0 +1,363 @@
+"""What a user does with a whole model: train, evaluate, predict, save."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _checks
+from ..files import saving
+from ..graph.structure import leaves, mapped
+from ..layers.activation import activate
+from ..layers.layer import Layer
+from ..losses.by_name import loss_function, wants
+from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
+from ..training import loop
+from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets
+from ..training.evaluation import evaluate
+from ..training.metrics import metric_functions
+from ..training.optimizer import Optimizer
+from ..training.schedules import as_schedule
+
+_ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
+
+
+class Trainable(Layer):
+    """A layer that is a whole model: `Sequential` and `Model`."""
+
+    _several: ClassVar[bool] = True  # whether a tuple or dict of inputs (of targets) is several of them
+    _is_chain: ClassVar[bool] = False  # whether training can cut sequences and carry the states on
+    _loss: Any = None  # what fit was given: evaluate takes the same
+    _metrics: Sequence[object] | None = None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """A dict of your own, e.g. the vocabulary, in JSON's types: saved with the model."""
+        found: dict[str, Any] = self.__dict__.setdefault("_metadata", {})
+        return found
+
+    @metadata.setter
+    def metadata(self, value: dict[str, Any]) -> None:
+        self.__dict__["_metadata"] = value
+
+    # ---- how it is run -------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _predicted(self, batch: Batch) -> Any:
+        """Inference: the outputs of a batch."""
+
+    @abc.abstractmethod
+    def _trained(self, batch: Batch, state: Any) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:
+        """Training: the outputs, a function from their gradients to those of the parameters, and the state after."""
+
+    def _takes_rows(self) -> bool | None:
+        """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
+        return None
+
+    def _no_outputs(self, inputs: Inputs) -> Any:  # noqa: ARG002
+        """The outputs for no inputs at all."""
+        raise ValueError("x holds no sequences, from which outputs could be known")
+
+    # ---- training ------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        loss: Any,
+        optimizer: Optimizer,
+        batch_size: int = 32,
+        epochs: int = 1,
+        lengths: Any = None,
+        target_lengths: Any = None,
+        validation_data: Any = None,
+        metrics: Sequence[object] | None = None,
+        class_weight: ClassWeight | str = None,
+        callbacks: Iterable[object] = (),
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Any = None,
+        truncate: int | None = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+        resume: str | os.PathLike[str] | None = None,
+        reduce: loop.Reduce | None = None,
+        verbose: int = 1,
+    ) -> dict[str, list[float]]:
+        """Train the model.
+
+        Args:
+            x: an array (N, ...), with `lengths` if it is padded, or a list of sequences of differing length, which are
+                batched by length. Of a `Model` also a tuple of several inputs, or a dict of them by the names that its
+                `run` has for them.
+            y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model`
+                that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
+                outputs a tuple or dict of targets.
+            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse" or a function (output, targets, lengths=) ->
+                (value, gradient), or (value, gradient, weight) where the mean is not over sequences. lengths are the
+                outputs' per step, or those of targets that have their own. A function with such parameters also gets
+                `target_lengths` (y may be a list of any lengths then), `input_lengths`, `inputs` and `mask` (N, T):
+                which steps count, None for all.
+            optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
+            batch_size: sequences per update.
+            epochs: how often to go through the data.
+            lengths: (N,) integers, of a padded x. Of several inputs a tuple or dict as x, with None for an input
+                without; the model gets those of the batch, in that form where more than one input has lengths.
+            target_lengths: (N,) integers, of a padded y with lengths of its own.
+            validation_data: (x, y), (x, y, lengths) or (x, y, lengths, target_lengths): examples that are not trained
+                on.
+            metrics: a list of "accuracy" (the default for classification) and functions (output, targets, lengths) ->
+                value.
+            class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
+            callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning
+                True.
+            clip_norm: the most that the gradients' global norm may be.
+            clip_value: the most that any number of the gradients may be.
+            schedule: a learning-rate schedule.
+            truncate: update after every so many steps and carry the states on (truncated back-propagation through
+                time): for long or endless sequences, with one target per step. Of a `Sequential` only.
+            shuffle: draw a new order every epoch.
+            seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
+                weights the same bits, whatever the number of threads. None: not reproducible.
+            resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
+            reduce: for training in several processes, each with a part of every batch: a function (grads, weight) ->
+                (grads, weight) that returns the sums over all of them, called once per batch. grads: name -> gradient
+                of the batch's *summed* loss, arrays or `RowGradient`s (which add with +); weight: what the mean is
+                over. The update takes the quotient, before clipping: k processes go the way of one with all the data,
+                up to rounding. The history's figures are those of the own part.
+            verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
+
+        Returns:
+            The history, a dict with one number per epoch under each of the names loss, accuracy, val_loss,
+            val_accuracy, lr, seconds. Ctrl-C ends training after the current batch and returns it, too.
+
+        Raises:
+            TypeError: an argument of the wrong kind, which is named.
+            ValueError: an argument of the wrong shape or value, which is named.
+            FloatingPointError: the loss or the gradients are not finite; the weights are as before that batch.
+        """
+        batch_size, epochs, verbose = loop.batch_arguments(batch_size, epochs, verbose)
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be an optimizer, e.g. pylstm.Adam(1e-3), got {_checks.kind(optimizer)}")
+        if reduce is not None and not callable(reduce):
+            raise TypeError(f"reduce must be a function (grads, weight), got {_checks.kind(reduce)}")
+        free = _is_free(loss)
+        inputs, targets = self._pair(x, y, lengths, target_lengths, free=free)
+        validation = None if validation_data is None else self._validation(validation_data, free)
+        if resume is not None:
+            _checks.path("resume", resume)
+        if isinstance(class_weight, str):
+            if loss not in ("binary_cross_entropy", "cross_entropy", binary_cross_entropy, cross_entropy):
+                raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
+            own = targets.lengths if isinstance(targets, Targets) else None
+            class_weight = _balanced(class_weight, y, own if own is not None or not self.keeps_time else inputs.lengths)
+        run = loop.Training(
+            self,
+            optimizer,
+            loss_function(loss, class_weight),
+            metric_functions(metrics, loss),
+            as_schedule(schedule),
+            callbacks,
+            remembered=(loss, metrics),
+            seed=_checks.seed_value("seed", seed),
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            truncate=None if truncate is None else _checks.integer("truncate", truncate),
+            reduce=reduce,
+        )
+        return run.run(
+            inputs, targets, validation,
+            batch_size=batch_size, epochs=epochs, shuffle=_checks.flag("shuffle", shuffle), verbose=verbose,
+            resume=resume,
+        )  # fmt: skip
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        lengths: Any = None,
+        target_lengths: Any = None,
+        loss: Any = None,
+        metrics: Sequence[object] | None = None,
+        batch_size: int = 128,
+    ) -> dict[str, float]:
+        """The mean loss and the metrics over x and y.
+
+        Args:
+            x: as fit takes it.
+            y: as fit takes it.
+            lengths: as fit takes them.
+            target_lengths: as fit takes them.
+            loss: by default that of fit.
+            metrics: by default those of fit.
+            batch_size: sequences that are computed together.
+
+        Returns:
+            A dict, name -> number, of the loss and the metrics.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
+        loss = self._loss if loss is None else loss
+        if loss is None:
+            raise ValueError("the model has not been trained with fit: say which loss")
+        metrics = self._metrics if metrics is None and loss == self._loss else metrics
+        inputs, targets = self._pair(x, y, lengths, target_lengths, free=_is_free(loss))
+        size = _checks.integer("batch_size", batch_size)
+        return evaluate(self, inputs, targets, size, loss_function(loss), metric_functions(metrics, loss))
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        lengths: Any = None,
+        activation: str | None = None,
+        batch_size: int = 128,
+    ) -> Any:
+        """The model's outputs, in the order of x.
+
+        Args:
+            x: as fit takes it.
+            lengths: as fit takes them.
+            activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
+                "relu" or "tanh".
+            batch_size: sequences that are computed together.
+
+        Returns:
+            An array (N, ...); a list of arrays (T_i, ...) for a list and an output per step. An output per step is
+            zero past a sequence's length. Of a model of several outputs, those in the form that it gives them in.
+
+        Raises ValueError for sequences of differing length and a `Model` that does not say `keeps_time`.
+        Raises TypeError or ValueError for a wrong argument, naming it.
+        """
+        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        size = _checks.integer("batch_size", batch_size)
+        if activation is not None:
+            _checks.choice("activation", activation, _ACTIVATIONS)
+        if inputs.lengths is not None and not self._says_time():
+            raise ValueError(
+                f"{type(self).__name__} does not say whether it gives one output per step of its input, and so padding "
+                "cannot be told from outputs: set keeps_time = True or False in the class"
+            )
+        if len(inputs) == 0:
+            return self._no_outputs(inputs)
+        form: Any = None
+        found: list[list[Any]] = []  # for each output a list of N
+        per_step = False
+        for some in inputs.sorted_batches(size):
+            batch = inputs.batch(some)
+            form = self._predicted(batch)
+            lens = self.output_lengths(batch.lengths)
+            if lens is not None and not isinstance(lens, np.ndarray):
+                raise ValueError(
+                    "several inputs have lengths, so that those of the outputs are not known: write "
+                    f"output_lengths(self, lengths) in {type(self).__name__}, which returns them"
+                )
+            per_step = lens is not None
+            outputs = list(leaves(form))
+            found = found or [[None] * len(inputs) for _ in outputs]
+            for y, rows in zip(outputs, found, strict=True):
+                y = y if activation is None else activate(activation, y)
+                for k, i in enumerate(some.tolist()):
+                    rows[i] = y[k] if lens is None or y.ndim < 2 else y[k, : lens[k]]
+        joined = iter([self._joined(rows, inputs, per_step) for rows in found])
+        return mapped(lambda _: next(joined), form)
+
+    def _joined(self, rows: list[Any], inputs: Inputs, per_step: bool) -> Any:
+        """One output of all sequences."""
+        if not per_step or np.ndim(rows[0]) == 0:
+            return np.stack(rows)
+        if inputs.is_list:
+            return rows
+        first = rows[0]
+        dtype = self.dtype if first.dtype.kind == "f" else first.dtype
+        out = np.zeros((len(rows), max(inputs.steps or 0, *map(len, rows), 0), *first.shape[1:]), dtype)
+        for row, value in zip(out, rows, strict=True):
+            row[: len(value)] = value
+        return out
+
+    # ---- arguments -----------------------------------------------------------------------------------------------
+
+    def _pair(
+        self, x: Any, y: Any, lengths: Any = None, target_lengths: Any = None, *, free: bool = False
+    ) -> tuple[Inputs, AllTargets]:
+        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        if len(inputs) == 0:
+            raise ValueError("x holds no sequences")
+        kind = SeveralTargets if self._several and isinstance(y, (tuple, dict)) else Targets
+        return inputs, kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
+
+    def _validation(self, data: Any, free: bool) -> tuple[Inputs, AllTargets]:
+        four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None
+        if not isinstance(data, (tuple, list)) or (len(data) not in (2, 3) and not four):
+            raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")
+        try:
+            return self._pair(*data, free=free)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from error
+
+    # ---- saving --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write structure, parameters and `metadata` to one file. Read it with `pylstm.load`.
+
+        Written beside its place and renamed, so that no half-written file is ever found, whoever else writes it at the
+        same time; a file that is there keeps its mode, and a link stays one.
+
+        Args:
+            path: ends in .npz, or in .safetensors (an optional extra).
+            metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
+                to what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
+                integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+
+        Raises:
+            TypeError: metadata of other kinds, naming its place; layers and models that are neither the library's own
+                nor registered (`pylstm.register`).
+            ValueError: what cannot be loaded again.
+            OSError: the file cannot be written.
+
+        After an error nothing has changed.
+        """
+        _checks.path("path", path)
+        before = self.metadata
+        if metadata is not None:
+            self.metadata = saving.metadata_of(metadata, "metadata")
+        try:
+            saving.save(self, path)
+        except BaseException:
+            self.metadata = before
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        own = state["attributes"]
+        if callable(own.get("_loss")) or any(map(callable, own.get("_metrics") or ())):
+            own["_loss"] = own["_metrics"] = None  # functions may be local ones, which do not pickle
+        return state
+
+
+def _is_free(loss: object) -> bool:
+    """Whether a loss takes targets of any length, and their lengths."""
+    return callable(loss) and not isinstance(loss, type) and "target_lengths" in wants(loss_function(loss))
+
+
+def _balanced(word: str, y: Any, lengths: Any) -> dict[int, float]:
+    """Weights N / (classes · count), as scikit-learn's "balanced"."""
+    _checks.choice("class_weight", word, ("balanced",))
+    if lengths is not None and not isinstance(y, (list, tuple)):
+        y = [row[:length] for row, length in zip(y, lengths, strict=True)]
+    try:
+        labels = np.concatenate([np.ravel(row) for row in y]) if lengths is not None else np.ravel(y)
+        whole = bool((labels == np.floor(labels)).all())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"class_weight='balanced' needs labels in y: {error}") from error
+    counted = labels[labels >= 0]
+    if not whole or not len(counted):
+        raise ValueError("class_weight='balanced' needs labels in y, integers from 0")
+    names, counts = np.unique(counted, return_counts=True)
+    return {int(name): len(labels) / (len(names) * int(count)) for name, count in zip(names, counts, strict=True)}
