@@ -40,7 +40,8 @@ class LayerWorker {
         unit(unit_),
         units(units_),
         rows(order_, group, groups) {
-    for (const ParamSpec& p : cell.parameters) vectors_.emplace_back(p.kind == ParamKind::vector ? rows.count() : 0);
+    for (const ParamSpec& p : cell.parameters)
+      if (p.kind == ParamKind::vector) vectors_.emplace_back(size_t(rows.count()));
   }
 
   static View<const T> as_const(const View<T>& v) { return {v.data, v.time, v.sequence}; }
@@ -60,12 +61,16 @@ class LayerWorker {
     reverse = direction == 1;
     index = layer * sizes.directions + direction;
     weights = &network.layer(layer, direction);
+    size_t vector = 0;
     for (int i = 0; i < cell.parameters.count; ++i)
-      for (T*& row : vectors_[size_t(i)]) row = const_cast<T*>(weights->params.data[i]);
+      if (cell.parameters[i].kind == ParamKind::vector)
+        for (T*& row : vectors_[vector++]) row = const_cast<T*>(weights->params.data[i]);
   }
   // The parameters that are vectors: the same row for every sequence.
   void point_vectors(RowTable<T>& table) {
-    for (int i = 0; i < cell.parameters.count; ++i) table.at(Where::parameter, i) = {vectors_[size_t(i)].data(), 0};
+    size_t vector = 0;
+    for (int i = 0; i < cell.parameters.count; ++i)
+      if (cell.parameters[i].kind == ParamKind::vector) table.at(Where::parameter, i) = {vectors_[vector++].data(), 0};
   }
 
   // Time of step s of a sequence: the reverse direction starts at the sequence's own end.
@@ -104,7 +109,7 @@ class LayerWorker {
   const LayerWeights<T>* weights = nullptr;
 
  private:
-  std::vector<Rows> vectors_;
+  std::vector<Rows> vectors_;  // of every parameter that is one
 };
 
 }  // namespace pylstm

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .._arrays import Array
+from .._cells import CELLS
 from .gru import GRUFront
 from .lstm import LSTMFront
 from .recurrent import Recurrent, RunBackward, States
-from .recurrent_parameters import CELLS
 from .registry import built_in
 from .rnn import RNNFront
 from .stream import Stepper

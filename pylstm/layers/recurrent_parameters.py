@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import _checks, _core
+from .. import _checks
 from .._calls import Calls
+from .._cells import CELLS
 from .layer import Layer, Shape, seed_number, sizes
-
-CELLS = _core.cells()  # what the core says of each cell
 
 
 class RecurrentParameters(Layer):

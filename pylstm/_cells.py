@@ -1,0 +1,7 @@
+"""What the core says of its cells: names, gates, states, parameters. Nothing here computes."""
+
+from __future__ import annotations
+
+from . import _core
+
+CELLS = _core.cells()
