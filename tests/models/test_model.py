@@ -367,6 +367,16 @@ def test_forms_of_outputs_and_inputs():
         backward(None)
 
 
+def test_outputs_that_would_hide_values():
+    def generator(net, x):
+        yield net.layer(x)
+
+    for run in (generator, lambda net, x: map(net.layer, [x]), lambda net, x: ({net.layer(x)}, 1)):
+        for call in (Each(run, layer=linear()), Each(run, layer=linear()).forward):
+            with pytest.raises(TypeError, match="run must return values, in tuples, lists and dicts"):
+                call(np.ones(2))
+
+
 def test_one_value_as_several_outputs():
     net = Each(lambda net, x: (x, x, x * 2, x[:1]))  # noqa: ARG005
     x = np.ones(2)
