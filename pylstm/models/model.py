@@ -5,13 +5,14 @@ from __future__ import annotations
 import abc
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
 from .._active import ACTIVE
 from .._arrays import Array
+from .._checks import kind
 from .._interrupts import Uninterrupted
 from ..files import weights
 from ..graph.recording import Run
@@ -96,7 +97,7 @@ class Model(Trainable):
 
         def give(output: Any) -> Any:
             if not isinstance(output, Value):
-                return output
+                return _plain(output)
             data = output._data
             return data.copy() if any(np.may_share_memory(data, array) for array in own) else data
 
@@ -127,7 +128,7 @@ class Model(Trainable):
 
         def give(output: Any) -> Any:
             if not isinstance(output, Value):
-                return output
+                return _plain(output)
             return output._data.copy() if output._held else output._data
 
         given = mapped(give, outputs)
@@ -283,6 +284,13 @@ class Model(Trainable):
     def __repr__(self) -> str:
         parts = [f"{prefix[:-1]}={layer!r}" for prefix, layer in named_layers(self)]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _plain(output: Any) -> Any:
+    """An output that is no value, as it is, unless there may be values in it that nobody would see."""
+    if isinstance(output, (Iterator, Set)):
+        raise TypeError(f"run must return values, in tuples, lists and dicts if they are several, got {kind(output)}")
+    return output
 
 
 def _given(kwargs: dict[str, Any]) -> dict[str, Any]:
