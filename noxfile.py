@@ -131,6 +131,8 @@ SOURCES = [
         "forward",
         "kept_plans",
         "linear",
+        "linear_cross_entropy",
+        "matmul",
         "memory",
         "network",
         "pack",

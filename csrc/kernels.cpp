@@ -4,6 +4,7 @@
 #include "adam_kernel.h"
 #include "few_outputs.h"
 #include "matmul_tile.h"
+#include "softmax_kernel.h"
 #include "stage.h"
 
 namespace pylstm {
@@ -34,6 +35,7 @@ constexpr Kernels<T> make() {
   fill(kernels, AllStages{});
   fill_products(kernels, StageList<Lstm, GruAfter, GruBeforeGates, GruBeforeCandidate, Rnn<false>, Rnn<true>>{});
   kernels.matmul = matmul_kernels<T>();
+  kernels.softmax = softmax_kernels<T>();
   kernels.outer = outer<T>;
   kernels.few_outputs = few_outputs<T>;
   kernels.few_outputs_gradient = few_outputs_gradient<T>;

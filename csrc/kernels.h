@@ -7,6 +7,7 @@
 
 #include "cells/cell.h"
 #include "matmul_kernels.h"
+#include "softmax_kernels.h"
 
 namespace pylstm {
 
@@ -122,6 +123,7 @@ struct Kernels {
   // The product of the first operand alone, for the stages that take x.
   Stage product[stage_count] = {};
   MatmulKernels<T> matmul;
+  SoftmaxKernels<T> softmax;
   void (*outer)(const OuterArgs<T>&) = nullptr;
   void (*few_outputs)(const FewOutputsArgs<T>&) = nullptr;
   void (*few_outputs_gradient)(const OuterArgs<T>&) = nullptr;  // as outer, for few columns of d
