@@ -1,58 +1,137 @@
-"""Sessions for `nox`; each builds pylstm into an environment of its own. `nox -l` lists them."""
+"""Sessions for `nox`; each has an environment of its own. `nox -l` lists them, `nox -t ci` runs those of `.ci/run`.
+
+A command stands in one place: CMakeLists.txt and CMakePresets.json build, pyproject.toml configures the tools,
+sessions call them, and `.ci/run` calls the sessions.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
+import re
+import shutil
+from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.options.sessions = ["lint", "typing", "tests"]
 nox.options.default_venv_backend = "venv"
 
 TOOLS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
-KERNEL_TESTS = ["tests/core/test_activations.py", "tests/layers/test_recurrent.py"]
+LARGEST_WHEEL = 2_000_000  # bytes
+WHEELS: dict[tuple[str, ...], str] = {}
+
+
+def wheel(session: nox.Session, source: str, *settings: str, compiler: str = "") -> str:
+    """A wheel built with these settings of CMake; sessions of one run share it."""
+    key = (source, compiler, *settings)
+    if key not in WHEELS:
+        room = Path(session.cache_dir, "wheels", str(len(WHEELS)))
+        shutil.rmtree(room, ignore_errors=True)
+        options = [word for setting in settings for word in ("-C", f"cmake.define.{setting}")]
+        command = ["pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(room), source, *options]
+        session.run(*command, env={"CXX": compiler} if compiler else {})
+        (made,) = room.glob("*.whl")
+        WHEELS[key] = str(made)
+    return WHEELS[key]
+
+
+def install(
+    session: nox.Session, *settings: str, extras: str = "[test]", source: str = ".", compiler: str = ""
+) -> None:
+    """pylstm, built with these settings, and its extras."""
+    made = wheel(session, source, *settings, compiler=compiler)
+    session.install("--quiet", "--force-reinstall", "--no-deps", made)
+    session.install(f"{made}{extras}")
+
+
+def python(session: nox.Session, program: str, env: dict[str, str] | None = None) -> str:
+    """What a line of Python says; -I: else it would import the source folder, which has no compiled core."""
+    return str(session.run("python", "-I", "-c", program, silent=True, env=env)).strip()
+
+
+# ---- every day -------------------------------------------------------------------------------------------------------
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """The whole test-suite; arguments after -- go to pytest."""
-    session.install(".[test]")
+    install(session)
     session.run("pytest", *session.posargs)
 
 
-@nox.session
+@nox.session(tags=["ci"])
 def lint(session: nox.Session) -> None:
     """ruff and clang-format; they report and change nothing."""
-    session.install(*TOOLS)
+    session.install("--quiet", *TOOLS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    sources = session.run("git", "ls-files", "csrc/*.h", "csrc/*.cpp", external=True, silent=True)
-    session.run("clang-format", "--dry-run", "-Werror", *str(sources).split())
+    sources = [
+        path for room in ("csrc", "tests", "tools") for end in ("h", "cpp") for path in Path(room).rglob(f"*.{end}")
+    ]
+    session.run("clang-format", "--dry-run", "-Werror", *map(str, sorted(sources)))
 
 
-@nox.session
+@nox.session(tags=["ci"])
 def typing(session: nox.Session) -> None:
     """mypy over the package, the examples and the bench."""
-    session.install(*TOOLS, "numpy")
+    session.install("--quiet", *TOOLS, "numpy")
     session.run("mypy")
 
 
-@nox.session
-def no_openmp(session: nox.Session) -> None:
-    """A build without OpenMP has to pass everything too."""
-    session.install(".[test]", "-C", "cmake.define.PYLSTM_OPENMP=OFF")
-    session.run("pytest", *session.posargs)
+@nox.session(tags=["ci"])
+def docs(session: nox.Session) -> None:
+    """The documentation, in build/docs; a warning is an error, and so is a public name that is not described."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/docs", *session.posargs)
 
 
-@nox.session
+# ---- builds ----------------------------------------------------------------------------------------------------------
+
+
+@nox.session(tags=["ci"])
 def isa(session: nox.Session) -> None:
-    """The kernel tests once per instruction set of this machine."""
-    session.install(".[test]")
-    # -I: without it, `python -c` would import the source folder, which has no compiled core
-    probe = "from pylstm import _core; print(*_core.available_isas())"
-    names = str(session.run("python", "-I", "-c", probe, silent=True)).split()
-    for name in names:
-        session.run("pytest", *KERNEL_TESTS, *session.posargs, env={"PYLSTM_ISA": name})
+    """Tests of layers on this machine's other instruction sets, but for those that run on all by themselves."""
+    install(session)
+    for name in python(session, "from pylstm import _core; print(*_core.available_isas()[1:])").split():
+        tests = [
+            "tests/layers/test_recurrent.py",
+            "tests/layers/test_stream.py",
+            "-m",
+            "not exhaustive and not every_isa",
+        ]
+        session.run("pytest", *tests, *session.posargs, env={"PYLSTM_ISA": name})
+
+
+@nox.session(tags=["ci"])
+def torch(session: nox.Session) -> None:
+    """Comparison with PyTorch; this version's wheel is the CPU build."""
+    try:
+        session.install("--quiet", "torch==2.13.0")
+    except CommandFailed:
+        session.skip("torch==2.13.0 could not be installed")
+    install(session)
+    session.run("pytest", *map(str, sorted(Path("tests").glob("*/test_torch.py"))), *session.posargs)
+
+
+@nox.session(tags=["ci"])
+def sdist(session: nox.Session) -> None:
+    """What is published: a wheel made from the sdist, here without OpenMP, is small and passes everything."""
+    session.install("--quiet", "build")
+    room = session.create_tmp()
+    session.run("python", "-m", "build", "--sdist", "--outdir", room, ".")
+    (packed,) = Path(room).glob("pylstm-*.tar.gz")
+    session.run("tar", "-xzf", str(packed), "-C", room, external=True)
+    source = str(packed).removesuffix(".tar.gz")
+    install(session, "PYLSTM_OPENMP=OFF", source=source)
+    size = os.path.getsize(wheel(session, source, "PYLSTM_OPENMP=OFF"))
+    session.log(f"the wheel has {size:,} bytes")
+    if size >= LARGEST_WHEEL:
+        session.error(f"the wheel has more than {LARGEST_WHEEL:,} bytes")
+    session.log(python(session, "import pylstm; pylstm.show_config()"))
+    session.chdir(source)
+    session.run("pytest", *session.posargs)
 
 
 @nox.session
@@ -60,139 +139,138 @@ def compilers(session: nox.Session) -> None:
     """GCC's and Clang's builds give the same bits."""
     bits = {}
     for compiler in ("g++", "clang++"):
-        session.install("--force-reinstall", "--no-cache-dir", ".", env={"CXX": compiler})
+        install(session, extras="", compiler=compiler)
         bits[compiler] = session.run("python", "-I", "tools/bits.py", "--together", silent=True)
     if len(set(bits.values())) > 1:
         session.error(f"different bits: {bits}")
 
 
-@nox.session
-def torch(session: nox.Session) -> None:
-    """Comparison with PyTorch; this version's wheel is the CPU build."""
-    session.install("torch==2.13.0")
-    session.install(".[test]")
-    session.run("pytest", "tests/layers/test_torch.py", "tests/training/test_torch.py", *session.posargs)
+# ---- the core without Python -----------------------------------------------------------------------------------------
+
+
+def core_test(session: nox.Session, preset: str) -> str:
+    """Builds and runs the core's own test; what it said."""
+    session.install("--quiet", "cmake>=3.25", "ninja")
+    said = str(session.run("cmake", "--workflow", "--preset", preset, silent=True))
+    session.log(said[said.rindex("Test command") :])
+    return said
+
+
+@nox.session(tags=["ci"])
+def core(session: nox.Session) -> None:
+    """Every instruction set of this machine against the baseline, from C++."""
+    core_test(session, "core")
+
+
+@nox.session(tags=["ci"])
+def neon(session: nox.Session) -> None:
+    """The core on AArch64 in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user): right, and the bits of AVX2."""
+    missing = [tool for tool in ("aarch64-linux-gnu-g++", "qemu-aarch64") if shutil.which(tool) is None]
+    if missing:
+        session.skip(f"needs {' and '.join(missing)}")
+    arm = core_test(session, "neon")
+    if platform.machine() == "x86_64":
+        here = core_test(session, "core")
+        bits = [re.findall(rf"{isa} ([0-9a-f]{{16}})", said) for isa, said in (("neon", arm), ("avx2", here))]
+        if bits[0] != bits[1] or not bits[0]:
+            session.error(f"NEON and AVX2 differ in their bits: {bits}")
 
 
 # ---- sanitizers: builds that watch themselves, each with faults planted that it has to find --------------------------
 
-THREADING_TESTS = [
+FAULTS = "PYLSTM_PLANT_FAULTS=ON"
+# Where the core meets arrays of every kind; `nox -s asan -- tests` runs everything.
+MEMORY = [
+    "tests/core/test_linear.py",
+    "tests/core/test_plan.py",
+    "tests/core/test_sanitizers.py",
+    "tests/layers/test_held_arrays.py",
+    "tests/layers/test_backward.py",
+    "tests/layers/test_bad_inputs.py",
+    "tests/layers/test_inputs.py",
+    "tests/layers/test_out.py",
+    "tests/layers/test_parameters.py",
+    "tests/layers/test_recurrent.py",
+    "tests/layers/test_stream.py",
+    "tests/system/test_fork.py",
+    "tests/tools/test_fuzz_calls.py",
+    "tests/training/test_optimizers.py",
+]
+THREADING = [
     "tests/core/test_kept_plans.py",
     "tests/core/test_linear.py",
     "tests/core/test_plan.py",
+    "tests/core/test_sanitizers.py",
     "tests/layers/test_stream.py",
     "tests/system/test_interrupt.py",
     "tests/system/test_threads.py",
 ]
-FAULTS = ["-C", "cmake.define.PYLSTM_PLANT_FAULTS=ON"]
 
 
-def runtime_of(session: nox.Session, compiler: str, name: str) -> str:
-    """Path of a compiler's sanitizer runtime, which has to be loaded before Python."""
-    path = str(session.run(compiler, f"-print-file-name={name}", external=True, silent=True)).strip()
-    if "/" not in path:
-        session.error(f"{compiler} has no {name}")
-    return path
+def sanitized(session: nox.Session, sanitizers: str, *runtimes: str, **options: str) -> dict[str, str]:
+    """Installs a build with these sanitizers; the environment it runs in. Skips where they do not run."""
+    paths = [
+        str(session.run("g++", f"-print-file-name={name}", external=True, silent=True)).strip() for name in runtimes
+    ]
+    env = {"LD_PRELOAD": " ".join(paths), **options}  # a runtime has to be loaded before Python
+    try:
+        if not all("/" in path for path in paths):
+            raise CommandFailed
+        python(session, "pass", env)
+    except CommandFailed:
+        session.skip(f"no {' and '.join(runtimes)} that runs here")
+    install(session, f"PYLSTM_SANITIZE={sanitizers}", FAULTS, compiler="g++")
+    return env
 
 
-@nox.session
+@nox.session(tags=["ci"])
 def asan(session: nox.Session) -> None:
-    """AddressSanitizer and UndefinedBehaviorSanitizer over the whole test suite, and over random calls."""
-    session.install(".[test]", "-C", "cmake.define.PYLSTM_SANITIZE=address,undefined", *FAULTS, env={"CXX": "g++"})
-    env = {
-        "LD_PRELOAD": " ".join(runtime_of(session, "g++", name) for name in ("libasan.so", "libubsan.so")),
-        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # the interpreter frees little at its end
-        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-        "PYLSTM_CHECKER": "asan",
-    }
-    session.run("pytest", *session.posargs, env=env)
+    """AddressSanitizer and UndefinedBehaviorSanitizer over the tests that meet memory, and over random calls."""
+    env = sanitized(
+        session,
+        "address,undefined",
+        "libasan.so",
+        "libubsan.so",
+        ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",  # the interpreter frees little at its end
+        UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
+        PYLSTM_CHECKER="asan",
+    )
+    session.run("pytest", *(session.posargs or MEMORY), env=env)
     session.run("python", "tools/fuzz_calls.py", "--calls", "30000", env=env)
 
 
-@nox.session
+@nox.session(tags=["ci"])
 def tsan(session: nox.Session) -> None:
     """ThreadSanitizer over the tests of threads."""
-    session.install(".[test]", "-C", "cmake.define.PYLSTM_SANITIZE=thread", *FAULTS, env={"CXX": "g++"})
-    env = {
-        "LD_PRELOAD": runtime_of(session, "g++", "libtsan.so"),
-        "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66",
-        "PYLSTM_CHECKER": "tsan",
-    }
-    session.run("pytest", *THREADING_TESTS, "tests/core/test_sanitizers.py", *session.posargs, env=env)
-
-
-SOURCES = [
-    f"csrc/{name}.cpp"
-    for name in (
-        "adam",
-        "backward",
-        "dropout",
-        "fork",
-        "forward",
-        "kept_plans",
-        "linear",
-        "linear_cross_entropy",
-        "matmul",
-        "memory",
-        "network",
-        "pack",
-        "parallel",
-        "plan",
-    )
-]
-CORE_FLAGS = ["-std=c++20", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wno-psabi", "-Icsrc"]
-ISA_FLAGS = {"avx2": ["-mavx2", "-mfma"]}
-
-
-def core_test(session: nox.Session, compiler: str, isas: list[str]) -> str:
-    """Builds tests/core/kernels.cpp with these instruction sets; its path."""
-    room = session.create_tmp()
-    objects = []
-    for isa in isas:
-        objects.append(f"{room}/{compiler}-{isa}.o")
-        header = f'-DPYLSTM_ISA_HEADER="simd/{isa}.h"'
-        command = [compiler, *CORE_FLAGS, *ISA_FLAGS.get(isa, []), header, "-c", "csrc/kernels.cpp", "-o", objects[-1]]
-        session.run(*command, external=True)
-    names = "-DPYLSTM_TEST_ISAS(f)=" + " ".join(f"f({isa})" for isa in isas)
-    program = f"{room}/{compiler}-kernels"
-    sources = ["tests/core/kernels.cpp", *SOURCES, "csrc/cells/cells.cpp", *objects]
-    session.run(compiler, *CORE_FLAGS, names, *sources, "-static", "-o", program, external=True)
-    return program
-
-
-@nox.session(venv_backend="none")
-def neon(session: nox.Session) -> None:
-    """The core on AArch64 in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user): right, and the bits of AVX2."""
-    arm = core_test(session, "aarch64-linux-gnu-g++", ["baseline", "neon"])
-    said = str(session.run("qemu-aarch64", arm, external=True, silent=True))
-    session.log(said)
-    if platform.machine() == "x86_64":
-        here = str(session.run(core_test(session, "g++", ["baseline", "avx2"]), external=True, silent=True))
-        if said.split("neon ")[1].split()[0] != here.split("avx2 ")[1].split()[0]:
-            session.error(f"NEON and AVX2 differ in their bits:\n{said}\n{here}")
+    options = "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66"
+    env = sanitized(session, "thread", "libtsan.so", TSAN_OPTIONS=options, PYLSTM_CHECKER="tsan")
+    session.run("pytest", *(session.posargs or THREADING), env=env)
 
 
 @nox.session
 def valgrind(session: nox.Session) -> None:
     """Valgrind over a short run. It knows no AVX-512, so AVX2 is what runs."""
-    session.install(".[test]", *FAULTS)
+    install(session, FAULTS)
     checker = f"valgrind --quiet --error-exitcode=9 --suppressions={session.invoked_from}/tools/valgrind.supp"
     env = {"PYTHONMALLOC": "malloc", "PYLSTM_CHECKER": "valgrind", "PYLSTM_CHECK_WITH": checker}
     session.run(*checker.split(), "python", "tools/fuzz_calls.py", "--calls", "300", external=True, env=env)
     session.run("pytest", "tests/core/test_sanitizers.py", env=env)
 
 
+# ---- long runs -------------------------------------------------------------------------------------------------------
+
+
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """A million random calls, right and wrong ones."""
-    session.install(".")
+    install(session, extras="")
     session.run("python", "tools/fuzz_calls.py", *session.posargs)
 
 
 @nox.session
 def fuzz_files(session: nox.Session) -> None:
     """An hour of damaged and hostile model files; `-- --minutes 5 --seed 3` for less, `-- --atheris` where it is."""
-    session.install(".[test]")
+    install(session)
     if "--atheris" in session.posargs:
         session.install("atheris")
     session.run("python", "tools/fuzz_files.py", *session.posargs)
@@ -201,6 +279,46 @@ def fuzz_files(session: nox.Session) -> None:
 @nox.session
 def machines(session: nox.Session) -> None:
     """State machines of Hypothesis, ten minutes each: `nox -s machines -- --minutes 1`."""
-    session.install(".[test]")
+    install(session)
     for program in ("tools/machine_layers.py", "tools/machine_training.py"):
         session.run("python", program, *(session.posargs or ["--minutes", "10"]))
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Plants the faults of docs/promises.md, one after the other; arguments are parts of their names."""
+    session.install("--quiet", "pybind11", "cmake", "ninja", "torch==2.13.0")
+    install(session)
+    session.run("python", "tools/plant_faults.py", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Small changes of a module that its tests miss: `nox -s mutants -- files/paths.py tests/files/test_reading.py`."""
+    session.install("--quiet", "cosmic-ray>=8.3")
+    install(session)
+    module, *tests = session.posargs or session.error("name a module of the package, then tests")
+    path = python(session, f"import pylstm, pathlib; print(pathlib.Path(pylstm.__file__).parent / {module!r})")
+    room = Path(session.create_tmp())
+    settings, result = str(room / "settings.toml"), str(room / "result.sqlite")
+    Path(settings).write_text(
+        f"""
+        [cosmic-ray]
+        module-path = "{path}"
+        timeout = 120.0
+        excluded-modules = []
+        test-command = "pytest -q -x -p no:cacheprovider {" ".join(tests)}"
+        [cosmic-ray.distributor]
+        name = "local"
+        [cosmic-ray.filters.operators-filter]
+        exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]  # annotations
+        """,
+        encoding="utf-8",
+    )
+    Path(result).unlink(missing_ok=True)
+    session.run("cosmic-ray", "init", settings, result)
+    session.run("cr-filter-operators", result, settings, silent=True)
+    env = {"PYTHONDONTWRITEBYTECODE": "1"}  # what was compiled before a change must not be run after it
+    session.run("cosmic-ray", "baseline", settings, env=env)
+    session.run("cosmic-ray", "exec", settings, result, env=env)
+    session.run("cr-report", "--surviving-only", "--show-diff", result)

@@ -31,7 +31,8 @@ enum { MAX_THREADS = 256, REPEATS = 9 };
 static int threads;
 static atomic_int arrived, turn;
 
-// The barrier of csrc/parallel.h.
+// A barrier of one counter that all threads share: how long it takes tells how near the cores are to each other. The
+// core's own (csrc/parallel.h) has no such counter but messages between pairs, and costs something else.
 static void meet(void) {
   const int now = atomic_load_explicit(&turn, memory_order_relaxed);
   if (atomic_fetch_add(&arrived, 1) + 1 == threads) {

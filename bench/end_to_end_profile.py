@@ -40,7 +40,6 @@ class Clock:
 
 def profile(peer: Any, size: int) -> dict[str, float]:
     """Seconds of one part by name; "total" is all of it."""
-    from pylstm.layers.containers import Recurrence
     from pylstm.training import data, optimizer
     from pylstm.training import loop as training
 
@@ -51,15 +50,15 @@ def profile(peer: Any, size: int) -> dict[str, float]:
         mock.patch.object(training.Running, "add", clock.wrap("metrics", training.Running.add)),
         mock.patch.object(training, "Training", _with_timed_loss(training.Training, clock)),
     ):
-        parts = peer.model._parts
+        parts = peer.model.layers
         for part in parts:
-            kind = RECURRENT if isinstance(part, Recurrence) else type(part).__name__
-            part.__dict__["_forward_from"] = clock.wrap(kind, part._forward_from, backward=True)
+            kind = RECURRENT if part.returns_state else type(part).__name__
+            part.__dict__["vjp"] = clock.wrap(kind, part.vjp, backward=True)
         try:
             clock.seconds["total"] = clock.wrap("python", peer.part)(size)[0]
         finally:
             for part in parts:
-                del part.__dict__["_forward_from"]
+                del part.__dict__["vjp"]
     return dict(clock.seconds)
 
 

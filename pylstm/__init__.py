@@ -24,6 +24,20 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from . import model as model
     from . import reference as reference
     from .files.strict_json import ModelFileError as ModelFileError
+    from .graph.functions import concatenate as concatenate
+    from .graph.functions import exp as exp
+    from .graph.functions import log as log
+    from .graph.functions import log_softmax as log_softmax
+    from .graph.functions import matmul as matmul
+    from .graph.functions import relu as relu
+    from .graph.functions import sigmoid as sigmoid
+    from .graph.functions import softmax as softmax
+    from .graph.functions import sqrt as sqrt
+    from .graph.functions import stack as stack
+    from .graph.functions import stop_gradient as stop_gradient
+    from .graph.functions import tanh as tanh
+    from .graph.functions import where as where
+    from .graph.values import Value as Value
     from .inspect.plots import plot_history as plot_history
     from .inspect.plots import plot_trace as plot_trace
     from .layers.activation import Activation as Activation
@@ -39,8 +53,11 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.row_gradient import RowGradient as RowGradient
     from .losses.classification import binary_cross_entropy as binary_cross_entropy
     from .losses.classification import cross_entropy as cross_entropy
+    from .losses.linear_head import linear_cross_entropy as linear_cross_entropy
     from .losses.regression import mse as mse
+    from .models.gradients import value_and_grad as value_and_grad
     from .models.loading import load as load
+    from .models.model import Model as Model
     from .models.sequential import Sequential as Sequential
     from .training.callbacks import Callback as Callback
     from .training.callbacks import EarlyStopping as EarlyStopping

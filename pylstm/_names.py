@@ -14,6 +14,10 @@ from typing import Any
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
     "files.strict_json": "ModelFileError",
+    "graph.functions": (
+        "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
+    ),
+    "graph.values": "Value",
     "inspect.plots": "plot_history plot_trace",
     "layers.activation": "Activation",
     "layers.compiled": "GRU LSTM RNN",
@@ -27,8 +31,11 @@ _MODULES = {
     "layers.row_gradient": "RowGradient",
     "layers.stream": "Stream",
     "losses.classification": "binary_cross_entropy cross_entropy",
+    "losses.linear_head": "linear_cross_entropy",
     "losses.regression": "mse",
+    "models.gradients": "value_and_grad",
     "models.loading": "load",
+    "models.model": "Model",
     "models.sequential": "Sequential",
     "training.callbacks": "Callback EarlyStopping ModelCheckpoint",
     "training.gradients": "clip_norm clip_value global_norm",

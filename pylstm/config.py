@@ -9,7 +9,10 @@ from . import _checks, _core
 
 
 def set_num_threads(n: int) -> None:
-    """Use up to n threads from now on, in calls that do not say otherwise. Tiny work stays on the caller's thread."""
+    """Use up to n threads from now on, in calls that do not say otherwise. Tiny work stays on the caller's thread.
+
+    Raises TypeError or ValueError if n is no whole number from 1.
+    """
     _core.set_num_threads(_checks.threads("n", n))
 
 

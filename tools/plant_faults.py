@@ -3,7 +3,8 @@
     python tools/plant_faults.py [names ...]        # needs pybind11, CMake, Ninja and what the tests need
 
 A test that no fault makes fail is worth nothing. docs/promises.md names the fault of each promise; this does what it
-says. A fault is a text to replace; one that is no longer found is an error here, so the list stays true.
+says. A fault is a text to replace; one that is no longer found is an error here, so the list stays true. Conditions
+turned round and comparisons changed, one after the other, are what `nox -s mutants` tries.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-PATIENCE = 240  # seconds for the tests of one fault
+PATIENCE = 240  # seconds for the tests of one fault, where it does not say otherwise
 HUNG = 999
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +29,7 @@ class Fault(NamedTuple):
     old: str
     new: str
     tests: str  # arguments of pytest, without "tests/" in front
+    patience: int = PATIENCE  # less where the fault makes a short test hang
 
 
 FAULTS = {
@@ -104,11 +106,11 @@ FAULTS = {
     ),
     "lengths are not checked": Fault(
         "pylstm/_arrays.py", "        if low < 0 or high > steps:", "        if False:",
-        "layers/test_inputs.py -k lengths_that_raise",
+        "layers/test_bad_inputs.py -k lengths_that_raise",
     ),
     "the signal is never asked for": Fault(
         "csrc/interrupt.h",
-        "if (asks_()) stop_.store(true, std::memory_order_relaxed);",
+        "if (ask()) stop_.store(true, std::memory_order_relaxed);",
         "",
         "system/test_interrupt.py -k chunk_of_a_stream",
     ),
@@ -138,30 +140,21 @@ FAULTS = {
         "pylstm/layers/parameters.py", "return self._arrays[name].view()", "return self._arrays[name]",
         "layers/test_held_arrays.py -k edited",
     ),
-    "strides of zero the only overlap with itself": Fault(
-        "pylstm/_arrays.py", "        if step < reach:", "        if step == 0:", "layers/test_overlap.py -k itself"
-    ),
     "what overlaps is looked for in x alone": Fault(
         "pylstm/layers/recurrent.py", "self.dtype, (time_major, *states))", "self.dtype, (time_major,))",
         "layers/test_overlap.py -k state_come_as",
-    ),
-    "a large array converted in one piece": Fault(
-        "pylstm/_arrays.py", "    if array.size * dtype.itemsize <= _PIECE:", "    if True:",
-        "layers/test_conversion.py",
     ),
     "dropout counts its calls in two steps": Fault(
         "pylstm/_calls.py", "        return (self._start + next(self._left)) % self._modulus",
         "        number = self.present\n        next(self._left)\n        return number",
         "layers/test_calls.py -k any_two",
     ),
-    "layers nested without a bound": Fault(
-        "pylstm/layers/containers.py", "if self._depth > DEEPEST:", "if False:", "layers/test_sizes.py -k nested"
-    ),
     "a stream lets a second thread in": Fault(
-        "csrc/python/network.cpp",
+        "csrc/python/stream.cpp",
         "    if (taken == TryLock::Taken::no)\n",
         "    if (taken == TryLock::Taken::no && false)\n",
         "system/test_threads.py -k one_thread_at_a_time",
+        patience=30,
     ),
     "a child waits for its parent's threads": Fault(
         "csrc/parallel.cpp",
@@ -194,7 +187,7 @@ FAULTS = {
         "layers/test_recurrent.py",
     ),
     "an object that cannot be registered is freed twice": Fault(
-        "csrc/python/module.cpp",
+        "csrc/python/holder.h",
         "    if (object.holder_constructed())\n      original(object);",
         "    if (true)\n      original(object);",
         "core/test_allocations.py",
@@ -229,8 +222,8 @@ FAULTS = {
     ),
     "an unseeded shuffle": Fault(
         "pylstm/training/loop.py",
-        "rng = np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch)))",
-        "rng = np.random.default_rng()",
+        "np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))",
+        "np.random.SeedSequence()",
         "training/test_fit.py -k seed",
     ),
     "a reset gate forgotten in the reference's gradient": Fault(
@@ -243,32 +236,32 @@ FAULTS = {
         "pylstm/files/atomic.py",
         "            os.fsync(descriptor)  #",
         "            os.truncate(descriptor, os.fstat(descriptor).st_size - 9)  #",
-        "files/test_files.py",
+        "files/test_writing.py",
     ),
     "a temporary name made of the process number": Fault(
         "pylstm/files/atomic.py",
         "prefix + secrets.token_hex(8) + _END)\n        try:",
         "prefix + str(os.getpid()) + _END)\n"
         "        with contextlib.suppress(OSError):\n            os.unlink(partial)\n        try:",
-        "files/test_files.py -k path",
+        "files/test_writing.py -k path",
     ),
     "left-over files deleted without the lock": Fault(
         "pylstm/files/atomic.py",
         "and _locked(descriptor, name):",
         "and True:",
-        "files/test_files.py -k being_written",
+        "files/test_writing.py -k being_written",
     ),
     "left-over files never deleted": Fault(
         "pylstm/files/atomic.py",
         "    _tidy(folder, prefix)\n",
         "",
-        "files/test_files.py -k killed",
+        "files/test_writing.py -k killed",
     ),
     "a file that is written to while it is read": Fault(
         "pylstm/files/tensors.py",
         "            file.check_unchanged()\n",
         "",
-        "files/test_files.py -k during",
+        "files/test_reading.py -k during",
     ),
     "sub-layers counted layer by layer": Fault(
         "pylstm/files/saving.py",
@@ -319,7 +312,7 @@ class Copy:
             shutil.copy(core, self.package / "pylstm")
         return ""
 
-    def test(self, arguments: str) -> int:
+    def test(self, arguments: str, patience: int | None = None) -> int:
         """The exit code of pytest: 1 where a test failed, negative or above where the interpreter ended."""
         words = arguments.split()
         files = [str(self.source / "tests" / word) if word.endswith(".py") else word for word in words]
@@ -328,7 +321,7 @@ class Copy:
         environment = os.environ | {"PYTHONPATH": str(self.package)}
         command = [sys.executable, "-c", script, *options, *files]
         try:
-            return run(command, env=environment, cwd=self.package, timeout=PATIENCE).returncode
+            return run(command, env=environment, cwd=self.package, timeout=patience).returncode
         except subprocess.TimeoutExpired:
             return HUNG
 
@@ -343,7 +336,7 @@ def plant(copy: Copy, fault: Fault) -> str:
     try:
         if said := copy.make():
             return f"does not compile:\n{said}"
-        code = copy.test(fault.tests)
+        code = copy.test(fault.tests, fault.patience)
     finally:
         path.write_text(text, encoding="utf-8")
     return {0: "NOT SEEN", 1: "seen", HUNG: "seen (it hangs)"}.get(

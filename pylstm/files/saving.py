@@ -12,10 +12,8 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import Array
-from ..layers.containers import DEEPEST, AnyLayer, Container, Recurrence
-from ..layers.dropout import Dropout
+from ..layers.containers import DEEPEST, Container
 from ..layers.layer import Layer
-from ..layers.recurrent import Recurrent
 from ..layers.registry import built_in_class
 from ..losses.by_name import BY_NAME
 from ..losses.classification import binary_cross_entropy, cross_entropy
@@ -97,21 +95,14 @@ class _Budget:
         if self.names < 0:
             raise ValueError(f"there are more than {_NAMES} names of parameters in containers in containers")
 
-    def take_tensors(self, name: str, config: Mapping[str, Any]) -> None:
+    def take_tensors(self, name: str, count: int) -> None:
         """Of a recurrent layer, whose few bytes can declare any number of tensors. Called before there is anything."""
-        count = config.get("num_layers")
-        if type(count) is not int:
-            return  # refused later
-        bias = config.get("bias") is True
-        each = 2 + bias + (bias and config.get("recurrent_bias") is True)
-        self.tensors -= count * each * (2 if config.get("bidirectional") is True else 1)
+        self.tensors -= count
         if self.tensors < 0:
-            raise ModelFileError(
-                f"{name} claims {count} layers, and the file has {self.all_tensors} tensors for all layers"
-            )
+            raise ModelFileError(f"{name} claims {count} tensors, and the file has {self.all_tensors} for all layers")
 
 
-def _spec(layer: AnyLayer, budget: _Budget, depth: int) -> dict[str, Any]:
+def _spec(layer: Layer, budget: _Budget, depth: int) -> dict[str, Any]:
     name = type(layer).__name__
     budget.take_layer()
     known = built_in_class(name) is type(layer)
@@ -162,7 +153,7 @@ def _set_dropout(model: Sequential, state: Any) -> None:
     parts = list(_random_parts(model))
     _expect(isinstance(state, list) and len(state) == 2 * len(parts), "the state of dropout is malformed")
     for part, seed, calls in zip(parts, state[::2], state[1::2], strict=True):
-        most = 2**32 if isinstance(part, Recurrence) else 2**64  # in so many bits they count calls
+        most = 2**part._call_bits
         good = type(seed) is int and type(calls) is int and 0 <= seed < 2**64 and 0 <= calls < most
         _expect(good, "the state of dropout is malformed")
         part._set_dropout_state([seed, calls])
@@ -170,11 +161,11 @@ def _set_dropout(model: Sequential, state: Any) -> None:
 
 def _random_parts(container: Container) -> Iterator[Layer]:
     """What a model's state of dropout has two numbers for, in that order."""
-    for part in container._parts:
-        if isinstance(part, Container):
-            yield from _random_parts(part)
-        elif isinstance(part, (Recurrence, Dropout)):
-            yield part
+    for layer in container.layers:
+        if isinstance(layer, Container):
+            yield from _random_parts(layer)
+        elif layer._dropout_state():
+            yield layer
 
 
 def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:
@@ -191,7 +182,7 @@ def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:
     return container
 
 
-def _layer(spec: Any, budget: _Budget, depth: int) -> AnyLayer:
+def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
     """A layer as its constructor would make it, but without parameters: nothing is allocated yet."""
     _expect(isinstance(spec, dict) and isinstance(spec.get("class"), str), "the description of a layer is malformed")
     budget.take_layer()
@@ -212,15 +203,12 @@ def _layer(spec: Any, budget: _Budget, depth: int) -> AnyLayer:
     _keys(f"the arguments of {name}", config, set(kind._config_names))
     if "dtype" in config:
         _expect(config["dtype"] in ("float32", "float64"), f"{name} has an unknown dtype")
-    if issubclass(kind, Recurrent):
-        budget.take_tensors(name, config)
+    budget.take_tensors(name, kind._claims(config))
     layer: Any = kind.__new__(kind)
     try:
         layer._configure(**config)
     except (TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{name}: {str(error)[:300]}") from error
-    if isinstance(layer, Recurrent):
-        layer._dropout_seed = layer._dropout_calls = 0  # set for the whole model later
     return layer  # type: ignore[no-any-return]
 
 

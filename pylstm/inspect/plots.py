@@ -44,7 +44,14 @@ def _finish(figure: Any, path: str | os.PathLike[str] | None) -> Any:
 def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> Any:
     """Draw what `fit` returned: each figure over the epochs, training and validation together.
 
-    path: also written there. Returns the matplotlib figure. Needs matplotlib (ImportError).
+    Args:
+        history: what fit returned.
+        path: also written there; the ending says as what.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises ImportError without matplotlib, TypeError or ValueError for what is no history.
     """
     plt = _pyplot()
     if not isinstance(history, Mapping):
@@ -81,13 +88,20 @@ def plot_trace(
 ) -> Any:
     """Draw the gates and states of one sequence as strips: steps to the right, one row per hidden unit.
 
-    trace: of `LSTM.trace` for one sequence, arrays (T, H). tokens: T texts for the steps. names: which of the trace's
-    entries (default: all of the first layer). units: how many hidden units, those whose state moves most, from the
-    largest to the smallest value at the end. saliency: (T,) numbers from `Sequential.saliency`, drawn as bars above.
-    font: the name or file of a font that has the tokens' characters (default: the first CJK font found, where one is
-    needed; where there is none, steps are numbered, with a warning). path: also written there.
+    Args:
+        trace: of `LSTM.trace` for one sequence, arrays (T, H).
+        tokens: T texts for the steps.
+        names: which of the trace's entries (default: all of the first layer).
+        units: how many hidden units, those whose state moves most, from the largest to the smallest value at the end.
+        saliency: (T,) numbers from `Sequential.saliency`, drawn as bars above.
+        font: the name or file of a font that has the tokens' characters (default: the first CJK font found, where one
+            is needed; where there is none, steps are numbered, with a warning).
+        path: also written there; the ending says as what.
 
-    Returns the matplotlib figure. Needs matplotlib (ImportError).
+    Returns:
+        The matplotlib figure.
+
+    Raises ImportError without matplotlib, TypeError or ValueError naming the argument.
     """
     plt = _pyplot()
     if not isinstance(trace, Mapping):

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._arrays import Array
+from ..layers.containers import output_of
 
 if TYPE_CHECKING:
     from ..models.sequential import Sequential
@@ -25,12 +26,12 @@ def saliency(model: Sequential, x: ArrayLike, target: int | None, lengths: Array
     if target is not None:
         outputs = model.shapes()[-1][-1]
         target = _checks.integer("target", target, minimum=-(outputs or 0), maximum=(outputs or 2**63) - 1)
-    parts = [part._without_dropout() for part in model._parts]
+    parts = [part._without_dropout() for part in model.layers]
     backs = []
     y: Any = array
     lens = lengths
     for part in parts:
-        y, back = part.forward(y, lengths=lens)
+        (y, *_), back = part.vjp(y, lengths=lens)
         backs.append(back)
         lens = lens if part.keeps_time else None
     if target is not None and target >= y.shape[-1]:
@@ -40,8 +41,9 @@ def saliency(model: Sequential, x: ArrayLike, target: int | None, lengths: Array
     d[np.arange(len(y)), chosen] = 1
     stop = 1 if array.dtype.kind in "iu" else 0
     for back in reversed(backs[stop:]):
-        d, _ = back(d)
-    score: Array = (
-        np.sum(d * (parts[0](array) if stop else array), axis=-1) if signed else np.sqrt(np.sum(d * d, axis=-1))
-    )
+        (d, *_), _ = back(d)
+    if signed:
+        score: Array = np.sum(d * (output_of(parts[0], array, None) if stop else array), axis=-1)
+    else:
+        score = np.sqrt(np.sum(d * d, axis=-1))
     return score[0] if one else score

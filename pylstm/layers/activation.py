@@ -13,9 +13,13 @@ from .registry import built_in
 
 @built_in
 class Activation(Layer):
-    """relu, tanh, sigmoid, or softmax over the last axis. x and y: any shape; y of `forward` is read-only.
+    """relu, tanh, sigmoid, or softmax over the last axis.
 
-    The losses take logits: a model trained with `fit` ends before its sigmoid or softmax.
+    x and y: any shape, float32 or float64; y of `forward` is read-only. The losses take logits: a model trained with
+    `fit` ends before its sigmoid or softmax.
+
+    Args:
+        function: "relu", "tanh", "sigmoid" or "softmax"; anything else raises ValueError.
     """
 
     _config_names = ("function",)

@@ -19,8 +19,15 @@ from .registry import built_in
 class Dropout(Layer):
     """In training, zeroes each element with probability p and grows the rest by 1/(1-p) (Srivastava et al. 2014).
 
-    Active in `forward` only. `same_for_all_steps=True` drops a feature of a sequence in all its steps (Gal & Ghahramani
-    2016). Masks follow from `seed`, the number of calls so far and an element's place: no hidden order of drawing.
+    Active in `forward` only; a call gives x itself. x and y: any shape, float32 or float64. Masks follow from the seed,
+    the number of calls so far and an element's place: no hidden order of drawing.
+
+    Args:
+        p: in 0..1.
+        same_for_all_steps: drop a feature of a sequence in all its steps (Gal & Ghahramani 2016).
+        seed: the masks follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
     """
 
     _config_names = ("p", "same_for_all_steps")

@@ -20,13 +20,22 @@ from .row_gradient import sum_rows
 class Embedding(Layer):
     """A vector for every symbol: y[...] = weight[x[...]], as torch.nn.Embedding.
 
-    weight (num, dim) starts as normal numbers with standard deviation `std`; the row `padding_idx`, which stands for
-    "nothing here", is zero and gets no gradient. x: integers in 0..num-1 of any shape; y: (*x.shape, dim).
+    x: integers in 0..num-1 of any shape; y: (\\*x.shape, dim). A call raises TypeError for x that is not of integers,
+    IndexError for numbers out of range.
 
-    The gradient is a `RowGradient`: the rows that x names. `params["weight"]` is a read-only view of the table, which
-    training writes to in place: take `state_dict()` for a copy.
+    weight (num, dim) starts as normal numbers. The gradient is a `RowGradient`: the rows that x names.
+    `params["weight"]` is a read-only view of the table, which training writes to in place: take `state_dict()` for a
+    copy.
 
-    Raises TypeError for x that is not of integers, IndexError for numbers out of range.
+    Args:
+        num: how many symbols.
+        dim: numbers per symbol.
+        padding_idx: a symbol that stands for "nothing here": its row is zero and gets no gradient.
+        std: standard deviation of the initial values.
+        dtype: float32 or float64.
+        seed: the initial values follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
     """
 
     _config_names = ("num", "dim", "padding_idx", "dtype")

@@ -24,11 +24,34 @@ class GRUFront(Recurrent[Array]):
         n = tanh(Wn x + bn + Rn (r ⊙ h) + b'n)            candidate, reset_after=False (the first paper;
         h' = (1 - z) ⊙ n + z ⊙ h                          ONNX linear_before_reset=0)
 
-    Arguments, parameters and initial values (uniform within ±1/sqrt(hidden_size), from `seed`) as in PyTorch;
-    `recurrent_bias=False` leaves out bias_hh. `dtype`: float32 or float64. The state is h.
+    The state is h.
+
+    Args:
+        input_size: I, numbers per step that go in.
+        hidden_size: H, hidden units.
+        num_layers: layers on top of each other; each takes the output of the one below.
+        bias: whether there are biases at all.
+        batch_first: axes (N, T, ...) in place of (T, N, ...), for x and output; never for the state.
+        dropout: probability with which the output of every layer but the last is dropped, in `forward` only.
+        bidirectional: a second set of weights reads from the end to the beginning; both outputs, side by side.
+        reset_after: which of the two candidates.
+        recurrent_bias: False leaves out bias_hh.
+        dtype: float32 or float64, of parameters, outputs and states.
+        seed: the initial values, uniform within ±1/sqrt(hidden_size), and the masks of dropout follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
+
+    All arguments but the seed are attributes, fixed once the layer is made, and so are num_directions (1 or 2) and
+    output_size, S, the size of h in one direction (hidden_size).
+
+    `params` has PyTorch's names, order and shapes; of layer k: weight_ih_l{k} (3H, I), weight_hh_l{k} (3H, S),
+    bias_ih_l{k} and bias_hh_l{k} (3H,).
+    From the second layer on I is num_directions·S. Names of the reverse direction end in `_reverse`.
 
     >>> gru = GRU(8, 16, batch_first=True, seed=0)
-    >>> output, h = gru(x)                          # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output, h = gru(np.zeros((3, 5, 8)))                  # x: (N, T, 8), output: (N, T, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((3, 5, 16), (1, 3, 16))
     """
 
     _gates = 3

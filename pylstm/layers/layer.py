@@ -1,27 +1,44 @@
-"""What every layer of a model obeys.
+"""What every layer of a model obeys, the recurrent ones included.
 
-    y = layer(x, lengths=lengths)                       inference: dropout does nothing, nothing is kept
-    y, backward = layer.forward(x, lengths=lengths)     training
-    dx, dparams = backward(dy)                          as often as wanted; gradients are returned, never accumulated
+    outputs = layer(*inputs, lengths=lengths)                       inference: dropout does nothing, nothing is kept
+    outputs, backward = layer.vjp(*inputs, lengths=lengths)         training; vjp: vector-Jacobian product
+    d_inputs, d_params = backward(*d_outputs)                       as often as wanted; nothing is accumulated anywhere
+
+`outputs` of `vjp` is a tuple, of one array as a rule; `d_outputs` are the gradients to them, and `d_inputs` is a tuple
+of those to the inputs, None where there is none (integer input; the first input after `need_dx=False`). `d_params` has
+the keys of `layer.params`; its values are arrays, or a `RowGradient` for an embedding.
+
+`backward(*d_outputs, into=sums)`: `sums` holds what an earlier `backward` of the layer gave. A layer that can adds to
+its arrays in place, and leaves what it added out of `d_params`: so gradients of many calls take the memory of one.
+
+What has a state takes it as the second input and gives it as the second output (None: zero, or not wanted): a recurrent
+layer (`returns_state`: its call does so, too), and a container for all of its layers together.
+
+Users mostly call `forward`, in which a layer of one input and one output has no tuples around them:
+
+    y, backward = layer.forward(x, lengths=lengths)
+    dx, dparams = backward(dy)
+
+and a recurrent layer three results and gradients by name (`output, state, backward`; `Gradients`).
 
 x and y have the batch first: (N, T, F) for sequences, (N, F) for one vector each; a layer that looks at the last axis
 only takes any shape. `lengths` (N,) says how many of the T steps belong to a sequence; layers to which that does not
 matter ignore it, and layers with `keeps_time = False` give one vector per sequence, after which there are no lengths.
-`dx` is None where there is none (integer input, or `need_dx=False`). `dparams` has the keys of `layer.params`; its
-values are arrays, or a `RowGradient` for an embedding.
 """
 
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, real_array
 from .parameters import ParameterSet
 from .parameters import Params as ParamsView
@@ -29,35 +46,103 @@ from .row_gradient import RowGradient
 
 Gradient = Array | RowGradient
 Params = dict[str, Gradient]
-Backward = Callable[[ArrayLike], tuple[Array | None, Params]]
+Backward = Callable[[ArrayLike], tuple[Array | None, Params]]  # of `forward`, one input and one output
+Outputs = tuple[Any, ...]
+VJP = Callable[..., tuple[Outputs, Params]]
 Shape = tuple[int | None, ...]  # None: any size (batch, time)
 Form = tuple[tuple[int, ...], np.dtype[Any]]  # of an output, noted at once: users may set its shape in place
 
 
+def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
+    """`__call__` that asks first whether a model's run is under way, of which the call is a part then."""
+
+    @functools.wraps(inner)
+    def __call__(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        run = ACTIVE.get()
+        return inner(self, *args, **kwargs) if run is None else run.call(self, args, kwargs)
+
+    return __call__
+
+
 class Layer(ParameterSet, abc.ABC):
-    """Base of the layers of a model; see the module's text for what they promise.
+    """Base of all layers::
+
+        y = layer(x, lengths=lengths)                     inference: dropout does nothing, nothing is kept
+        y, backward = layer.forward(x, lengths=lengths)   training
+        dx, dparams = backward(dy)                        as often as wanted; gradients are returned, never accumulated
+
+    x and y have the batch first: (N, T, F) for sequences, (N, F) for one vector each; a layer that looks at the last
+    axis only takes any shape. `lengths` (N,) says how many of the T steps belong to a sequence; layers to which that
+    does not matter ignore it. `dx` is None where there is none (integer input, or `need_dx=False`). `dparams` has the
+    keys of `layer.params`; its values are arrays, or a `RowGradient` for an embedding.
 
     A layer of your own derives from it, sets `_param_shapes`, `dtype` and `_params` (through `_set_params`) and writes
-    `__call__` and `forward`. Such a model trains, pickles and copies; saving takes the library's own layers only.
+    `__call__` and `forward`, for several inputs and outputs with tuples in place of x, y and their gradients. Such a
+    model trains, pickles and copies; saving takes the library's own layers only.
+
+    Attributes:
+        dtype: of the parameters, float32 or float64.
+        keeps_time: False for layers that give one vector per sequence, after which there are no lengths.
     """
 
     keeps_time: bool = True
+    batch_first: bool = True  # else x and y are (T, N, F), and the layer is none for a chain
+    returns_state: ClassVar[bool] = False  # whether a call gives (output, state), of which a chain takes the output
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
+    _asks: ClassVar[bool] = False  # whether `__call__` asks for a model's run itself, or is made of calls that do
+    _holds_layers: ClassVar[bool] = False  # in its attributes
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls) and not cls._asks:
+            cls.__call__ = _asking(cls.__call__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)
         self._param_shapes = {}
 
     @abc.abstractmethod
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """Inference."""
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Inference.
+
+        Args:
+            inputs: as the layer says: x, (N, T, F) or (N, F).
+            options: lengths, (N,) integers in 0..T, or None: all T steps of all sequences.
+
+        Returns:
+            The output, of the layer's dtype, or a tuple of several.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
 
     @abc.abstractmethod
-    def forward(
-        self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
-    ) -> tuple[Array, Backward]:
-        """Training: the output, and `backward(dy) -> (dx, dparams)`."""
+    def forward(self, *inputs: Any, **options: Any) -> tuple[Any, ...]:
+        """Training.
+
+        Args:
+            inputs: as in a call.
+            options: as in a call; need_dx=False leaves out the gradient to x.
+
+        Returns:
+            The tuple (y, backward). `backward(dy)` takes the gradient of the loss to y, shaped like it, and returns
+            (dx, dparams): the gradient to x or None, and name -> gradient of every parameter.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
+
+    def vjp(self, *inputs: Any, **options: Any) -> tuple[Outputs, VJP]:
+        """Training in the form that is the same for all layers: (outputs, backward); see the module's text.
+
+        options: lengths, need_dx.
+        """
+        found, run_back = self.forward(*inputs, **options)
+
+        def backward(*d_outputs: Any, into: Params | None = None) -> tuple[Outputs, Params]:  # noqa: ARG001
+            d_inputs, d_params = run_back(*d_outputs)
+            return (d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), d_params
+
+        return (found if isinstance(found, tuple) else (found,)), backward
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
@@ -67,21 +152,22 @@ class Layer(ParameterSet, abc.ABC):
         """The shape of x as far as the layer itself knows it, None if it does not."""
         return None
 
-    def _forward_from(
-        self,
-        x: ArrayLike,
-        lengths: ArrayLike | None,
-        need_dx: bool,
-        state: Any,  # noqa: ARG002
-    ) -> tuple[Array, Backward, Any]:
-        """`forward` that goes on from `state` (None: from the start) and returns the state after x, too."""
-        return *self.forward(x, lengths=lengths, need_dx=need_dx), None
+    def _check_carry(self) -> None:
+        """Raises ValueError if a sequence cannot be cut into pieces that the state is carried through."""
 
     def _without_dropout(self) -> Layer:
         """The same layer, sharing its parameters, whose `forward` drops nothing."""
         return self
 
+    @classmethod
+    def _claims(cls, config: Mapping[str, Any]) -> int:  # noqa: ARG003
+        """How many tensors the arguments ask for, where that is any number: files are checked by it before a layer is
+        made. The arguments are a file's, of any type."""
+        return 0
+
     # ---- randomness ----------------------------------------------------------------------------------------------
+
+    _call_bits: ClassVar[int] = 64  # in which calls with dropout are counted
 
     def _reseed(self, seed: np.random.SeedSequence) -> None:
         """Draw the parameters and the dropout seed anew."""
@@ -90,7 +176,8 @@ class Layer(ParameterSet, abc.ABC):
         """Start the masks of dropout from this seed."""
 
     def _dropout_state(self) -> list[int]:
-        """What decides the next masks: numbers that `_set_dropout_state` takes."""
+        """What decides the next masks: seed and number of calls, for each layer that drops. `_set_dropout_state` takes
+        it."""
         return []
 
     def _set_dropout_state(self, state: list[int]) -> None:
@@ -102,10 +189,14 @@ class Layer(ParameterSet, abc.ABC):
         return {name: getattr(self, name) for name in self._config_names}
 
     def __repr__(self) -> str:
+        defaults: dict[str, Any] = {}
+        for kind in reversed(type(self).__mro__[:-1]):  # a subclass may have a constructor of its own
+            if (constructor := vars(kind).get("__init__")) is not None:
+                arguments = inspect.signature(constructor).parameters
+                defaults.update({name: argument.default for name, argument in arguments.items()})
         parts: list[str] = []
-        arguments = inspect.signature(type(self).__init__).parameters
         for name, value in self._config().items():
-            default = arguments[name].default
+            default = defaults.get(name, inspect.Parameter.empty)
             if default is inspect.Parameter.empty or not parts:
                 parts.append(repr(value))
             elif value != default:

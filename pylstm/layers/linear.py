@@ -17,8 +17,17 @@ from .registry import built_in
 class Linear(Layer):
     """y = x weightᵀ + bias on the last axis, as torch.nn.Linear: per sequence or per step, as x has it.
 
-    weight (out_features, in_features) and bias (out_features,) start uniform within ±1/sqrt(in_features).
-    x: (..., in_features), y: (..., out_features).
+    x: (..., in_features), y: (..., out_features), of the layer's dtype. weight (out_features, in_features) and bias
+    (out_features,) start uniform within ±1/sqrt(in_features).
+
+    Args:
+        in_features: numbers in.
+        out_features: numbers out.
+        bias: whether there is one.
+        dtype: float32 or float64.
+        seed: the initial values follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
     """
 
     _config_names = ("in_features", "out_features", "bias", "dtype")

@@ -23,11 +23,34 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
         g = tanh(Wg x + bg + Rg h + b'g)   candidate          h' = m, or with proj_size > 0 (Sak et al. 2014):
         o = s(Wo x + bo + Ro h + b'o)      output gate        h' = weight_hr m
 
-    Arguments, parameters and initial values (uniform within ±1/sqrt(hidden_size), from `seed`) as in PyTorch;
-    `recurrent_bias=False` leaves out bias_hh (as Keras does). `dtype`: float32 or float64. The state is (h, c).
+    The state is the tuple (h, c).
+
+    Args:
+        input_size: I, numbers per step that go in.
+        hidden_size: H, hidden units.
+        num_layers: layers on top of each other; each takes the output of the one below.
+        bias: whether there are biases at all.
+        batch_first: axes (N, T, ...) in place of (T, N, ...), for x and output; never for the state.
+        dropout: probability with which the output of every layer but the last is dropped, in `forward` only.
+        bidirectional: a second set of weights reads from the end to the beginning; both outputs, side by side.
+        proj_size: 0, or the size (below hidden_size) that h is projected to.
+        recurrent_bias: False leaves out bias_hh, as Keras does.
+        dtype: float32 or float64, of parameters, outputs and states.
+        seed: the initial values, uniform within ±1/sqrt(hidden_size), and the masks of dropout follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
+
+    All arguments but the seed are attributes, fixed once the layer is made, and so are num_directions (1 or 2) and
+    output_size, S, the size of h in one direction (proj_size, or hidden_size where that is 0).
+
+    `params` has PyTorch's names, order and shapes; of layer k: weight_ih_l{k} (4H, I), weight_hh_l{k} (4H, S),
+    bias_ih_l{k} and bias_hh_l{k} (4H,), with projection weight_hr_l{k} (S, H).
+    From the second layer on I is num_directions·S. Names of the reverse direction end in `_reverse`.
 
     >>> lstm = LSTM(8, 16, num_layers=2, seed=0)
-    >>> output, (h, c) = lstm(x)                    # x: (T, N, 8), output: (T, N, 16), h and c: (2, N, 16)
+    >>> output, (h, c) = lstm(np.zeros((5, 3, 8)))            # x: (T, N, 8), output: (T, N, 16)
+    >>> output.shape, h.shape, c.shape                        # h and c: (2, N, 16)
+    ((5, 3, 16), (2, 3, 16), (2, 3, 16))
     """
 
     _gates = 4
@@ -60,4 +83,7 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
         proj_size = _checks.size("proj_size", config["proj_size"], minimum=0)
         if proj_size >= config["hidden_size"]:
             raise ValueError(f"proj_size must be smaller than hidden_size={config['hidden_size']}, got {proj_size}")
-        return {"proj_size": proj_size}
+        return {"proj_size": proj_size, "output_size": proj_size or config["hidden_size"]}
+
+    def _cell_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight_hr": (self.proj_size, self.hidden_size)} if self.proj_size else {}

@@ -82,7 +82,10 @@ class ParameterSet:
 
     @property
     def params(self) -> Mapping[str, Array]:
-        """Name -> array, both read-only: replace values with `load_state_dict`. Every look-up gives a new view."""
+        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
+
+        Replace values with `load_state_dict`.
+        """
         return self._params
 
     @property
@@ -91,7 +94,7 @@ class ParameterSet:
         return sum(math.prod(shape) for shape in self._param_shapes.values())
 
     def state_dict(self) -> dict[str, Array]:
-        """Name -> writeable copy of the parameter."""
+        """The parameters, name -> writeable copy."""
         return {name: value.copy() for name, value in self.params.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
@@ -104,20 +107,25 @@ class ParameterSet:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"state_dict must be a mapping of names to arrays, got {_checks.kind(state_dict)}")
+        given = {name: state_dict[name] for name in self._param_shapes if name in state_dict}
+        arrays = {name: _arrays.real_array(name, value, self.dtype) for name, value in given.items()}
+        unexpected = {str(name): () for name in state_dict if name not in given}
+        self._check_fit({name: array.shape for name, array in arrays.items()} | unexpected)
+        self._set_params(arrays)
+
+    def _check_fit(self, given: Mapping[str, tuple[int, ...]]) -> None:
+        """Raises ValueError unless these are the names and shapes of all parameters."""
         shapes = self._param_shapes
         faults = []
-        if missing := [name for name in shapes if name not in state_dict]:
+        if missing := [name for name in shapes if name not in given]:
             faults.append("missing " + ", ".join(missing))
-        if unexpected := [str(name) for name in state_dict if name not in shapes]:
+        if unexpected := [name for name in given if name not in shapes]:
             faults.append("unexpected " + ", ".join(unexpected))
-        given = {name: state_dict[name] for name in shapes if name in state_dict}
-        arrays = {name: _arrays.real_array(name, value, self.dtype) for name, value in given.items()}
-        for name, array in arrays.items():
-            if array.shape != shapes[name]:
-                faults.append(f"{name} must have shape {shapes[name]}, got {array.shape}")
+        for name, shape in given.items():
+            if name in shapes and shape != shapes[name]:
+                faults.append(f"{name} must have shape {shapes[name]}, got {shape}")
         if faults:
             raise ValueError(f"state_dict does not fit {self!r}: " + "; ".join(faults))
-        self._set_params(arrays)
 
     def _set_params(self, arrays: Mapping[str, Array]) -> None:
         self._prepared(arrays)()

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _arrays, _checks
+from .._active import ACTIVE
 from .._arrays import Array
+from .layer import VJP, Outputs, Params
 from .recurrent_parameters import RecurrentParameters
 from .stream import CallStepper, Stepper, Stream
 
@@ -26,9 +28,10 @@ RunBackward = Callable[[Array | None, tuple[Array | None, ...]], tuple[Array | N
 class Gradients(NamedTuple):
     """What `backward` returns: arrays of its own, nothing is accumulated anywhere.
 
-    x: the gradient to `x`, shaped like it, or None after `forward(..., need_dx=False)`.
-    state: the gradient to the initial state, shaped like it: an array, for LSTM a tuple (dh, dc).
-    params: name -> array, the keys of `layer.params` in the same order.
+    Attributes:
+        x: the gradient to `x`, shaped like it, or None after `forward(..., need_dx=False)`.
+        state: the gradient to the initial state, shaped like it: an array, for LSTM a tuple (dh, dc).
+        params: name -> array, the keys of `layer.params` in the same order.
     """
 
     x: Array | None
@@ -88,6 +91,9 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
     # ---- running -------------------------------------------------------------------------------------------------
 
+    returns_state = True
+    _asks = True
+
     def __call__(
         self,
         x: ArrayLike,
@@ -99,19 +105,28 @@ class Recurrent(RecurrentParameters, Generic[State]):
     ) -> tuple[Array, State]:
         """Inference: run the layer over whole sequences, without dropout, and keep nothing.
 
-        x: (T, N, I), with batch_first (N, T, I), or (T, I) for one sequence. Any real dtype, strides, byte order and
-            alignment; other dtypes than the layer's are converted. T and N may be 0.
-        state: the initial state (num_layers·num_directions, N, S), without N for one sequence; for LSTM the tuple
-            (h, c), c with hidden_size in place of S. None is zero.
-        lengths: (N,) integers in 0..T, in any order: the sequences' own lengths. What stands in x beyond is not read.
-        out: an array for the output: exactly its shape and dtype, last axis contiguous, apart from x and state.
-        num_threads: for this call; None is the process' setting.
+        Args:
+            x: (T, N, I), with batch_first (N, T, I), or (T, I) for one sequence. Any real dtype, strides, byte order
+                and alignment; other dtypes than the layer's are converted. T and N may be 0.
+            state: the initial state (num_layers·num_directions, N, S), without N for one sequence; for LSTM the tuple
+                (h, c), c with hidden_size in place of S. None is zero.
+            lengths: (N,) integers in 0..T, in any order: the sequences' own lengths. What stands in x beyond is not
+                read.
+            out: an array for the output: exactly its shape and dtype, last axis contiguous, apart from x and state.
+            num_threads: for this call; None is the process' setting.
 
-        Returns (output, state). output: (T, N, num_directions·S) in the layout of x, zero past a length; it is `out`
-        if that was given. state: as the argument, at each sequence's own end (length 0: the initial state).
+        Returns:
+            The tuple (output, state). The output is (T, N, num_directions·S) in the layout of x and the layer's dtype,
+            zero past a length; it is `out` if that was given. The state is like the argument, at each sequence's own
+            end (length 0: the initial state).
 
-        Raises TypeError (dtype or kind) or ValueError (shape or value), naming the argument.
+        Raises:
+            TypeError: dtype or kind of an argument, which is named.
+            ValueError: shape or value of an argument, which is named.
         """
+        if (run := ACTIVE.get()) is not None:
+            given = {"lengths": lengths, "out": out, "num_threads": num_threads}
+            return run.call(self, (x, state), given)  # type: ignore[no-any-return]
         time_major, batched = self._take_x(x)
         steps, batch, _ = time_major.shape
         states = self._take_states("state", state, batch, batched)
@@ -138,12 +153,21 @@ class Recurrent(RecurrentParameters, Generic[State]):
     ) -> tuple[Array, State, Backward]:
         """Training: as a call, with dropout between layers, and `backward` for the gradients.
 
-        Returns (output, state, backward). `backward(d_output=None, d_state=None)` takes the gradients of the loss to
-        output and state (shaped like them; None is zero, also for one of an LSTM's two) and returns `Gradients`. It
-        can be called again, and after other forward calls, and uses the weights of this call.
+        Args:
+            x: as in a call. `backward` reads it again: if it is an array of the layer's dtype, do not edit its numbers
+                before the last `backward`.
+            state: as in a call.
+            lengths: as in a call.
+            need_dx: False leaves out the gradient to x.
+            num_threads: as in a call, for `backward`, too.
 
-        `backward` reads x and output again: output is read-only therefore (for good), and the numbers in x must not be
-        edited before the last `backward` if it was an array of the layer's dtype. need_dx=False: no gradient to x.
+        Returns:
+            The tuple (output, state, backward). The first two are as in a call, the output read-only (for good), since
+            `backward` reads it again. `backward(d_output=None, d_state=None)` takes the gradients of the loss to output
+            and state (shaped like them; None is zero, also for one of an LSTM's two) and returns `Gradients`. It can be
+            called again, and after other forward calls, and uses the weights of this call.
+
+        Raises TypeError or ValueError as a call does, and so does `backward`.
         """
         time_major, batched = self._take_x(x)
         steps, batch, _ = time_major.shape
@@ -166,14 +190,23 @@ class Recurrent(RecurrentParameters, Generic[State]):
         output.setflags(write=False)
         names = tuple(self._param_shapes)
 
-        def backward(d_output: ArrayLike | None = None, d_state: Any = None) -> Gradients:
-            """The gradients of a loss, from its gradients to output and state (None: zero)."""
+        def backward(
+            d_output: ArrayLike | None = None, d_state: Any = None, *, _into: dict[str, Array] | None = None
+        ) -> Gradients:
+            """The gradients of a loss, from its gradients to output and state (None: zero).
+
+            _into: gradients of another call of this layer, which those of the parameters are added to in place.
+            """
             d_view = None
             if d_output is not None:
                 d_view = _arrays.shaped("d_output", d_output, self.dtype, shape)
                 d_view = self._to_time_major(d_view, batched)
             d_states = self._take_states("d_state", d_state, batch, batched, parts=True)
             dx, d_initial, d_params = run_backward(d_view, d_states)
+            if _into is not None:
+                for name, total in _into.items():
+                    total += d_params[name]
+                d_params = _into
             return Gradients(
                 None if dx is None else self._to_user(dx, batched),
                 self._give_state(d_initial, batched),
@@ -182,8 +215,23 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
         return output, self._give_state(new_states, batched), backward
 
+    def vjp(self, x: ArrayLike, state: Any = None, **options: Any) -> tuple[Outputs, VJP]:
+        output, new_state, run_back = self.forward(x, state, **options)
+
+        def backward(
+            d_output: ArrayLike | None = None, d_state: Any = None, *, into: dict[str, Any] | None = None
+        ) -> tuple[Outputs, Params]:
+            grads = run_back(d_output, d_state, _into=into or None)
+            return (grads.x, grads.state), {} if into else dict(grads.params)
+
+        return (output, new_state), backward
+
     def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> Stream:
         """A `Stream`: step by step, with a state of its own, for `batch_size` independent sequences.
+
+        Args:
+            batch_size: N, sequences that move on together.
+            num_threads: for all its steps; None is the process' setting.
 
         Raises ValueError for a bidirectional layer, whose reverse direction needs the end of a sequence first.
         """
@@ -201,12 +249,20 @@ class Recurrent(RecurrentParameters, Generic[State]):
             raise MemoryError(f"no memory for a stream of batch_size={batch_size}") from error
 
     def trace(self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None) -> dict[str, Array]:
-        """What happens inside, for looking at: gates and states of every step by name. Arguments as in a call.
+        """What happens inside, for looking at: gates and states of every step by name.
 
-        Returns name -> array (T, N, size) in the layout of x, zero past a length. A name is a letter of the equations
-        and the parameters' suffix: for an LSTM `i_l0`, `f_l0`, `g_l0`, `o_l0`, `h_l0`, `c_l0`, for a GRU `r`, `z`, `n`,
-        `h`, for an RNN `h`; then those of `_l0_reverse`, `_l1` and so on. Computed step by step by `pylstm.reference`,
-        without dropout: the values of a call up to rounding, and slow. `pylstm.plot_trace` draws them.
+        Computed step by step by `pylstm.reference`, without dropout: the values of a call up to rounding, and slow.
+        `pylstm.plot_trace` draws them.
+
+        Args:
+            x: as in a call.
+            state: as in a call.
+            lengths: as in a call.
+
+        Returns:
+            A dict, name -> array (T, N, size) in the layout of x, zero past a length. A name is a letter of the
+            equations and the parameters' suffix: for an LSTM `i_l0`, `f_l0`, `g_l0`, `o_l0`, `h_l0`, `c_l0`, for a GRU
+            `r`, `z`, `n`, `h`, for an RNN `h`; then those of `_l0_reverse`, `_l1` and so on.
         """
         from ..inspect.trace import trace
 

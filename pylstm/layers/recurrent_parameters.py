@@ -1,20 +1,21 @@
-"""Hyper-parameters and parameters of the recurrent layers: checked, drawn, pickled."""
+"""Hyper-parameters and parameters of the recurrent layers: checked, drawn, pickled; sizes and seeds in a model."""
 
 from __future__ import annotations
 
 import abc
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _checks
 from .._calls import Calls
-from .parameters import ParameterSet
+from .layer import Layer, Shape, seed_number, sizes
 
 
-class RecurrentParameters(ParameterSet, abc.ABC):
+class RecurrentParameters(Layer):
     """Hyper-parameters and parameters of a recurrent layer.
 
     Attributes (fixed once the layer is made): input_size, hidden_size, num_layers, bias, batch_first, dropout,
@@ -85,15 +86,20 @@ class RecurrentParameters(ParameterSet, abc.ABC):
             values[name] = _checks.flag(name, config[name])
         values.update(self._configure_cell({**config, **values}))
         values["num_directions"] = 2 if values["bidirectional"] else 1
-        values["output_size"] = values.get("proj_size", 0) or values["hidden_size"]
-        self.__dict__.update(values)
-        self._state_sizes = (self.output_size, self.hidden_size)[: len(self._state_names)]
+        self.__dict__.update({"output_size": values["hidden_size"], **values})
+        self._state_sizes = (self.output_size, *[self.hidden_size] * (len(self._state_names) - 1))
+        self._dropout_seed = self._dropout_calls = 0
         self._param_shapes = self._shapes()
         _checks.parameter_bytes(self, self._param_shapes, self.dtype)
 
     @abc.abstractmethod
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The hyper-parameters that only this cell has, checked; the others in `config` are so already."""
+        """The hyper-parameters that only this cell has, checked; the others in `config` are so already. Where its
+        output is of another size than its gates, `output_size` among them."""
+
+    def _cell_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameters of one layer and direction that only this cell has."""
+        return {}
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         rows, size = self._gates * self.hidden_size, self.output_size
@@ -107,9 +113,55 @@ class RecurrentParameters(ParameterSet, abc.ABC):
                     shapes["bias_ih" + suffix] = (rows,)
                 if self.bias and self.recurrent_bias:
                     shapes["bias_hh" + suffix] = (rows,)
-                if size != self.hidden_size:
-                    shapes["weight_hr" + suffix] = (size, self.hidden_size)
+                shapes.update({name + suffix: shape for name, shape in self._cell_shapes().items()})
         return shapes
+
+    @classmethod
+    def _claims(cls, config: Mapping[str, Any]) -> int:
+        count = config.get("num_layers")
+        if type(count) is not int:
+            return 0  # refused later
+        bias = config.get("bias") is True
+        each = 2 + bias + (bias and config.get("recurrent_bias") is True)
+        return count * each * (2 if config.get("bidirectional") is True else 1)
+
+    # ---- as a layer of a model -----------------------------------------------------------------------------------
+
+    def output_shape(self, shape: Shape) -> Shape:
+        shape = sizes(shape)
+        if len(shape) != 3 or shape[2] not in (None, self.input_size):
+            raise ValueError(f"{self!r} takes (N, T, {self.input_size}) and cannot follow an output of shape {shape}")
+        return (*shape[:2], self.num_directions * self.output_size)
+
+    def input_shape(self) -> Shape:
+        return (None, None, self.input_size)
+
+    def _check_carry(self) -> None:
+        if self.bidirectional:
+            raise ValueError(f"truncate cannot carry a state through {self!r}, which reads from both ends")
+
+    def _without_dropout(self) -> Layer:
+        if self.dropout == 0.0:
+            return self
+        twin: RecurrentParameters = type(self).__new__(type(self))
+        twin._configure(**{**self._config(), "dropout": 0.0})
+        twin._params = self._params
+        twin._parameters_changed()
+        return twin
+
+    _call_bits = 32
+
+    def _reseed(self, seed: np.random.SeedSequence) -> None:
+        self._draw(seed_number(seed))
+
+    def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
+        self._set_dropout_state([seed_number(seed), 0])
+
+    def _dropout_state(self) -> list[int]:
+        return [self._dropout_seed, self._dropout_calls]
+
+    def _set_dropout_state(self, state: list[int]) -> None:
+        self._dropout_seed, self._dropout_calls = state
 
     # ---- the object ----------------------------------------------------------------------------------------------
 
@@ -129,17 +181,6 @@ class RecurrentParameters(ParameterSet, abc.ABC):
 
     def _config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._config_names}
-
-    def __repr__(self) -> str:
-        parts = [str(self.input_size), str(self.hidden_size)]
-        defaults = {
-            "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0,
-            "reset_after": True, "nonlinearity": "tanh", "recurrent_bias": True, "dtype": np.dtype(np.float32),
-        }  # fmt: skip
-        for name, value in list(self._config().items())[2:]:
-            if value != defaults[name]:
-                parts.append(f"{name}={value if name == 'dtype' else repr(value)}")
-        return f"{type(self).__name__}({', '.join(parts)})"
 
     def __getstate__(self) -> dict[str, Any]:
         return {

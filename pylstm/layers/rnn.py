@@ -19,11 +19,34 @@ class RNNFront(Recurrent[Array]):
 
         h' = tanh(W x + b + R h + b')      or, with nonlinearity="relu", max(0, ...)
 
-    Arguments, parameters and initial values (uniform within ±1/sqrt(hidden_size), from `seed`) as in PyTorch;
-    `recurrent_bias=False` leaves out bias_hh. `dtype`: float32 or float64. The state is h.
+    The state is h.
+
+    Args:
+        input_size: I, numbers per step that go in.
+        hidden_size: H, hidden units.
+        num_layers: layers on top of each other; each takes the output of the one below.
+        nonlinearity: "tanh" or "relu".
+        bias: whether there are biases at all.
+        batch_first: axes (N, T, ...) in place of (T, N, ...), for x and output; never for the state.
+        dropout: probability with which the output of every layer but the last is dropped, in `forward` only.
+        bidirectional: a second set of weights reads from the end to the beginning; both outputs, side by side.
+        recurrent_bias: False leaves out bias_hh.
+        dtype: float32 or float64, of parameters, outputs and states.
+        seed: the initial values, uniform within ±1/sqrt(hidden_size), and the masks of dropout follow from it.
+
+    Raises TypeError or ValueError for a wrong argument, naming it.
+
+    All arguments but the seed are attributes, fixed once the layer is made, and so are num_directions (1 or 2) and
+    output_size, S, the size of h in one direction (hidden_size).
+
+    `params` has PyTorch's names, order and shapes; of layer k: weight_ih_l{k} (H, I), weight_hh_l{k} (H, S),
+    bias_ih_l{k} and bias_hh_l{k} (H,).
+    From the second layer on I is num_directions·S. Names of the reverse direction end in `_reverse`.
 
     >>> rnn = RNN(8, 16, nonlinearity="relu", seed=0)
-    >>> output, h = rnn(x)                          # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output, h = rnn(np.zeros((5, 3, 8)))                  # x: (T, N, 8), output: (T, N, 16), h: (1, N, 16)
+    >>> output.shape, h.shape
+    ((5, 3, 16), (1, 3, 16))
     """
 
     _gates = 1

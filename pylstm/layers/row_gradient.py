@@ -15,10 +15,14 @@ _PASSES = 16  # rows used more often than this are summed one by one instead
 
 
 class RowGradient:
-    """The gradient of a table (shape) that is zero outside of some rows.
+    """The gradient of a table that is zero outside of some rows.
 
-    rows: (K,) int64, ascending, each once. values: (K, shape[1]), the gradient of those rows. shape: of the table.
     `dense()` or `np.asarray` spread it out. Adding two of them, or one and an array, gives the sum.
+
+    Attributes:
+        rows: (K,) int64, ascending, each once.
+        values: (K, shape[1]), the gradient of those rows.
+        shape: of the table, (num, dim).
     """
 
     __array_priority__ = 100  # an array on the left leaves the addition to __radd__

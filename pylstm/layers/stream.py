@@ -49,6 +49,9 @@ class Stream:
 
     NaN or infinity in x stays in the state of its sequence and in all its later outputs: `is_finite` tells of it, and
     setting `state` mends it.
+
+    Attributes:
+        batch_size: N, the number of sequences.
     """
 
     def __init__(self, layer: Recurrent[Any], batch_size: int, num_threads: int | None) -> None:
@@ -66,10 +69,17 @@ class Stream:
         self._params = params  # last: where anything failed, the next step tries again
 
     def step(self, x: ArrayLike, *, out: Array | None = None) -> Array:
-        """One step of every sequence: x (N, I), or (I,) for one; returns the last layer's output, (N, S) or (S,).
+        """One step of every sequence.
 
-        With `out` (contiguous, of exactly that shape and the layer's dtype, apart from x) and an x of the layer's
-        dtype in C order, a step allocates nothing. Other x are converted as in a call.
+        Args:
+            x: (N, I), or (I,) for one sequence. Converted as in a call.
+            out: an array for the output: contiguous, of exactly its shape and the layer's dtype, apart from x. With an
+                x of the layer's dtype in C order, a step allocates nothing then.
+
+        Returns:
+            The last layer's output, (N, S) or (S,); `out` if that was given.
+
+        Raises TypeError or ValueError, naming the argument, and RuntimeError as the class says.
         """
         if self._params is not self._layer._params:
             with self._stepper.hold(anew=False) as states:
@@ -101,7 +111,16 @@ class Stream:
         return result
 
     def __call__(self, x: ArrayLike) -> Array:
-        """A chunk of steps: x (T, N, I), with batch_first (N, T, I), or (T, I) for one sequence; returns the output."""
+        """A chunk of steps.
+
+        Args:
+            x: (T, N, I), with batch_first (N, T, I), or (T, I) for one sequence. Converted as in a call of the layer.
+
+        Returns:
+            The output, (T, N, S) in the layout of x.
+
+        Raises TypeError or ValueError, naming the argument, and RuntimeError as the class says.
+        """
         layer = self._layer
         array = _arrays.real_array("x", x, self._dtype)
         batch = array.shape[0 if layer.batch_first else 1] if array.ndim == 3 else 1
@@ -117,7 +136,10 @@ class Stream:
 
     @property
     def state(self) -> Any:
-        """A copy of the state: (num_layers, N, S), for an LSTM a tuple (h, c). Assign to it to set the state."""
+        """A copy of the state, (num_layers, N, S), or for an LSTM the tuple (h, c) of two such arrays.
+
+        Assign to it to set the state.
+        """
         states = self._copies()
         return states if len(states) > 1 else states[0]
 
@@ -144,7 +166,7 @@ class Stream:
             stepper.put(tuple(np.zeros(s.shape, s.dtype) for s in states))
 
     def is_finite(self) -> NDArray[np.bool_]:
-        """Of every sequence, (N,): whether its state holds neither NaN nor infinity."""
+        """Whether the state of each sequence holds neither NaN nor infinity: bool, (N,)."""
         with self._stepper.hold(anew=False) as states:
             finite: NDArray[np.bool_] = np.all([np.isfinite(s).all(axis=(0, 2)) for s in states], axis=0)
             return finite

@@ -25,10 +25,17 @@ def binary_cross_entropy(
 ) -> tuple[float, Array]:
     """-t log s(x) - (1 - t) log(1 - s(x)) for logits x, with s the logistic function, as BCEWithLogitsLoss of PyTorch.
 
-    logits: (N, ...) or (N, ..., 1). targets: (N, ...) in 0..1, of the same shape, or without the last axis of size 1.
-    class_weight: weights of targets 0 and 1, {0: a, 1: b} or [a, b]; the mean is then the weighted one.
+    Args:
+        logits: (N, ...) or (N, ..., 1).
+        targets: (N, ...) in 0..1, of the same shape, or without the last axis of size 1.
+        lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
+        class_weight: weights of targets 0 and 1, {0: a, 1: b} or [a, b]; the mean is then the weighted one.
 
-    Returns the mean and its gradient, shaped like logits. Raises TypeError or ValueError, naming the argument.
+    Returns:
+        The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
+        logits.
+
+    Raises TypeError or ValueError, naming the argument.
     """
     loss = bce_loss(logits, targets, lengths, class_weight=class_weight)
     assert loss.gradient is not None
@@ -45,10 +52,18 @@ def cross_entropy(
 ) -> tuple[float, Array]:
     """-log softmax(x)[t] for logits x and label t, as CrossEntropyLoss of PyTorch.
 
-    logits: (N, C) or (N, T, C). targets: integers (N,) or (N, T) in 0..C-1; `ignore_index` marks what does not count.
-    class_weight: a weight per label, {label: weight} (others 1) or (C,); the mean is then the weighted one.
+    Args:
+        logits: (N, C) or (N, T, C).
+        targets: integers (N,) or (N, T) in 0..C-1.
+        lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
+        class_weight: a weight per label, {label: weight} (others 1) or (C,); the mean is then the weighted one.
+        ignore_index: a target that does not count.
 
-    Returns the mean and its gradient, shaped like logits. Raises TypeError or ValueError, naming the argument.
+    Returns:
+        The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
+        logits.
+
+    Raises TypeError or ValueError, naming the argument.
     """
     loss = ce_loss(logits, targets, lengths, class_weight=class_weight, ignore_index=ignore_index)
     assert loss.gradient is not None

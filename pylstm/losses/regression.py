@@ -12,9 +12,16 @@ from .loss import Loss, counted, inverse, product, targets_like
 def mse(predictions: ArrayLike, targets: ArrayLike, *, lengths: ArrayLike | None = None) -> tuple[float, Array]:
     """The mean of (prediction - target)² over every number that counts, as MSELoss of PyTorch.
 
-    predictions: (N, ...) or (N, T, ...). targets: of the same shape, or without the last axis of size 1.
+    Args:
+        predictions: (N, ...) or (N, T, ...).
+        targets: of the same shape, or without the last axis of size 1.
+        lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
 
-    Returns the mean and its gradient, shaped like predictions. Raises TypeError or ValueError, naming the argument.
+    Returns:
+        The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
+        predictions.
+
+    Raises TypeError or ValueError, naming the argument.
     """
     loss = mse_loss(predictions, targets, lengths)
     assert loss.gradient is not None

@@ -1,4 +1,5 @@
-"""Whole models: `sequential`, and `loading` them from files."""
+"""Whole models: `sequential` for chains, `model` for what is none (with `gradients` and `naming`), and `loading` them
+from files."""
 
 from .._names import lazy
 

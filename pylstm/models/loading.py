@@ -14,9 +14,18 @@ from .sequential import Sequential
 def load(path: str | os.PathLike[str]) -> Sequential:
     """Read a model that `Sequential.save` or `ModelCheckpoint` wrote.
 
-    Raises ModelFileError (a ValueError) saying what is wrong with a file that is damaged or is not such a model, and
-    OSError where it cannot be read. Never executes anything, and reads no tensor before all have been checked. A file
-    that is replaced meanwhile is read as it was; one that is cut short or written to is a ModelFileError.
+    Never executes anything, and reads no tensor before all have been checked. A file that is replaced meanwhile is read
+    as it was; one that is cut short or written to is a ModelFileError.
+
+    Args:
+        path: of an .npz or .safetensors file.
+
+    Returns:
+        The `Sequential`, with its `metadata`.
+
+    Raises:
+        ModelFileError: (a ValueError) the file is damaged or is not such a model; it says what is wrong.
+        OSError: the file cannot be read.
     """
     with opened(_checks.path("path", path)) as contents:
         return read_model(contents, training=False)[0]

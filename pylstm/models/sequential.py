@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..files import saving
 from ..layers.activation import Activation, activate
-from ..layers.containers import AnyLayer, Columns, Container
+from ..layers.containers import Columns, Container
 from ..layers.dropout import Dropout
-from ..layers.layer import Backward, Layer, Shape
+from ..layers.layer import VJP, Layer, Outputs, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
 from ..losses.by_name import loss_function
@@ -31,21 +32,30 @@ from ..training.schedules import as_schedule
 class Sequential(Container):
     """A model: each layer's output is the next one's input.
 
-    layers: any of the library's, `LSTM`, `GRU`, `RNN` with batch_first=True among them. seed: draw all their parameters
-    anew from this number; without it they stay as they are. Sizes that do not fit raise ValueError here already.
+    Args:
+        layers: any of the library's or of yours, `LSTM`, `GRU`, `RNN` with batch_first=True among them.
+        seed: draw all their parameters anew from this number; without it they stay as they are.
 
-    Attributes: layers (a tuple), metadata (a dict of your own, e.g. the vocabulary, in JSON's types: saved with it).
+    Raises TypeError or ValueError for a wrong argument, and ValueError for sizes that do not fit each other.
+
+    Attributes:
+        layers: a tuple.
+        metadata: a dict of your own, e.g. the vocabulary, in JSON's types; saved with the model.
+        dtype: of the parameters, float32 or float64.
 
     >>> model = Sequential([Embedding(1000, 32), LSTM(32, 64, batch_first=True), LastStep(), Linear(64, 1)], seed=0)
-    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-3), epochs=5)
+    >>> x, y = [[7, 2], [7, 3, 2], [8, 1], [8]], np.array([1, 1, 0, 0])            # words by number, and labels
+    >>> history = model.fit(x, y, loss="binary_cross_entropy", optimizer=Adam(1e-2), epochs=20, verbose=0)
+    >>> (model.predict(x) > 0)[:, 0]
+    array([ True,  True, False, False])
     """
 
-    def __init__(self, layers: Iterable[AnyLayer], *, seed: int | None = None) -> None:
+    def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
         self._configure(layers)
         if (number := _checks.seed_value("seed", seed)) is not None:
             self._reseed(np.random.SeedSequence(number))
 
-    def _configure(self, layers: Iterable[AnyLayer]) -> None:
+    def _configure(self, layers: Iterable[Layer]) -> None:
         super()._configure(layers)
         self.metadata: dict[str, Any] = {}
         self._loss: Any = None  # what fit was given: evaluate takes the same
@@ -53,20 +63,33 @@ class Sequential(Container):
         self.shapes()  # raises if sizes do not fit
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """Inference. x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N."""
-        return self._chain(self._floats(x), lengths)
+        """Inference on one batch.
 
-    def _forward_from(
-        self, x: ArrayLike, lengths: ArrayLike | None, need_dx: bool, state: Any
-    ) -> tuple[Array, Backward, Any]:
-        return self._chain_from(self._floats(x), lengths, need_dx, state)
+        Args:
+            x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N.
+            lengths: (N,) integers in 0..T, or None.
+
+        Returns:
+            The last layer's output.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
+        y: Array = self._run(self._floats(x), lengths)
+        return y
+
+    def vjp(
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
+    ) -> tuple[Outputs, VJP]:
+        return self._run_vjp(self._floats(x), state, lengths, need_dx)
 
     def _floats(self, x: ArrayLike) -> ArrayLike:
         """What has no dtype of its own gets the model's, where the first layer has none to give it."""
-        return float_array("x", x, self.dtype) if isinstance(_first(self), _SHAPELESS) else x
+        if isinstance(_first(self), _SHAPELESS) and ACTIVE.get() is None:
+            return float_array("x", x, self.dtype)
+        return x
 
     def _without_dropout(self) -> Layer:
-        return Sequential([part._without_dropout() for part in self._parts])
+        return Sequential([layer._without_dropout() for layer in self.layers])
 
     # ---- training ------------------------------------------------------------------------------------------------
 
@@ -95,27 +118,41 @@ class Sequential(Container):
     ) -> dict[str, list[float]]:
         """Train the model.
 
-        x: an array (N, ...), with `lengths` (N,) if it is padded, or a list of sequences of differing length, which are
-            batched by length. y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...).
-        loss: "binary_cross_entropy", "cross_entropy" (labels), "mse" or a function (output, targets, lengths=) ->
-            (value, gradient). optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
-        validation_data: (x, y) or (x, y, lengths). metrics: "accuracy" (the default for classification), or functions
-            (output, targets, lengths) -> value.
-        class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
-        callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning True.
-        clip_norm, clip_value: clipping of the gradients. schedule: a learning-rate schedule.
-        truncate: update after every so many steps and carry the states on (truncated back-propagation through time):
-            for long or endless sequences, with one target per step.
-        shuffle: draw a new order every epoch. seed: everything random here, the order and the masks of dropout,
-            follows from it: with the same initial weights the same bits, whatever the number of threads. None: not
-            reproducible.
-        resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
-        verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
+        Args:
+            x: an array (N, ...), with `lengths` if it is padded, or a list of sequences of differing length, which are
+                batched by length.
+            y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...).
+            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse" or a function (output, targets, lengths=) ->
+                (value, gradient).
+            optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
+            batch_size: sequences per update.
+            epochs: how often to go through the data.
+            lengths: (N,) integers, of a padded x.
+            validation_data: (x, y) or (x, y, lengths): examples that are not trained on.
+            metrics: a list of "accuracy" (the default for classification) and functions (output, targets, lengths) ->
+                value.
+            class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
+            callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning
+                True.
+            clip_norm: the most that the gradients' global norm may be.
+            clip_value: the most that any number of the gradients may be.
+            schedule: a learning-rate schedule.
+            truncate: update after every so many steps and carry the states on (truncated back-propagation through
+                time): for long or endless sequences, with one target per step.
+            shuffle: draw a new order every epoch.
+            seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
+                weights the same bits, whatever the number of threads. None: not reproducible.
+            resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
+            verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
 
-        Returns the history: name -> one number per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
-        Ctrl-C ends training after the current batch and returns, too.
+        Returns:
+            The history, a dict with one number per epoch under each of the names loss, accuracy, val_loss,
+            val_accuracy, lr, seconds. Ctrl-C ends training after the current batch and returns it, too.
 
-        Raises FloatingPointError, before the weights are touched, when the loss or the gradients are not finite.
+        Raises:
+            TypeError: an argument of the wrong kind, which is named.
+            ValueError: an argument of the wrong shape or value, which is named.
+            FloatingPointError: the loss or the gradients are not finite; the weights are as before that batch.
         """
         batch_size, epochs, verbose = loop.batch_arguments(batch_size, epochs, verbose)
         if not isinstance(optimizer, Optimizer):
@@ -157,7 +194,21 @@ class Sequential(Container):
         metrics: Sequence[object] | None = None,
         batch_size: int = 128,
     ) -> dict[str, float]:
-        """The mean loss and the metrics over x and y, as fit takes them. loss and metrics: by default those of fit."""
+        """The mean loss and the metrics over x and y.
+
+        Args:
+            x: as fit takes it.
+            y: as fit takes it.
+            lengths: as fit takes them.
+            loss: by default that of fit.
+            metrics: by default those of fit.
+            batch_size: sequences that are computed together.
+
+        Returns:
+            A dict, name -> number, of the loss and the metrics.
+
+        Raises TypeError or ValueError, naming the argument.
+        """
         loss = self._loss if loss is None else loss
         if loss is None:
             raise ValueError("the model has not been trained with fit: say which loss")
@@ -174,10 +225,20 @@ class Sequential(Container):
         activation: str | None = None,
         batch_size: int = 128,
     ) -> Any:
-        """The model's outputs: of a classifier logits, or with activation="sigmoid" or "softmax" probabilities.
+        """The model's outputs, in the order of x.
 
-        Returns an array (N, ...) in the order of x; a list of arrays (T_i, ...) for a list and an output per step. An
-        output per step is zero past a sequence's length.
+        Args:
+            x: as fit takes it.
+            lengths: as fit takes them.
+            activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
+                "relu" or "tanh".
+            batch_size: sequences that are computed together.
+
+        Returns:
+            An array (N, ...); a list of arrays (T_i, ...) for a list and an output per step. An output per step is
+            zero past a sequence's length.
+
+        Raises TypeError or ValueError, naming the argument.
         """
         inputs = Sequences(x, lengths, rows=self._takes_rows())
         size = _checks.integer("batch_size", batch_size)
@@ -220,18 +281,21 @@ class Sequential(Container):
 
     def _takes_rows(self) -> bool | None:
         """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
-        for part in self._parts:
-            if (shape := part.input_shape()) is not None:
+        for layer in self.layers:
+            if (shape := layer.input_shape()) is not None:
                 return shape[1] is not None if len(shape) == 2 else None
-            if not isinstance(_first(part), _SHAPELESS):
+            if not isinstance(_first(layer), _SHAPELESS):
                 break  # a layer of the user's, which takes what it takes
         return None
 
     # ---- looking at it -------------------------------------------------------------------------------------------
 
     def shapes(self) -> list[Shape]:
-        """The shapes of the input and of every layer's output; None stands for any size: batch and time."""
-        start = next((shape for part in self._parts if (shape := part.input_shape()) is not None), (None, None))
+        """The shapes of the input and of every layer's output: a list of tuples.
+
+        None stands for any size: batch and time.
+        """
+        start = next((shape for layer in self.layers if (shape := layer.input_shape()) is not None), (None, None))
         try:
             return self._shapes_from(start)
         except ValueError:
@@ -242,8 +306,8 @@ class Sequential(Container):
     def _shapes_from(self, shape: Shape) -> list[Shape]:
         shapes = [shape]
         try:
-            for part in self._parts:
-                shapes.append(part.output_shape(shapes[-1]))
+            for layer in self.layers:
+                shapes.append(layer.output_shape(shapes[-1]))
         except ValueError as error:
             raise ValueError(f"layer {len(shapes) - 1} does not fit: {error}") from None
         return shapes
@@ -269,12 +333,20 @@ class Sequential(Container):
     ) -> Array:
         """How much each step matters to one output: the norm of that output's gradient to the step's vector.
 
-        With signed=True gradient times vector, summed: how much the step speaks for (above 0) or against the output, to
-        first order (Shrikumar et al. 2016).
+        For a model that ends in one vector per sequence; for integer input, a step's vector is the first layer's
+        output. Dropout is off.
 
-        For a model that ends in one vector per sequence. x: (N, T) or (N, T, F), or one sequence. target: which output
-        (None: for each sequence its largest). For integer input, a step's vector is the first layer's output. Returns
-        (N, T), or (T,): zero past a length. Dropout is off.
+        Args:
+            x: (N, T) or (N, T, F), or one sequence.
+            target: which output; None: for each sequence its largest.
+            lengths: (N,) integers in 0..T, or None.
+            signed: gradient times vector, summed: how much the step speaks for (above 0) or against the output, to
+                first order (Shrikumar et al. 2016).
+
+        Returns:
+            An array (N, T), or (T,) for one sequence, which is zero past a length.
+
+        Raises TypeError or ValueError, naming the argument, and ValueError for a model with an output per step.
         """
         from ..inspect.saliency import saliency
 
@@ -283,17 +355,24 @@ class Sequential(Container):
     # ---- saving --------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
-        """Write structure, parameters and `metadata` to one file: .safetensors (an optional extra) or .npz.
-
-        metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal to
-            what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
-            integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+        """Write structure, parameters and `metadata` to one file. Read it with `pylstm.load`.
 
         Written beside its place and renamed, so that no half-written file is ever found, whoever else writes it at the
-        same time; a file that is there keeps its mode, and a link stays one. Read with `pylstm.load`.
+        same time; a file that is there keeps its mode, and a link stays one.
 
-        Raises TypeError for what is none of that, naming its place, and for layers and subclasses of `Sequential` that
-        are not the library's own; ValueError for what cannot be loaded again. After an error nothing has changed.
+        Args:
+            path: ends in .npz, or in .safetensors (an optional extra).
+            metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
+                to what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
+                integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+
+        Raises:
+            TypeError: metadata of other kinds, naming its place; layers and subclasses of `Sequential` that are not the
+                library's own.
+            ValueError: what cannot be loaded again.
+            OSError: the file cannot be written.
+
+        After an error nothing has changed.
         """
         _checks.path("path", path)
         before = self.metadata
@@ -316,14 +395,14 @@ class Sequential(Container):
 def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str, str, str]]:
     """Lines of a summary; layers in layers are indented."""
     columns = isinstance(container, Columns)  # its layers stand side by side, and each takes one column
-    for layer, part in zip(container.layers, container._parts, strict=True):
-        before, after = (shape[:-1] if columns else shape), part.output_shape(shape[:-1] if columns else shape)
+    for layer in container.layers:
+        before, after = (shape[:-1] if columns else shape), layer.output_shape(shape[:-1] if columns else shape)
         text = "(" + ", ".join(map(str, after)) + ")"
         if isinstance(layer, Container):
             yield indent + type(layer).__name__, text, ""
             yield from _rows(layer, before, indent + "  ")
         else:
-            yield indent + repr(layer), text, f"{part.num_parameters:,}"
+            yield indent + repr(layer), text, f"{layer.num_parameters:,}"
         shape = shape if columns else after
 
 
@@ -333,7 +412,7 @@ _SHAPELESS = (Activation, Dropout, LastStep, MaxOverTime, MeanOverTime)  # layer
 def _first(layer: Layer) -> Layer:
     """The layer that sees the input first."""
     while isinstance(layer, Container) and not isinstance(layer, Columns):
-        layer = layer._parts[0]
+        layer = layer.layers[0]
     return layer
 
 

@@ -5,7 +5,7 @@ A cell holds its recurrent weights. All arrays have one row per sequence of the 
     a        W x + b, the input's share of the gates, one block of hidden_size columns per gate (N, G·H)
     state    what the cell carries from step to step, the output h first: (h,) or (h, c)
     saved    whatever backward wants to find again
-    d_...    the gradient of the loss to ...
+    `d_...`  the gradient of the loss to ...
 
 `forward(a, state) -> (new state, saved)`. `backward(saved, d_new_state, grads) -> (da, d_state)` adds the gradients of
 the cell's own parameters to the arrays in `grads`, because every time step uses the same ones.

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Base of the callbacks. `training` has model, optimizer, epoch (from 0), logs, history and stop()."""
+    """Base of the callbacks: what `fit` calls before, during and after training.
+
+    Every method gets the training. It has: model, optimizer, epoch (from 0), logs (the figures of this epoch by name),
+    history (of all epochs), error (what ended training, or None), `stop()` to end it after this epoch, and `save(path)`
+    to write a checkpoint.
+    """
 
     def begin(self, training: Training) -> None:
         """Before the first epoch."""
@@ -58,10 +63,20 @@ def _check_names(what: object, monitor: str, names: Collection[str]) -> None:
 
 
 class EarlyStopping(Callback):
-    """Ends training when `monitor` has not got better by more than min_delta for `patience` epochs.
+    """Ends training when `monitor` has not got better for `patience` epochs.
 
-    mode: "min", "max" or "auto" ("max" for an accuracy). NaN is never better. With restore_best the model ends with the
-    weights of its best epoch, also where training ends for another reason: Ctrl-C, or an exception once there is one.
+    NaN is never better. Raises ValueError when training begins if there is no such figure.
+
+    Args:
+        patience: epochs, from 1.
+        monitor: a figure of the history: "val_loss", "val_accuracy", "loss", ...
+        min_delta: what counts as better: by more than this.
+        mode: "min", "max" or "auto" ("max" for an accuracy).
+        restore_best: the model ends with the weights of its best epoch, also where training ends for another reason:
+            Ctrl-C, or an exception once there is a best one.
+
+    Attributes:
+        best_epoch: which epoch it was, from 0; None before the first one.
     """
 
     def __init__(
@@ -122,9 +137,18 @@ class EarlyStopping(Callback):
 class ModelCheckpoint(Callback):
     """Writes the model after every `every` epochs, with all that `fit(..., resume=path)` needs to go on.
 
-    path: may hold {epoch}, counted from 1, and figures, as in "m-{epoch:03d}-{val_loss:.3f}.npz"; {{ and }} are braces.
-    With best_only the file is written only when `monitor` got better, which NaN never is. `pylstm.load(path)` reads the
-    model alone.
+    `pylstm.load(path)` reads the model alone.
+
+    Args:
+        path: may hold {epoch}, counted from 1, and figures, as in "m-{epoch:03d}-{val_loss:.3f}.npz"; {{ and }} are
+            braces.
+        every: epochs between two files.
+        best_only: write only when `monitor` got better, which NaN never is.
+        monitor: a figure of the history.
+        mode: "min", "max" or "auto" ("max" for an accuracy).
+
+    Raises TypeError or ValueError for a wrong argument, naming it; when training begins, ValueError for a figure that
+    there is not and OSError for a folder that cannot be written to.
     """
 
     def __init__(

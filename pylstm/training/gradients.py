@@ -61,9 +61,15 @@ def all_finite(array: Array) -> bool:
 
 
 def global_norm(grads: Any) -> float:
-    """The Euclidean norm of all numbers in a tree of gradients together, of any real dtype.
+    """The Euclidean norm of all numbers in a tree of gradients together.
 
     It neither overflows nor vanishes before its value does. NaN or infinity where a gradient is so.
+
+    Args:
+        grads: a tree of gradients, as layers return them: name -> gradient, or name -> such a mapping, or lists of
+            them, as deep as one likes.
+
+    Raises TypeError for what is not an array of real numbers.
     """
     largest, root = _norm(grads)
     return largest * root
@@ -103,10 +109,21 @@ def _scale(largest: float, root: float, max_norm: float) -> float:
 
 
 def clip_norm(grads: Any, max_norm: float) -> tuple[Any, float]:
-    """A tree of gradients scaled so that its global norm is at most `max_norm` (Pascanu et al. 2013), and its old norm.
+    """Scale gradients so that their global norm is at most `max_norm` (Pascanu et al. 2013).
 
-    Returns new gradients, float64 ones for integers, and leaves the old ones alone. Gradients that are not finite raise
-    FloatingPointError, those that are not real numbers TypeError.
+    Args:
+        grads: a tree of gradients, as layers return them: name -> gradient, or name -> such a mapping, or lists of
+            them, as deep as one likes.
+        max_norm: above 0.
+
+    Returns:
+        The tuple (gradients, norm) of new gradients, float64 ones for integers, and the norm before. The old gradients
+        are left alone.
+
+    Raises:
+        FloatingPointError: gradients that are not finite.
+        TypeError: what is not an array of real numbers.
+        ValueError: max_norm.
     """
     max_norm = _checks.positive("max_norm", max_norm)
     largest, root = _norm(grads)
@@ -124,7 +141,18 @@ def clip_norm(grads: Any, max_norm: float) -> tuple[Any, float]:
 
 
 def clip_value(grads: Any, limit: float) -> Any:
-    """A tree of gradients with every number cut to -limit..limit, float64 for integers. Returns new gradients."""
+    """Cut every number of gradients to -limit..limit.
+
+    Args:
+        grads: a tree of gradients, as layers return them: name -> gradient, or name -> such a mapping, or lists of
+            them, as deep as one likes.
+        limit: above 0.
+
+    Returns:
+        New gradients, float64 ones for integers. The old ones are left alone.
+
+    Raises TypeError or ValueError, naming the argument.
+    """
     limit = _checks.positive("limit", limit)
     return _map(grads, lambda array: np.clip(array if array.dtype.kind == "f" else array.astype(float), -limit, limit))
 

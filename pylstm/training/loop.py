@@ -15,7 +15,6 @@ from .. import _checks
 from .._arrays import Array
 from .._interrupts import Interrupts, Uninterrupted
 from ..files import saving
-from ..layers.containers import Container
 from ..losses.by_name import LossFunction
 from ..losses.loss import Loss
 from . import checkpoint
@@ -271,7 +270,7 @@ class Training:
         model, optimizer = self.model, self.optimizer
         masks, updates = model._dropout_state(), optimizer._updates
         try:
-            outputs, backward, after = model._forward_from(x, lengths, False, state)
+            (outputs, after), backward = model.vjp(x, state, lengths=lengths, need_dx=False)
             lens = lengths if model.keeps_time else None
             loss = self.loss(outputs, targets, lens)
             if not math.isfinite(loss.total):
@@ -331,15 +330,7 @@ def check_truncation(model: Sequential) -> None:
     """Truncated back-propagation needs one output per step and layers that read forwards only."""
     if not model.keeps_time:
         raise ValueError("truncate needs a model with one output per step: a pooling layer needs the whole sequence")
-
-    def check(layer: Any) -> None:
-        if getattr(layer, "bidirectional", False):
-            raise ValueError(f"truncate cannot carry a state through {layer!r}, which reads from both ends")
-        if isinstance(layer, Container):
-            for inner in layer.layers:
-                check(inner)
-
-    check(model)
+    model._check_carry()
 
 
 def batch_arguments(batch_size: object, epochs: object, verbose: object) -> tuple[int, int, int]:

@@ -12,9 +12,8 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array, real_gradient
 from .._interrupts import Uninterrupted
-from ..layers.containers import AnyLayer, as_layer, refuse_shared
+from ..layers.containers import refuse_shared
 from ..layers.layer import Gradient, Layer
-from ..layers.recurrent import Recurrent
 from ..layers.row_gradient import RowGradient
 from .gradients import all_finite, norm_scale
 from .gradients import clip_value as clipped
@@ -28,7 +27,24 @@ Group = tuple[str, Layer, dict[str, Gradient]]  # what stands before its names, 
 
 
 class Optimizer(abc.ABC):
-    """Base of the optimizers. `lr` may be changed between steps. State is kept per parameter, by name."""
+    """Base of the optimizers: the updates of PyTorch's of the same names, with its defaults.
+
+    State is kept per parameter, by name, in the optimizer: a second training with the same object goes on.
+
+    Tables with row gradients (`Embedding`): SGD without momentum and Adagrad touch the rows that a batch names, which
+    is the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not named move on, too, as with the dense
+    gradient. `lazy=True` leaves rows that a batch does not name exactly as they are, state and weight decay included
+    (as torch.optim.SparseAdam): another algorithm, and a faster one for large vocabularies.
+
+    Attributes:
+        lr: the learning rate. It may be changed between steps.
+
+    In a training loop of one's own::
+
+        optimizer = Adam(1e-3)
+        optimizer.step(layer, dparams)                                   one layer, what its backward returned
+        optimizer.step({"embed": embed, "lstm": lstm}, {"embed": d, "lstm": grads.params}, clip_norm=1.0)
+    """
 
     _slots: ClassVar[tuple[str, ...]] = ()
 
@@ -67,21 +83,28 @@ class Optimizer(abc.ABC):
 
     def step(
         self,
-        layers: AnyLayer | Mapping[str, AnyLayer],
+        layers: Layer | Mapping[str, Layer],
         grads: Any,
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        """Update the layers' parameters.
+        """Update the layers' parameters: all of them, or none.
 
-        layers: a layer or model, or a mapping of names to layers. grads: what backward gave for it (name -> gradient),
-            or a mapping of the same names to such; a list of several is added up. Parameters without one stay.
-        clip_norm: scale all gradients so that their global norm is at most this (Pascanu et al. 2013).
-        clip_value: cut every number of the gradients to -clip_value..clip_value (before the norm is taken).
+        Args:
+            layers: a layer or model, or a mapping of names to layers.
+            grads: what backward gave for it (name -> gradient), or a mapping of the same names to such; a list of
+                several is added up. Parameters without one stay.
+            clip_norm: scale all gradients so that their global norm is at most this (Pascanu et al. 2013).
+            clip_value: cut every number of the gradients to -clip_value..clip_value (before the norm is taken).
 
-        Raises TypeError and ValueError for what does not fit, FloatingPointError if a gradient is not finite (with
-        clip_value, too), MemoryError: nothing has been changed then. A Ctrl-C waits until the step is done.
+        Raises:
+            TypeError: what does not fit, by its kind.
+            ValueError: what does not fit, by its value.
+            FloatingPointError: a gradient is not finite (with clip_value, too).
+            MemoryError: there is no room for the state.
+
+        Nothing has been changed then. A Ctrl-C waits until the step is done.
         """
         lr = _checks.non_negative("lr", self.lr)
         limit = math.inf if clip_value is None else _checks.positive("clip_value", clip_value)
@@ -129,7 +152,7 @@ class Optimizer(abc.ABC):
         return scale
 
     def _pair(self, layers: Any, grads: Any) -> list[Group]:
-        if isinstance(layers, (Layer, Recurrent)):
+        if isinstance(layers, Layer):
             layers, grads, dot = {"": layers}, {"": grads}, ""
         elif isinstance(layers, Mapping):
             dot = "."
@@ -142,7 +165,7 @@ class Optimizer(abc.ABC):
                 f"grads must have names of layers, {', '.join(map(str, layers))}, got {', '.join(unknown)}"
             )
         for name, layer in layers.items():
-            if not isinstance(layer, (Layer, Recurrent)):
+            if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{name!r}] must be a layer, got {_checks.kind(layer)}")
         if len({id(layer) for layer in layers.values()}) < len(layers):
             raise ValueError("a layer stands in layers twice: give its gradients as a list instead")
@@ -152,8 +175,8 @@ class Optimizer(abc.ABC):
         keys: set[str] = set()
         slots = self._used_slots()
         for name, own in grads.items():
-            layer, prefix = as_layer(layers[name]), f"{name}{dot}" if name else ""
-            merged = _merge(layers[name], layer._param_shapes, own)
+            layer, prefix = layers[name], f"{name}{dot}" if name else ""
+            merged = _merge(layer, layer._param_shapes, own)
             for key, gradient in merged.items():
                 self._check_state(prefix + key, gradient.shape, layer.dtype, slots)
                 if prefix + key in keys:
@@ -187,7 +210,11 @@ class Optimizer(abc.ABC):
     # ---- going on later ------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything to go on from: {"type", "lr", "steps": name -> int, "slots": name -> {slot: array}}. Copies."""
+        """Everything to go on from, as copies.
+
+        Returns:
+            A dict with the keys type, lr, steps (name -> int) and slots (name -> slot -> array).
+        """
         slots = {name: {slot: array.copy() for slot, array in own.items()} for name, own in self._state.items()}
         return {"type": type(self).__name__, "lr": self.lr, "steps": dict(self._steps), "slots": slots}
 
@@ -281,7 +308,7 @@ class BlockOptimizer(Optimizer):
                 array[rows] = new
 
 
-def _merge(layer: AnyLayer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> dict[str, Gradient]:
+def _merge(layer: Layer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> dict[str, Gradient]:
     """One mapping of names to gradients out of one or a list of them; None is no gradient."""
     total: dict[str, Gradient] = {}
     for some in own if isinstance(own, (list, tuple)) else [own]:

@@ -1,19 +1,4 @@
-"""Optimizers: the updates of PyTorch's of the same names, with its defaults.
-
-    optimizer = Adam(1e-3)
-    optimizer.step(layer, dparams)                                   one layer, what its backward returned
-    optimizer.step({"embed": embed, "lstm": lstm}, {"embed": d, "lstm": grads.params}, clip_norm=1.0)
-
-A mapping of layers is for models written by hand; where a layer is used several times, its gradients may be a list.
-
-Tables with row gradients (`Embedding`): SGD without momentum and Adagrad touch the rows that a batch names, which is
-the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not named move on, too; the update is that of the
-dense gradient, as with PyTorch's `nn.Embedding` and in Keras. `lazy=True` leaves rows that a batch does not name
-exactly as they are, state and weight decay included (as torch.optim.SparseAdam): another algorithm, and a faster one
-for large vocabularies.
-
-eps of less than 1e-19 in float32 and 1e-154 in float64 counts as that much: gradients smaller still have no square.
-"""
+"""Optimizers: the updates of PyTorch's of the same names, with its defaults. What they share says `Optimizer`."""
 
 from __future__ import annotations
 
@@ -36,9 +21,16 @@ def _least_eps(dtype: np.dtype[Any]) -> float:
 
 
 class SGD(BlockOptimizer):
-    """p -= lr g, with momentum b = momentum b + g; p -= lr b, with nesterov p -= lr (g + momentum b).
+    """Gradient descent, as torch.optim.SGD: p -= lr g.
 
-    As torch.optim.SGD. weight_decay adds weight_decay·p to g.
+    With momentum b = momentum b + g; p -= lr b, with nesterov p -= lr (g + momentum b).
+
+    Args:
+        lr: the learning rate, from 0.
+        momentum: the share of the last step that is taken again.
+        nesterov: look ahead by the momentum (Nesterov 1983); needs a momentum.
+        weight_decay: weight_decay·p is added to g.
+        lazy: leave rows of a table that a batch does not name as they are; see `Optimizer`.
     """
 
     _slots = ("momentum",)
@@ -79,7 +71,17 @@ class SGD(BlockOptimizer):
 
 
 class Adagrad(BlockOptimizer):
-    """s += g²; p -= lr g / (sqrt(s) + eps) (Duchi et al. 2011), as torch.optim.Adagrad."""
+    """Steps that become smaller where gradients were large (Duchi et al. 2011), as torch.optim.Adagrad.
+
+    s += g²; p -= lr g / (sqrt(s) + eps)
+
+    Args:
+        lr: the learning rate, from 0.
+        lr_decay: lr becomes lr / (1 + steps·lr_decay).
+        eps: added to the root. Less than 1e-19 in float32 and 1e-154 in float64 counts as that much.
+        weight_decay: weight_decay·p is added to g.
+        lazy: leave rows of a table that a batch does not name as they are; see `Optimizer`.
+    """
 
     _slots = ("sum",)
 
@@ -106,7 +108,18 @@ class Adagrad(BlockOptimizer):
 
 
 class RMSprop(BlockOptimizer):
-    """v = alpha v + (1-alpha) g²; p -= lr g / (sqrt(v) + eps) (Hinton 2012), as torch.optim.RMSprop."""
+    """Steps divided by a running mean of the gradient's size (Hinton 2012), as torch.optim.RMSprop.
+
+    v = alpha v + (1-alpha) g²; p -= lr g / (sqrt(v) + eps)
+
+    Args:
+        lr: the learning rate, from 0.
+        alpha: how slowly v changes, in 0..1.
+        eps: added to the root. Less than 1e-19 in float32 and 1e-154 in float64 counts as that much.
+        momentum: the share of the last step that is taken again.
+        weight_decay: weight_decay·p is added to g.
+        lazy: leave rows of a table that a batch does not name as they are; see `Optimizer`.
+    """
 
     _slots = ("square", "momentum")
 
@@ -162,10 +175,20 @@ def _adam_factors(
 
 
 class Adam(Optimizer):
-    """Kingma & Ba 2015, as torch.optim.Adam: with t the number of steps,
+    """Kingma & Ba 2015, as torch.optim.Adam.
 
-    m = b1 m + (1-b1) g; v = b2 v + (1-b2) g²; p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps).
-    weight_decay adds weight_decay·p to g: see `AdamW` for the better way.
+    With t the number of steps::
+
+        m = b1 m + (1-b1) g
+        v = b2 v + (1-b2) g²
+        p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)
+
+    Args:
+        lr: the learning rate, from 0.
+        betas: (b1, b2), how slowly m and v change, each in 0..1.
+        eps: added to the root. Less than 1e-19 in float32 and 1e-154 in float64 counts as that much.
+        weight_decay: weight_decay·p is added to g: see `AdamW` for the better way.
+        lazy: leave rows of a table that a batch does not name as they are; see `Optimizer`.
     """
 
     _slots = ("mean", "square")
@@ -211,7 +234,17 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW: p -= lr·weight_decay·p."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW.
+
+    Before each step of `Adam` p -= lr·weight_decay·p.
+
+    Args:
+        lr: the learning rate, from 0.
+        betas: as of Adam.
+        eps: as of Adam.
+        weight_decay: the share of p that goes in a step, times lr.
+        lazy: leave rows of a table that a batch does not name as they are; see `Optimizer`.
+    """
 
     _decoupled = True
 

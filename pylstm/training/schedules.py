@@ -17,10 +17,20 @@ from .. import _checks
 
 
 class Schedule:
-    """Base of the schedules."""
+    """Base of the schedules: what the optimizer's own rate is multiplied by, batch by batch.
+
+    `fit` calls `factor` before every update and `end_epoch` after every epoch. A plain function
+    (epoch, batch, batches) -> factor is a schedule, too.
+    """
 
     def factor(self, epoch: int, batch: int, batches: int) -> float:
-        """What the learning rate is multiplied by in this batch."""
+        """What the learning rate is multiplied by in this batch: a finite number from 0.
+
+        Args:
+            epoch: from 0.
+            batch: from 0.
+            batches: how many the epoch has.
+        """
         raise NotImplementedError
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
@@ -38,7 +48,12 @@ class Schedule:
 
 
 class StepLR(Schedule):
-    """Times gamma every `step_size` epochs, as torch.optim.lr_scheduler.StepLR."""
+    """Times gamma every `step_size` epochs, as torch.optim.lr_scheduler.StepLR.
+
+    Args:
+        step_size: epochs, from 1.
+        gamma: from 0.
+    """
 
     def __init__(self, step_size: int, gamma: float = 0.1) -> None:
         self.step_size, self.gamma = _checks.integer("step_size", step_size), _checks.non_negative("gamma", gamma)
@@ -48,7 +63,12 @@ class StepLR(Schedule):
 
 
 class Cosine(Schedule):
-    """Falls from 1 to `minimum` over `epochs` epochs along half a cosine (Loshchilov & Hutter 2017), then stays."""
+    """Falls from 1 to `minimum` over `epochs` epochs along half a cosine (Loshchilov & Hutter 2017), then stays.
+
+    Args:
+        epochs: above 0; need not be whole.
+        minimum: the factor at the end, from 0.
+    """
 
     def __init__(self, epochs: float, minimum: float = 0.0) -> None:
         self.epochs, self.minimum = _checks.positive("epochs", epochs), _checks.non_negative("minimum", minimum)
@@ -61,7 +81,9 @@ class Cosine(Schedule):
 class WarmUp(Schedule):
     """Rises to 1 over the first `epochs` epochs, then goes on as the schedule `then`, which starts at that point.
 
-    `then` sees neither the epochs of the warm-up nor their figures.
+    Args:
+        epochs: from 1.
+        then: a schedule, or None: stay at 1. It sees neither the epochs of the warm-up nor their figures.
     """
 
     def __init__(self, epochs: int = 1, then: Schedule | None = None) -> None:
@@ -94,7 +116,14 @@ class WarmUp(Schedule):
 class ReduceOnPlateau(Schedule):
     """Times gamma whenever `monitor` has not got better for more than `patience` epochs, as ReduceLROnPlateau.
 
-    Better: by more than the share `threshold`, downwards, or upwards for an accuracy. NaN is never better.
+    NaN is never better.
+
+    Args:
+        gamma: from 0.
+        patience: epochs, from 0.
+        monitor: a figure of the history; smaller is better, for an accuracy larger.
+        threshold: what counts as better: by more than this share.
+        minimum: the factor falls no lower.
     """
 
     def __init__(

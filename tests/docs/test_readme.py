@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import itertools
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from support import pages
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -36,26 +37,35 @@ def classified(names: dict[str, Any], text: str) -> str:
     return names["classes"][names["model"].predict([names["encode"](text)])[0].argmax()]
 
 
+@pytest.fixture
+def _one_thread_of_torch():
+    """Its threads spin: on a busy machine, ten short epochs of two take minutes."""
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
+    torch = importlib.import_module("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_one_thread_of_torch")
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(blocks) >= 9
     monkeypatch.chdir(tmp_path)  # where the first example reads its data and saves its model
     write_sentences(tmp_path / "labelled.csv")
-    names: dict[str, object] = {}
+    blocks = list(pages.examples(README))
+    assert len(blocks) >= 9
     for block in blocks:
-        needed = [name for name in ("torch", "keras") if f"{name}." in block]
-        if any(importlib.util.find_spec(name) is None for name in needed):
-            continue
-        names |= {name: importlib.import_module(name) for name in needed}
-        exec(compile(block, str(README), "exec"), names)
-        if "labelled.csv" in block:  # the classifier has learned what its file teaches
-            assert classified(names, "A charming film from start to end") == "good"
-            assert classified(names, "what awful music") == "bad"
+        block.evaluate()
+        if "labelled.csv" in block.parsed:  # the classifier has learned what its file teaches
+            assert classified(block.namespace, "A charming film from start to end") == "good"
+            assert classified(block.namespace, "what awful music") == "bad"
+    names = blocks[0].namespace
     assert np.square(names["output"]).mean() < 1e-2  # the training example has learned its target
     assert names["stream"].state[0].any()
 
 
 def test_a_csv_file_takes_fewer_than_twenty_lines():
-    block = next(block for block in re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
-                 if "labelled.csv" in block)  # fmt: skip
+    block = next(block.parsed for block in pages.examples(README) if "labelled.csv" in block.parsed)
     assert len([line for line in block.splitlines() if line.strip()]) < 20

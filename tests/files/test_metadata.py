@@ -8,22 +8,7 @@ import numpy as np
 import pytest
 
 import pylstm
-
-
-@pytest.fixture(params=["npz", "safetensors"])
-def suffix(request):
-    if request.param == "safetensors":
-        pytest.importorskip("safetensors")
-    return request.param
-
-
-def filled(value, size=20):
-    """A model whose parameters all are `value`: a mixture of two shows."""
-    model = pylstm.Sequential([pylstm.Linear(size, size), pylstm.Linear(size, size)], seed=0)
-    model.load_state_dict({name: np.full(p.shape, value) for name, p in model.params.items()})
-    model.metadata = {"value": value}
-    return model
-
+from support.files import filled
 
 # ---- what saves, loads -----------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ def check(variant, sizes, steps, batch, seed, options, *, lengths, state, dtypes
             assert_close(infer(layer, case), forward, tolerance, label + " inference", floor)
 
 
+@pytest.mark.every_isa
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_every_combination_of_options(variant, num_layers, bidirectional, bias):
@@ -68,12 +69,14 @@ def every_remainder():
         yield from zip(*(rng.permutation(16) + 16 * rng.integers(0, 4, 16) + 1 for _ in range(3)), strict=True)
 
 
+@pytest.mark.every_isa
 @pytest.mark.parametrize("half", [0, 1, 2, 3])
 def test_sizes_of_every_remainder(variant, half):
     for k, (i, h, n) in enumerate(list(every_remainder())[half::4]):
         check(variant, (int(i), int(h)), 3, int(n), k, {}, lengths=k % 2 == 1, state=k % 4 < 2)
 
 
+@pytest.mark.every_isa
 @pytest.mark.parametrize(
     ("steps", "batch", "i", "h"),
     [(1, 1, 1, 1), (1, 1, 40, 128), (100, 1, 40, 128), (60, 2, 300, 20), (5, 130, 33, 65), (7, 48, 256, 160)],
@@ -124,6 +127,7 @@ def test_a_gradient_left_out_is_zero(variant, missing):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.every_isa
 @pytest.mark.parametrize("p", [0.25, 0.9, 1.0])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_dropout_draws_the_twins_mask(variant, p, bidirectional):
@@ -171,6 +175,7 @@ def rows(array, index, axis):
     return np.take(array, index, axis=axis)
 
 
+@pytest.mark.every_isa
 def test_a_sequence_has_the_same_bits_in_any_company(fused):
     """Alone, in a batch, in another order, padded further, with or without training."""
     names, make = fused
@@ -205,6 +210,7 @@ def test_a_sequence_has_the_same_bits_in_any_company(fused):
                 assert_same_bits(alone, want, f"{isa} alone")
 
 
+@pytest.mark.every_isa
 def test_chunks_have_the_bits_of_the_whole(fused):
     names, make = fused
     for isa in names:
@@ -221,6 +227,7 @@ def test_chunks_have_the_bits_of_the_whole(fused):
             assert_same_bits(got, whole, isa)
 
 
+@pytest.mark.every_isa
 def test_isas_with_fma_have_the_same_bits(fused):
     names, make = fused
     results = []

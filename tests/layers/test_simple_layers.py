@@ -1,4 +1,4 @@
-"""Layers of a model: their gradients, lengths, bad input, copies."""
+"""Layers that are not recurrent, and containers: their gradients, lengths, bad input, copies."""
 
 from __future__ import annotations
 

@@ -1,16 +1,14 @@
-"""Saving: whole files only, whoever else saves to the same place; files of before still load."""
+"""Saving: whole files only, whoever else saves to the same place."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 import subprocess
 import sys
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,80 +16,9 @@ import pytest
 
 import pylstm
 from pylstm.files import atomic
-from pylstm.files import tensors as files
+from support.files import check_whole, filled
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX only")
-DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(params=["npz", "safetensors"])
-def suffix(request):
-    if request.param == "safetensors":
-        pytest.importorskip("safetensors")
-    return request.param
-
-
-def filled(value, size=20):
-    """A model whose parameters all are `value`: a mixture of two shows."""
-    model = pylstm.Sequential([pylstm.Linear(size, size), pylstm.Linear(size, size)], seed=0)
-    model.load_state_dict({name: np.full(p.shape, value) for name, p in model.params.items()})
-    model.metadata = {"value": value}
-    return model
-
-
-def check_whole(model):
-    value = model.metadata["value"]
-    for name, array in model.params.items():
-        np.testing.assert_array_equal(array, np.float32(value), err_msg=name)
-
-
-# ---- files of before -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["version1.npz", "version1.safetensors"])
-def test_a_file_of_version_1_loads_to_the_same_values(name):
-    model = pylstm.load(DATA / name)
-    for key, value in model.params.items():
-        want = ((np.arange(value.size).reshape(value.shape) % 17 - 8) / 16).astype(np.float32)
-        np.testing.assert_array_equal(value, want, err_msg=key)
-    assert len(model.params) == 32
-    assert model.metadata == {"words": ["a", "ß", "字", "\n"], "n": 3, "deep": [{"x": [1.5, None, True]}]}
-    with zipfile.ZipFile(DATA / "version1.npz") as archive:
-        dropout = json.loads(archive.read("structure.json"))["dropout"]
-    assert model._dropout_state() == dropout
-    assert model(np.zeros((2, 3, 2), int)).shape == (2, 2)
-
-
-def test_a_checkpoint_of_version_1_resumes_with_the_same_values():
-    path = DATA / "version1_checkpoint.npz"
-    model = pylstm.load(path)
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 6, (20, 5))
-    y = (x.sum(1) % 2).astype(int)
-    optimizer, schedule = pylstm.Adam(), pylstm.ReduceOnPlateau(patience=0)
-    keep = [pylstm.EarlyStopping(5), pylstm.ModelCheckpoint("unused.npz")]
-    history = model.fit(
-        x, y, loss="binary_cross_entropy", optimizer=optimizer, verbose=0, epochs=3, validation_data=(x, y),
-        schedule=schedule, callbacks=keep, resume=path,
-    )  # fmt: skip
-    with np.load(path) as file:
-        state = json.loads(bytes(zipfile.ZipFile(path).read("structure.json")))["training"]
-        assert history == state["history"]
-        assert len(history["loss"]) == 3
-        for name, slots in optimizer.state_dict()["slots"].items():
-            for slot, value in slots.items():
-                np.testing.assert_array_equal(value, file[f"training/optimizer/{name}/{slot}"])
-        best = keep[0].state_dict()
-        for name, value in model.params.items():  # EarlyStopping ends with the best
-            np.testing.assert_array_equal(value, file[f"training/callback0/{name}"])
-        assert best["best"] == state["callbacks"][0]["state"]["best"]
-    assert schedule.state_dict() == state["schedule"]
-
-
-def test_loading_needs_no_other_library(monkeypatch):
-    for name in ("safetensors", "safetensors.numpy"):
-        monkeypatch.setitem(sys.modules, name, None)
-    assert len(pylstm.load(DATA / "version1.safetensors").params) == 32
 
 
 # ---- one file, many writers ------------------------------------------------------------------------------------------
@@ -384,71 +311,3 @@ def test_names(tmp_path, name, monkeypatch):
     filled(2.0).save(tmp_path / name)
     check_whole(pylstm.load(name))
     assert os.listdir(tmp_path) == [name]
-
-
-# ---- reading what was checked ----------------------------------------------------------------------------------------
-
-
-def test_a_file_that_is_replaced_during_the_load_is_read_as_it_was(tmp_path, suffix):
-    path = tmp_path / f"m.{suffix}"
-    filled(1.0).save(path)
-    with files.opened(path) as contents:
-        filled(2.0).save(path)
-        for name in contents.tensors:
-            np.testing.assert_array_equal(contents.read(name), 1.0)
-    check_whole(pylstm.load(path))
-
-
-@pytest.mark.parametrize("change", ["cut", "over", "longer"])
-def test_a_file_that_is_written_to_during_the_load_is_an_error(tmp_path, suffix, change):
-    """Cut short it was the end of the process: a mapping of memory that is no longer there."""
-    path = tmp_path / f"m.{suffix}"
-    filled(2.0, 100).save(path)
-    other = path.read_bytes()
-    filled(1.0, 100).save(path)
-    os.utime(path, ns=(1, 1))  # the clock of file systems is coarse: long ago
-
-    def read():
-        with files.opened(path) as contents:
-            names = list(contents.tensors)
-            found = [contents.read(names[0])]
-            with open(path, "r+b") as file:
-                if change == "cut":
-                    file.truncate(5000)
-                elif change == "over":
-                    file.write(other)
-                else:
-                    file.seek(0, os.SEEK_END)
-                    file.write(b"more")
-            return [*found, *(contents.read(name) for name in names[1:])]
-
-    with pytest.raises(pylstm.ModelFileError, match=r"cut short|written to|checksum"):
-        read()
-
-
-def test_a_checkpoints_own_arrays_are_not_read_by_load(tmp_path):
-    data = bytearray((DATA / "version1_checkpoint.npz").read_bytes())
-    at = data.index(b"training/optimizer/0.weight/mean.npy") + 36
-    at = data.index(b"\n", at) + 1
-    data[at] ^= 1
-    path = tmp_path / "m.npz"
-    path.write_bytes(data)
-    pylstm.load(path)
-
-
-@pytest.mark.parametrize(
-    ("path", "error"),
-    [(5, TypeError), (b"m.npz", TypeError), ("\ud800.npz", ValueError), ("a\0b.npz", ValueError), ([], TypeError)],
-    ids=ascii,
-)
-def test_what_is_no_path_is_an_error_that_names_it(path, error):
-    model = pylstm.Sequential([pylstm.Linear(2, 2)])
-    x = np.zeros((2, 2))
-    calls = {
-        "path": [lambda: model.save(path), lambda: pylstm.load(path), lambda: pylstm.ModelCheckpoint(path)],
-        "resume": [lambda: model.fit(x, x, loss="mse", optimizer=pylstm.SGD(), resume=path, verbose=0)],
-    }
-    for name, some in calls.items():
-        for call in some:
-            with pytest.raises(error, match=f"^{name} "):
-                call()

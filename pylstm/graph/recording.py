@@ -1,0 +1,206 @@
+"""What is recorded while a model runs, and the one place where operations and layers are run on values.
+
+A *run* is one call of a model. In training it has a tape: a list of nodes in the order of their making, so that each
+comes behind those it needs, and the sweep (`sweep.py`) goes through it from the end. A node holds what its backward
+pass needs and the slots of its inputs and outputs; slots hold no arrays and no nodes, so that nothing is a chain of
+objects, however long the run. In inference there is no tape: the same code keeps nothing.
+
+Layers ask `_active.ACTIVE` whether a run is under way. It is set in a context of its own, which is left with whatever
+ends the run; layers compute in the context that was before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .._active import ACTIVE
+from .._arrays import Array, float_array
+from .structure import leaves, mapped
+from .sweep import Sums
+from .values import Slot, Value, new_value
+
+T = TypeVar("T")
+
+
+class Operation:
+    """The node of an operation: `backward(d) -> d_inputs`."""
+
+    __slots__ = ("backward", "inputs", "output")
+
+    def __init__(
+        self, backward: Callable[[Array], tuple[Any, ...]], inputs: tuple[Slot | None, ...], output: Slot
+    ) -> None:
+        self.backward, self.inputs, self.output = backward, inputs, output
+
+    def sweep(self, sums: Sums) -> None:
+        if (d := sums.take(self.output)) is not None:
+            for slot, gradient in zip(self.inputs, self.backward(d), strict=True):
+                sums.add(slot, gradient, self.backward)
+
+
+class LayerCall:
+    """The node of a layer's call: `backward` is that of its `vjp`; slots stand in the places of arrays."""
+
+    __slots__ = ("backward", "inputs", "layer", "outputs")
+
+    def __init__(self, backward: Callable[..., Any], layer: Any, inputs: tuple[Any, ...], outputs: Any) -> None:
+        self.backward, self.layer, self.inputs, self.outputs = backward, layer, inputs, outputs
+
+    def sweep(self, sums: Sums) -> None:
+        found = False
+
+        def take(slot: Slot | None) -> Array | None:
+            nonlocal found
+            d = None if slot is None else sums.take(slot)
+            found = found or d is not None
+            return d
+
+        ds = mapped(take, self.outputs)
+        if found:
+            d_inputs, d_params = self.backward(*ds, into=sums.into(self.layer))
+            sums.add_params(self.layer, d_params)
+            if len(d_inputs) < len(self.inputs):  # a recurrent layer gives that of the state in any case
+                raise ValueError(
+                    f"backward of {self.layer!r} gave {len(d_inputs)} gradients for {len(self.inputs)} inputs"
+                )
+            for place, gradients in zip(self.inputs, d_inputs, strict=False):
+                if place is not None and gradients is not None:
+                    for slot, gradient in zip(leaves(place), leaves(gradients), strict=True):
+                        sums.add(slot, gradient, self.layer)
+
+
+class Run:
+    """One run of a model."""
+
+    __slots__ = ("before", "tape", "thread", "used")
+
+    def __init__(self, recording: bool) -> None:
+        self.tape: list[Operation | LayerCall] | None = [] if recording else None
+        self.used: dict[int, Any] = {}  # the layers that were called, by identity
+        self.thread: int | None = threading.get_ident()  # None: the run is over
+        self.before = copy_context()  # in which layers compute: not within a run
+        if ACTIVE.get() is not None:
+            self.before.run(ACTIVE.set, None)
+
+    def within(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """`function(...)`, in which layers and operations belong to this run; afterwards it is over."""
+
+        def enter() -> T:
+            ACTIVE.set(self)  # in the context of this call, which ends with it
+            return function(*args, **kwargs)
+
+        try:
+            return self.before.copy().run(enter)
+        finally:
+            self.thread = None
+
+    def check(self) -> None:
+        """Raises RuntimeError where a value is used outside of its run."""
+        if self.thread is None:
+            raise RuntimeError("this value belongs to a run that is over: return it from run, or keep value.numpy()")
+        if self.thread != threading.get_ident():
+            raise RuntimeError("a model's run is recorded in one thread: compute with its values in that one")
+
+    def constant(self, value: Any, name: str) -> Value:
+        """An array of somebody's as a value without a gradient. Recorded runs take a copy: `backward` may read it."""
+        array = float_array(name, value)
+        if array is value and self.tape is not None:
+            array = array.copy()
+        return new_value(array, self, None, held=True)
+
+    def taken(self, value: Any, name: str) -> Value:
+        """A value as it is, an array as a constant."""
+        return value if isinstance(value, Value) else self.constant(value, name)
+
+    def leaf(self, array: Array) -> Value:
+        """An input whose gradient is wanted, as a value."""
+        return new_value(array, self, Slot(array.shape, array.dtype), held=True)
+
+    # ---- operations --------------------------------------------------------------------------------------------------
+
+    def apply(self, operation: Callable[..., Any], operands: tuple[Value, ...], options: Mapping[str, Any]) -> Value:
+        """The operation on values of this run."""
+        self.check()
+        for operand in operands:
+            if operand._run is not self:
+                raise RuntimeError("two values are of different runs; use value.numpy() of the other one")
+        needs = tuple([operand._slot is not None for operand in operands])
+        arrays = [operand._data for operand in operands]
+        dtype = arrays[0].dtype
+        for array in arrays:
+            if array.dtype is not dtype:
+                dtype = np.promote_types(dtype, array.dtype)
+        output, backward = operation(needs, *arrays, **options)
+        output = np.asarray(output, dtype)  # of arrays without axes NumPy makes scalars, and of a dtype of its own
+        if self.tape is None:
+            return new_value(output, self, None)
+        for operand in operands:
+            operand._held = True
+        slot = None
+        if True in needs:
+            slot = Slot(output.shape, dtype)
+            self.tape.append(Operation(backward, tuple([operand._slot for operand in operands]), slot))
+        return new_value(output, self, slot, held=True)
+
+    # ---- layers ------------------------------------------------------------------------------------------------------
+
+    def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call of a layer, on values and plain arrays."""
+        self.check()
+        if kwargs.pop("out", None) is not None:
+            raise ValueError("out= is for calls outside of a model's run: here the output is a value")
+        if not args and "x" in kwargs:
+            args = (kwargs.pop("x"),)
+        self.used[id(layer)] = layer
+        arrays = mapped(self._array, args)
+        if self.tape is None:
+            return mapped(self._constant_output, self.before.copy().run(layer, *arrays, **kwargs))
+        inputs = tuple([_slots(arg) for arg in args])
+        needs = tuple([place is not None for place in inputs])
+        # of a recurrent layer, whether x needs one: those of the state cost nothing
+        need_dx = needs[0] if layer.returns_state else True in needs
+        outputs, backward = self.before.copy().run(partial(layer.vjp, *arrays, need_dx=need_dx, **kwargs))
+        if layer._param_shapes or True in needs:
+            outputs = mapped(self._output, outputs)
+            self.tape.append(LayerCall(backward, layer, inputs, mapped(_slot, outputs)))
+        else:
+            outputs = mapped(self._constant_output, outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def _array(self, given: Any) -> Any:
+        """What a layer is called with in place of a value."""
+        if isinstance(given, Value):
+            if given._run is not self:
+                raise RuntimeError("two values are of different runs; use value.numpy() of the other one")
+            given._held = True
+            return given._data
+        if isinstance(given, np.ndarray) and self.tape is not None and given.dtype.kind == "f":
+            return given.copy()  # layers read their input again, and callers may write to theirs
+        return given
+
+    def _constant_output(self, array: Any) -> Any:
+        return new_value(array, self, None) if _is_float(array) else array
+
+    def _output(self, array: Any) -> Any:
+        return new_value(array, self, Slot(array.shape, array.dtype)) if _is_float(array) else array
+
+
+def _slots(argument: Any) -> Any:
+    """The slots of the values in an argument; None: it has none."""
+    places = mapped(_slot, argument)
+    return None if all(slot is None for slot in leaves(places)) else places
+
+
+def _slot(given: Any) -> Slot | None:
+    return given._slot if isinstance(given, Value) else None
+
+
+def _is_float(array: Any) -> bool:
+    """Integers have no gradient, and stay plain arrays."""
+    return isinstance(array, np.ndarray) and array.dtype.kind == "f"
