@@ -14,6 +14,7 @@ template <>
 struct Wide<double> {
   f64v sum = {};
   void add(f64v v) { sum = sum + v; }
+  void add(f64v v, double factor) { sum = sum + v * factor; }
   void write(double* to) const { store(to, sum); }
 };
 template <>
@@ -32,6 +33,7 @@ struct Wide<float> {
     return __builtin_convertvector(h, f64v);
   }
   void add(f32v v) { low = low + low_of(v), high = high + high_of(v); }
+  void add(f32v v, double factor) { low = low + low_of(v) * factor, high = high + high_of(v) * factor; }
   void write(double* to) const { store(to, low), store(to + lanes<double>, high); }
 };
 
@@ -48,7 +50,7 @@ void softmax_most(const SoftmaxArgs<T>& a) {
         store(z, v);
       }
       most = v > most ? v : most;
-      if (a.share) sum.add(v * splat<vec<T>>(a.share[i]));
+      if (a.share) sum.add(v, double(a.share[i]));
     }
     store(a.most + c, most);
     if (a.share) sum.write(a.sum + c);
