@@ -6,6 +6,7 @@
 #include "adam_kernel.h"
 #include "few_outputs.h"
 #include "matmul_tile.h"
+#include "softmax_kernel.h"
 #include "stage.h"
 
 namespace pylstm {
@@ -54,6 +55,7 @@ constexpr Kernels<T> make() {
   fill_stage<T, AddKernel>(kernels, int(StageId::add));
   fill_cells(kernels, Cells(), std::make_index_sequence<Cells::count>());
   kernels.matmul = matmul_kernels<T>();
+  kernels.softmax = softmax_kernels<T>();
   kernels.outer = outer<T>;
   kernels.few_outputs = few_outputs<T>;
   kernels.few_outputs_gradient = few_outputs_gradient<T>;

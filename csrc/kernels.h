@@ -8,6 +8,7 @@
 
 #include "cells/list.h"
 #include "matmul_kernels.h"
+#include "softmax_kernels.h"
 
 namespace pylstm {
 
@@ -128,6 +129,7 @@ struct Kernels {
   // The product of the first operand alone, for the stages that take x.
   Stage product[stage_count] = {};
   MatmulKernels<T> matmul;
+  SoftmaxKernels<T> softmax;
   void (*outer)(const OuterArgs<T>&) = nullptr;
   void (*few_outputs)(const FewOutputsArgs<T>&) = nullptr;
   void (*few_outputs_gradient)(const FewGradientArgs<T>&) = nullptr;

@@ -109,6 +109,24 @@ def matmul(a: Array, b: Array, sum_of_rows: bool, num_threads: int | None) -> Ar
 
     sum_of_rows: k counts the rows of a batch; the sums are cut into chains as those of weight gradients are."""
 
+def linear_cross_entropy(
+    hidden: Array,
+    weight: Array,
+    bias: Array | None,
+    places: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    label_weight: NDArray[np.float64],
+    share: Array | None,
+    scale: float,
+    need_gradients: bool,
+    num_threads: int | None,
+) -> tuple[NDArray[np.float64], tuple[Array, Array, Array | None] | None]:
+    """hidden (rows, in), weight (out, in), bias (out,), share (out,); of hidden's rows at places (ascending) the losses
+
+        -label_weight log p[label] - sum of share log p,    p = softmax(hidden weightᵀ + bias)
+
+    and the gradients of their sum times scale, to hidden (zero in other rows), weight and bias."""
+
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array: ...

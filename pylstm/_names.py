@@ -32,6 +32,7 @@ _MODULES = {
     "layers.row_gradient": "RowGradient",
     "layers.stream": "Stream",
     "losses.classification": "binary_cross_entropy cross_entropy",
+    "losses.linear_head": "linear_cross_entropy",
     "losses.regression": "mse",
     "models.gradients": "value_and_grad",
     "models.loading": "load",

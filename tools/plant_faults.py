@@ -71,6 +71,18 @@ FAULTS = {
         "  epoch.fetch_add(1);",
         "core/test_kept_plans.py -k forced",
     ),
+    "blocks of rows that depend on the threads": Fault(
+        "csrc/linear_cross_entropy.cpp",
+        "block_(block_rows(call.rows, call.out, sizeof(T))),",
+        "block_(block_rows(call.rows, call.out, sizeof(T)) + group * (threads % 2)),",
+        "core/test_linear_cross_entropy.py -k same_bits",
+    ),
+    "chunks' largest logits not joined": Fault(
+        "csrc/linear_cross_entropy.cpp",
+        "all.factor[size_t(r)] = most_.data()[c * block_ + r] - all.most[size_t(r)];",
+        "all.factor[size_t(r)] = 0;",
+        "core/test_linear_cross_entropy.py -k twin",
+    ),
     "no fused multiply-add on AVX2": Fault(
         "csrc/simd/avx2.h",
         "return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);",

@@ -1,0 +1,337 @@
+#include "linear_cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "matmul.h"
+#include "memory.h"
+#include "parallel.h"
+#include "rows.h"
+
+namespace pylstm {
+namespace {
+
+// Rows of the batch whose logits are made together, and classes: a piece of both stays in L2 from its product to its
+// exponentials. A multiple of the panels of every ISA, and of a cache line.
+constexpr ptrdiff_t group = 48;
+constexpr ptrdiff_t chunk = 256;
+
+ptrdiff_t over(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
+
+// Rows of a block: many, since each block reads all weights and adds to all of their gradients, but so few that its
+// logits stay in the cache the cores share. It depends on the sizes alone, as sums over rows do on it.
+ptrdiff_t block_rows(ptrdiff_t rows, ptrdiff_t out, ptrdiff_t element) {
+  constexpr ptrdiff_t bytes = ptrdiff_t(8) << 20;
+  const ptrdiff_t most = std::clamp(bytes / element / out / group * group, 2 * group, 20 * group);
+  return over(over(rows, over(rows, most)), group) * group;
+}
+
+// What the workers share. A block's logits lie class by class, `block` numbers for each: the softmax then has a row of
+// the batch in every lane, and all three products find their operands as they lie but for hidden and weight, packed.
+template <class T>
+class Head {
+ public:
+  Head(const Kernels<T>& kernels, const LinearCrossEntropyCall<T>& call, int threads)
+      : kernels_(kernels),
+        call_(call),
+        threads_(threads),
+        block_(block_rows(call.rows, call.out, sizeof(T))),
+        chunks_(over(call.out, chunk)),
+        panel_(kernels.matmul.panel_columns),
+        width_(over(call.in, panel_) * panel_),
+        gradients_(call.d_weight != nullptr),
+        logits_(checked_product({call.out, block_})),
+        rows_(checked_product({block_, call.in})),
+        across_(checked_product({block_, call.in})),
+        most_(checked_product({chunks_, block_})),
+        sum_(checked_product({chunks_, block_})),
+        weighted_(call.share ? checked_product({chunks_, block_}) : 0),
+        label_logit_(block_) {
+    if (gradients_) {
+      along_ = AlignedBuffer<T>(checked_product({block_, width_}));
+      panels_ = AlignedBuffer<T>(checked_product({call.out, width_}));
+      d_rows_ = AlignedBuffer<T>(checked_product({block_, call.in}));
+      if (call.share)
+        for (ptrdiff_t i = 0; i < call.out; ++i) d_share_.push_back(T(call.scale * double(call.share[i])));
+    }
+    for (int i = 0; i < threads; ++i) softmax_.emplace_back(block_);
+  }
+
+  ptrdiff_t blocks() const { return over(call_.rows, block_); }
+  ptrdiff_t parts() const { return blocks() * chunks_ * (block_ / group + (gradients_ ? 2 : 0)); }
+
+  // By every worker; they meet between them.
+  void begin(int id) {
+    if (gradients_) pack_weight(id);
+    pack_rows(0, id);
+  }
+
+  // Logits of all rows of block b, their largest by chunk of classes, exponentials and sums.
+  void multiply(ptrdiff_t b, int id, Interrupt& interrupt) {
+    const ptrdiff_t groups = over(count(b), group);
+    const Share share(chunks_ * groups, id, threads_);
+    for (ptrdiff_t i = share.begin; i < share.end && !interrupt.stopped(); ++i) {
+      const ptrdiff_t c = i / groups, column = i % groups * group;
+      const ptrdiff_t first = c * chunk, classes = std::min(chunk, call_.out - first);
+      MatmulArgs<T> product;
+      product.k = call_.in, product.chain = product_chain;
+      product.a_row = call_.weight.row, product.a_step = 1;
+      product.b_step = panel_;
+      product.c_row = block_, product.columns = panel_;
+      for (ptrdiff_t p = column; p < column + group; p += panel_) {
+        product.b = across_.data() + p * call_.in;
+        for_tiles(first, first + classes, [&](ptrdiff_t row, ptrdiff_t rows) {
+          product.a = call_.weight.at(row, 0), product.c = logits_.data() + row * block_ + p;
+          kernels_.matmul.tile(product, rows);
+        });
+      }
+      SoftmaxArgs<T> softmax = piece(first, classes, column, group);
+      softmax.bias = call_.bias ? call_.bias + first : nullptr;
+      softmax.most = most_.data() + c * block_ + column;
+      if (call_.share) softmax.share = call_.share + first, softmax.sum = weighted_.data() + c * block_ + column;
+      kernels_.softmax.most(softmax);
+      for (ptrdiff_t r = column; r < std::min(count(b), column + group); ++r)
+        if (const ptrdiff_t label = label_of(b, r) - first; label >= 0 && label < classes)
+          label_logit_.data()[r] = softmax.logits[label * block_ + r - column];
+      softmax.sum = sum_.data() + c * block_ + column;
+      kernels_.softmax.exp(softmax);
+      interrupt.poll(id);
+    }
+  }
+
+  // The losses of block b's rows; gradients to the logits, in their place, and from them those to weight and bias.
+  void weigh(ptrdiff_t b, int id, Interrupt& interrupt) {
+    Softmax& all = softmax_[size_t(id)];
+    join(b, all, Share(count(b), id, threads_));
+    if (!gradients_) return;
+    const ptrdiff_t tile = kernels_.matmul.tile_rows;
+    const Share tiles(over(call_.out, tile), id, threads_);
+    const ptrdiff_t end = std::min(call_.out, tiles.end * tile);
+    for (ptrdiff_t first = tiles.begin * tile; first < end && !interrupt.stopped();) {
+      const ptrdiff_t c = first / chunk, last = std::min(end, (c + 1) * chunk);
+      to_gradients(b, c, first, last, all);
+      SoftmaxArgs<T> sums = piece(first, last - first, 0, count(b));
+      if (call_.d_bias) kernels_.softmax.add_up(sums, call_.d_bias + first, b > 0);
+      MatmulArgs<T> product;
+      product.k = count(b), product.chain = gradient_chain;
+      product.a_row = block_, product.a_step = 1;
+      product.b_step = panel_;
+      product.c_row = call_.in, product.add = b > 0;
+      for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
+        product.b = along_.data() + column * block_;
+        product.columns = std::min(panel_, call_.in - column);
+        for_tiles(first, last, [&](ptrdiff_t row, ptrdiff_t rows) {
+          product.a = logits_.data() + row * block_, product.c = call_.d_weight + row * call_.in + column;
+          kernels_.matmul.tile(product, rows);
+        });
+      }
+      first = last;
+      interrupt.poll(id);
+    }
+  }
+
+  // From the gradients to block b's logits those to its rows; the next block's rows.
+  void finish(ptrdiff_t b, int id, Interrupt& interrupt) {
+    if (gradients_) {
+      const Share share(over(count(b), kernels_.matmul.tile_rows), id, threads_);
+      const ptrdiff_t begin = share.begin * kernels_.matmul.tile_rows;
+      const ptrdiff_t end = std::min(count(b), share.end * kernels_.matmul.tile_rows);
+      MatmulArgs<T> product;
+      product.a_row = 1, product.a_step = block_;
+      product.b_step = panel_;
+      product.c_row = call_.in;
+      for (ptrdiff_t first = 0; first < call_.out && begin < end && !interrupt.stopped(); first += chunk) {
+        product.k = product.chain = std::min(chunk, call_.out - first);
+        product.add = first > 0;
+        for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
+          product.b = panels_.data() + column * call_.out + first * panel_;
+          product.columns = std::min(panel_, call_.in - column);
+          for_tiles(begin, end, [&](ptrdiff_t row, ptrdiff_t rows) {
+            product.a = logits_.data() + first * block_ + row, product.c = d_rows_.data() + row * call_.in + column;
+            kernels_.matmul.tile(product, rows);
+          });
+        }
+        interrupt.poll(id);
+      }
+      for (ptrdiff_t r = begin; r < end; ++r)
+        std::copy_n(d_rows_.data() + r * call_.in, call_.in, call_.d_hidden.at(place_of(b, r), 0));
+    }
+    if (b + 1 < blocks()) pack_rows(b + 1, id);
+  }
+
+ private:
+  // What a worker knows of a block's rows, all classes joined.
+  struct Softmax {
+    explicit Softmax(ptrdiff_t rows)
+        : most(size_t(rows)), factor(size_t(rows)), label(size_t(rows)), sum(size_t(rows)) {}
+    std::vector<T> most, factor, label;
+    std::vector<double> sum;
+  };
+
+  ptrdiff_t count(ptrdiff_t b) const { return std::min(block_, call_.rows - b * block_); }
+  ptrdiff_t place_of(ptrdiff_t b, ptrdiff_t r) const { return ptrdiff_t(call_.places[b * block_ + r]); }
+  ptrdiff_t label_of(ptrdiff_t b, ptrdiff_t r) const { return ptrdiff_t(call_.labels[b * block_ + r]); }
+  double label_weight(ptrdiff_t b, ptrdiff_t r) const { return call_.label_weight[b * block_ + r]; }
+
+  SoftmaxArgs<T> piece(ptrdiff_t first, ptrdiff_t classes, ptrdiff_t column, ptrdiff_t columns) const {
+    SoftmaxArgs<T> args;
+    args.logits = logits_.data() + first * block_ + column;
+    args.row = block_, args.classes = classes, args.columns = columns;
+    return args;
+  }
+
+  // As equal as they can be: a tile of few rows is slow.
+  template <class F>
+  void for_tiles(ptrdiff_t begin, ptrdiff_t end, const F& f) const {
+    const ptrdiff_t n = end - begin, tiles = over(n, kernels_.matmul.tile_rows);
+    for (ptrdiff_t i = 0; i < tiles; ++i) {
+      const ptrdiff_t from = begin + i * n / tiles, to = begin + (i + 1) * n / tiles;
+      f(from, to - from);
+    }
+  }
+
+  // Panels of columns of weight, for the gradient to the rows.
+  void pack_weight(int id) {
+    const Share share(call_.out, id, threads_);
+    MatmulPack<T> pack;
+    pack.unit_stride = 1, pack.k_stride = call_.weight.row, pack.k = share.end - share.begin, pack.to_step = panel_;
+    for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
+      set_units(pack, call_.in - column);
+      pack.from = call_.weight.at(share.begin, column);
+      pack.to = panels_.data() + column * call_.out + share.begin * panel_;
+      kernels_.matmul.pack(pack);
+    }
+  }
+
+  // The rows of block b side by side, in panels of rows for the logits and of columns for the gradient to weight.
+  void pack_rows(ptrdiff_t b, int id) {
+    const Share share(over(count(b), group), id, threads_);
+    const ptrdiff_t begin = share.begin * group, end = std::min(count(b), share.end * group);
+    for (ptrdiff_t r = begin; r < end; ++r)
+      std::copy_n(call_.hidden.at(place_of(b, r), 0), call_.in, rows_.data() + r * call_.in);
+    MatmulPack<T> pack;
+    pack.unit_stride = call_.in, pack.k_stride = 1, pack.k = call_.in, pack.to_step = pack.width = panel_;
+    for (ptrdiff_t r = begin; r < share.end * group; r += panel_) {
+      pack.units = std::clamp<ptrdiff_t>(end - r, 0, panel_);
+      pack.from = rows_.data() + r * call_.in, pack.to = across_.data() + r * call_.in;
+      kernels_.matmul.pack(pack);
+    }
+    if (!gradients_ || begin >= end) return;
+    pack.unit_stride = 1, pack.k_stride = call_.in, pack.k = end - begin;
+    for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
+      set_units(pack, call_.in - column);
+      pack.from = rows_.data() + begin * call_.in + column;
+      pack.to = along_.data() + column * block_ + begin * panel_;
+      kernels_.matmul.pack(pack);
+    }
+  }
+
+  void set_units(MatmulPack<T>& pack, ptrdiff_t left) const {
+    pack.units = std::min(panel_, left);
+    pack.width = over(pack.units, kernels_.lanes) * kernels_.lanes;
+  }
+
+  // The softmax of all rows from those of the chunks; the losses of `losses` alone.
+  void join(ptrdiff_t b, Softmax& all, const Share& losses) const {
+    const ptrdiff_t rows = count(b);
+    for (ptrdiff_t r = 0; r < rows; ++r) all.most[size_t(r)] = most_.data()[r], all.sum[size_t(r)] = 0;
+    for (ptrdiff_t c = 1; c < chunks_; ++c)
+      for (ptrdiff_t r = 0; r < rows; ++r)
+        all.most[size_t(r)] = std::max(all.most[size_t(r)], most_.data()[c * block_ + r]);
+    for (ptrdiff_t c = 0; c < chunks_; ++c) {
+      factors(c, rows, all);
+      for (ptrdiff_t r = 0; r < rows; ++r)
+        all.sum[size_t(r)] += sum_.data()[c * block_ + r] * double(all.factor[size_t(r)]);
+    }
+    for (ptrdiff_t r = losses.begin; r < losses.end; ++r) {
+      const double log_sum = std::log(all.sum[size_t(r)]) + double(all.most[size_t(r)]);
+      double loss = label_weight(b, r) * (log_sum - double(label_logit_.data()[r]));
+      if (call_.share) {
+        double weighted = 0;
+        for (ptrdiff_t c = 0; c < chunks_; ++c) weighted += weighted_.data()[c * block_ + r];
+        loss += call_.share_sum * log_sum - weighted;
+      }
+      call_.loss[b * block_ + r] = loss;
+    }
+  }
+
+  // What the exponentials of a chunk are to be multiplied by, its own largest logit being no longer the one.
+  void factors(ptrdiff_t c, ptrdiff_t rows, Softmax& all) const {
+    for (ptrdiff_t r = 0; r < rows; ++r) all.factor[size_t(r)] = most_.data()[c * block_ + r] - all.most[size_t(r)];
+    kernels_.exp(all.factor.data(), all.factor.data(), rows);
+  }
+
+  // Of classes [first, last) of chunk c.
+  void to_gradients(ptrdiff_t b, ptrdiff_t c, ptrdiff_t first, ptrdiff_t last, Softmax& all) const {
+    const ptrdiff_t rows = count(b);
+    factors(c, rows, all);
+    std::fill(all.factor.begin() + rows, all.factor.end(), T(0));
+    for (ptrdiff_t r = 0; r < rows; ++r) {
+      const size_t at = size_t(r);
+      const double weight = label_weight(b, r);
+      const double factor = call_.scale * (weight + call_.share_sum) / all.sum[at] * double(all.factor[at]);
+      all.factor[at] = T(factor);
+      // That of the label is a difference, which may be far smaller than its terms.
+      if (const ptrdiff_t label = label_of(b, r); label >= first && label < last) {
+        const double share = call_.share ? double(call_.share[label]) : 0;
+        all.label[at] = T(factor * double(logits_.data()[label * block_ + r]) - call_.scale * (weight + share));
+      }
+    }
+    SoftmaxArgs<T> softmax = piece(first, last - first, 0, over(rows, group) * group);
+    softmax.factor = all.factor.data();
+    softmax.share = call_.share ? d_share_.data() + first : nullptr;
+    kernels_.softmax.scale(softmax);
+    for (ptrdiff_t r = 0; r < rows; ++r)
+      if (const ptrdiff_t label = label_of(b, r); label >= first && label < last)
+        logits_.data()[label * block_ + r] = all.label[size_t(r)];
+  }
+
+  const Kernels<T>& kernels_;
+  const LinearCrossEntropyCall<T>& call_;
+  const int threads_;
+  const ptrdiff_t block_, chunks_, panel_;
+  const ptrdiff_t width_;  // of `in`, in whole panels
+  const bool gradients_;
+  AlignedBuffer<T> logits_;               // [class][row]; then exponentials, then gradients
+  AlignedBuffer<T> rows_;                 // [row][in]
+  AlignedBuffer<T> across_, along_;       // panels of rows, [in][panel], and of columns, [row][panel]
+  AlignedBuffer<T> panels_;               // of columns of weight, [class][panel]
+  AlignedBuffer<T> d_rows_;               // [row][in]
+  AlignedBuffer<T> most_;                 // [chunk][row]
+  AlignedBuffer<double> sum_, weighted_;  // [chunk][row]
+  AlignedBuffer<T> label_logit_;
+  std::vector<T> d_share_;
+  std::vector<Softmax> softmax_;  // of every worker
+};
+
+}  // namespace
+
+template <class T>
+bool linear_cross_entropy(const Kernels<T>& kernels, const LinearCrossEntropyCall<T>& call, int threads) {
+  const double cycles = (call.d_weight ? 3 : 1) * matmul_cycles(call.rows, call.in, call.out, kernels.lanes) +
+                        double(call.rows) * double(call.out) * 4 / double(kernels.lanes);
+  for (int count = useful_threads(cycles, threads);;) {
+    Head<T> head(kernels, call, count);
+    Interrupt interrupt(call.interrupted, cycles / count, double(head.parts()) / count, count);
+    Barrier barrier(count, interrupt);
+    const int got = parallel(count, [&](int id) {
+      head.begin(id);
+      for (ptrdiff_t b = 0; b < head.blocks(); ++b) {
+        if (!barrier.wait(id)) return;
+        head.multiply(b, id, interrupt);
+        if (!barrier.wait(id)) return;
+        head.weigh(b, id, interrupt);
+        if (!barrier.wait(id)) return;
+        head.finish(b, id, interrupt);
+      }
+    });
+    if (got == count) return !interrupt.stopped();
+    count = got;
+  }
+}
+
+template bool linear_cross_entropy(const Kernels<float>&, const LinearCrossEntropyCall<float>&, int);
+template bool linear_cross_entropy(const Kernels<double>&, const LinearCrossEntropyCall<double>&, int);
+
+}  // namespace pylstm

@@ -1,0 +1,84 @@
+// The fused head of a classifier behind bindings.h: arrays checked, GIL released.
+#include "linear_cross_entropy.h"
+
+#include <algorithm>
+
+#include "dispatch.h"
+#include "python/arrays.h"
+#include "python/bindings.h"
+#include "python/gil.h"
+
+namespace pylstm {
+namespace {
+
+ptrdiff_t axis(const char* name, const py::array& array, int i) {
+  if (array.ndim() != 2) throw py::value_error(std::string(name) + ": expected two axes");
+  return array.shape(i);
+}
+
+template <class T>
+py::tuple run(const py::array& hidden, const py::array& weight, const py::object& bias, const py::array& places,
+              const py::array& labels, const py::array& label_weight, const py::object& share, double scale,
+              bool need_gradients, int threads) {
+  LinearCrossEntropyCall<T> call;
+  const ptrdiff_t all = axis("hidden", hidden, 0);
+  call.in = axis("hidden", hidden, 1), call.out = axis("weight", weight, 0);
+  if (call.out < 1) throw py::value_error("weight: expected at least one row");
+  call.rows = places.size();
+  call.hidden = {data<const T>(checked<T>("hidden", hidden, {all, call.in}, true)), call.in};
+  call.weight = {data<const T>(checked<T>("weight", weight, {call.out, call.in}, true)), call.in};
+  if (!bias.is_none()) call.bias = data<const T>(checked<T>("bias", bias, {call.out}, true));
+  call.places = data<const int64_t>(checked<int64_t>("places", places, {call.rows}, true));
+  call.labels = data<const int64_t>(checked<int64_t>("labels", labels, {call.rows}, true));
+  call.label_weight = data<const double>(checked<double>("label_weight", label_weight, {call.rows}, true));
+  if (!share.is_none()) {
+    call.share = data<const T>(checked<T>("share", share, {call.out}, true));
+    for (ptrdiff_t i = 0; i < call.out; ++i) call.share_sum += double(call.share[i]);
+  }
+  call.scale = scale;
+  call.interrupted = interrupted;
+  for (ptrdiff_t r = 0; r < call.rows; ++r) {
+    if (call.places[r] < (r ? call.places[r - 1] + 1 : 0) || call.places[r] >= all)
+      throw py::value_error("places: expected rows of hidden, ascending, each once");
+    if (call.labels[r] < 0 || call.labels[r] >= call.out) throw py::value_error("labels: expected rows of weight");
+  }
+  const py::array_t<double> loss(call.rows);
+  call.loss = data<double>(loss);
+  py::object gradients = py::none();
+  if (need_gradients) {
+    const auto d_hidden = empty<T>({all, call.in}), d_weight = empty<T>({call.out, call.in});
+    call.d_hidden = {data<T>(d_hidden), call.in}, call.d_weight = data<T>(d_weight);
+    if (call.rows < all) std::fill_n(call.d_hidden.data, d_hidden.size(), T(0));
+    py::object d_bias = py::none();
+    if (call.bias) {
+      const auto array = empty<T>({call.out});
+      call.d_bias = data<T>(array);
+      d_bias = array;
+    }
+    if (call.rows == 0) {
+      std::fill_n(call.d_weight, d_weight.size(), T(0));
+      if (call.d_bias) std::fill_n(call.d_bias, call.out, T(0));
+    }
+    gradients = py::make_tuple(d_hidden, d_weight, d_bias);
+  }
+  const Kernels<T>& kernels = current_isa().of<T>();
+  bool done = true;
+  if (call.rows > 0) {
+    const WithoutGil released;
+    done = linear_cross_entropy(kernels, call, threads);
+  }
+  if (!done) throw py::error_already_set();
+  return py::make_tuple(loss, gradients);
+}
+
+}  // namespace
+
+py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weight, const py::object& bias,
+                                  const py::array& places, const py::array& labels, const py::array& label_weight,
+                                  const py::object& share, double scale, bool need_gradients,
+                                  std::optional<int> threads) {
+  const auto f = hidden.dtype().equal(py::dtype::of<float>()) ? run<float> : run<double>;
+  return f(hidden, weight, bias, places, labels, label_weight, share, scale, need_gradients, thread_count(threads));
+}
+
+}  // namespace pylstm

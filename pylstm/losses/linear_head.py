@@ -1,0 +1,128 @@
+"""Linear and cross-entropy in one: the loss of a vocabulary, without its logits in memory."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _checks, _core
+from .._arrays import Array, float_array, real_array
+from .classification import ClassWeight, label_array, weight_array
+from .loss import counted, inverse
+
+
+def linear_cross_entropy(
+    hidden: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    targets: ArrayLike,
+    *,
+    lengths: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    num_threads: int | None = None,
+) -> tuple[float, tuple[Array, Array, Array | None]]:
+    """The cross-entropy of hidden weightᵀ + bias, and its gradients.
+
+    As `cross_entropy` of the outputs of a `Linear` layer, followed by the layer's backward pass; but the outputs (the
+    logits) exist for a block of rows at a time, so that many labels need little memory: some 8 MB, and a copy of
+    weight. Rows that do not count cost nothing.
+
+    Args:
+        hidden: (N, H) or (N, T, H), float32 or float64.
+        weight: (C, H).
+        bias: (C,) or None.
+        targets: integers (N,) or (N, T) in 0..C-1.
+        lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
+        class_weight: a weight per label, {label: weight} (others 1) or (C,); the mean is then the weighted one.
+        ignore_index: a target that does not count.
+        label_smoothing: in 0..1, the share of the target that all labels have in common, as CrossEntropyLoss of
+            PyTorch has it.
+        num_threads: at most so many, instead of those of `set_num_threads`; the bits do not depend on it.
+
+    Returns:
+        The tuple (mean, (d_hidden, d_weight, d_bias)) of the mean over what counts, 0 if nothing does, and its
+        gradients, shaped like hidden, weight and bias; d_bias is None where bias is.
+
+    Raises TypeError or ValueError, naming the argument.
+    """
+    loss = head_loss(
+        hidden, weight, bias, targets, lengths, class_weight=class_weight, ignore_index=ignore_index,
+        label_smoothing=label_smoothing, num_threads=num_threads,
+    )  # fmt: skip
+    assert loss.gradients is not None
+    return loss.total * inverse(loss.weight), loss.gradients
+
+
+class HeadLoss(NamedTuple):
+    """total: the weighted sum of the losses that count; weight: of their weights; gradients: of total / weight."""
+
+    total: float
+    weight: float
+    gradients: tuple[Array, Array, Array | None] | None
+
+
+def head_loss(
+    hidden: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    targets: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    class_weight: ClassWeight = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    need_gradients: bool = True,
+    num_threads: int | None = None,
+) -> HeadLoss:
+    """`linear_cross_entropy` as total, weight and gradients."""
+    x = float_array("hidden", hidden)
+    if x.ndim < 2:
+        raise ValueError(f"hidden must have shape (N, H) or (N, T, H), got {x.shape}")
+    matrix = _matrix("weight", weight, x)
+    classes = len(matrix)
+    offset = None
+    if bias is not None:
+        offset = np.ascontiguousarray(real_array("bias", bias, x.dtype))
+        if offset.shape != (classes,):
+            raise ValueError(f"bias must have shape ({classes},), one number per row of weight, got {offset.shape}")
+    labels = label_array(targets, x.shape[:-1])
+    ignored = _checks.integer("ignore_index", ignore_index, minimum=-(2**63), maximum=2**63 - 1)
+    smoothing = _checks.probability("label_smoothing", label_smoothing)
+    threads = None if num_threads is None else _checks.threads("num_threads", num_threads)
+    counts = (counted(labels.shape, lengths, x.dtype) != 0) & (labels != ignored)
+    places = np.flatnonzero(counts)
+    chosen = labels.reshape(-1)[places]
+    if chosen.size and (chosen.min() < 0 or chosen.max() >= classes):
+        wrong = chosen[(chosen < 0) | (chosen >= classes)][0]
+        raise ValueError(f"targets must be labels in 0..{classes - 1}, one per row of weight, got {wrong}")
+    weights = np.ones(classes, x.dtype) if class_weight is None else weight_array(class_weight, classes, x.dtype)
+    of_label = weights[chosen].astype(np.float64)
+    total_weight = float(of_label.sum())
+    share = None
+    if smoothing:
+        share = (weights * (smoothing / classes)).astype(x.dtype, copy=False)
+    else:
+        kept = of_label != 0  # what does not count may be anything, NaN included
+        places, chosen, of_label = places[kept], chosen[kept], of_label[kept]
+    losses, gradients = _core.linear_cross_entropy(
+        np.ascontiguousarray(x.reshape(-1, x.shape[-1])), matrix, offset, _indices(places), _indices(chosen),
+        of_label * (1.0 - smoothing), share, inverse(total_weight), need_gradients, threads,
+    )  # fmt: skip
+    if gradients is not None:
+        gradients = (gradients[0].reshape(x.shape), *gradients[1:])
+    return HeadLoss(float(losses.sum()), total_weight, gradients)
+
+
+def _matrix(name: str, value: ArrayLike, hidden: Array) -> Array:
+    array = real_array(name, value, hidden.dtype)
+    if array.ndim != 2 or array.shape[1] != hidden.shape[-1] or len(array) < 1:
+        raise ValueError(f"{name} must have shape (C, {hidden.shape[-1]}) for hidden {hidden.shape}, got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def _indices(values: Array) -> NDArray[np.int64]:
+    return np.ascontiguousarray(values, np.int64)
