@@ -32,6 +32,14 @@ struct LineSum {
       for (int v = 0; v < half; ++v) sums[v] = sums[v] + sums[v + half];
     return sums[0];
   }
+  // All of it, in the order in which `folded` goes on.
+  T total() const {
+    T sums[lanes<T>];
+    store(sums, folded());
+    for (int half = lanes<T> / 2; half; half /= 2)
+      for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+    return sums[0];
+  }
 };
 
 // As many rows at a time as a vector has lanes: what `folded` left of them is transposed and goes on being folded for

@@ -33,7 +33,6 @@ class Sequential(Container, Trainable):
 
     Attributes:
         layers: a tuple.
-        metadata: a dict of your own, e.g. the vocabulary, in JSON's types; saved with the model.
         dtype: of the parameters, float32 or float64.
 
     >>> model = Sequential([Embedding(1000, 32), LSTM(32, 64, batch_first=True), LastStep(), Linear(64, 1)], seed=0)

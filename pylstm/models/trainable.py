@@ -36,7 +36,8 @@ class Trainable(Layer):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """A dict of your own, e.g. the vocabulary, in JSON's types: saved with the model."""
+        """What belongs to the model and is none of its layers, e.g. the vocabulary. A dict in JSON's types; it is saved
+        with the model."""
         found: dict[str, Any] = self.__dict__.setdefault("_metadata", {})
         return found
 
@@ -127,7 +128,7 @@ class Trainable(Layer):
             resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
             reduce: for training in several processes, each with a part of every batch: a function (grads, weight) ->
                 (grads, weight) that returns the sums over all of them, called once per batch. grads: name -> gradient
-                of the batch's *summed* loss, arrays or `RowGradient`s (which add with +); weight: what the mean is
+                of the batch's *summed* loss, arrays or `RowGradient` (which add with +); weight: what the mean is
                 over. The update takes the quotient, before clipping: k processes go the way of one with all the data,
                 up to rounding. The history's figures are those of the own part.
             verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
