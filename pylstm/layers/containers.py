@@ -175,8 +175,11 @@ class Container(Layer):
     def _run(self, x: Any, lengths: ArrayLike | None) -> Any:
         """The layers one after another."""
         for layer in self.layers:
-            x = output_of(layer, x, lengths)
-            lengths = layer.output_lengths(lengths)
+            x = layer(x, lengths=lengths)
+            if layer.returns_state:
+                x = x[0]
+            if lengths is not None:
+                lengths = layer.output_lengths(lengths)
         return x if isinstance(x, Value) else np.asarray(x)
 
     def _run_vjp(self, x: ArrayLike, state: Any, lengths: ArrayLike | None, need_dx: bool) -> tuple[Outputs, VJP]:
@@ -188,7 +191,8 @@ class Container(Layer):
             (x, *after), back = layer.vjp(*given, lengths=lengths, need_dx=need_dx or i > 0)
             backs.append(back)
             states.append(after[0] if after else None)
-            lengths = layer.output_lengths(lengths)
+            if lengths is not None:
+                lengths = layer.output_lengths(lengths)
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
             d_params: Params = {}
