@@ -182,6 +182,7 @@ FAULTS = "PYLSTM_PLANT_FAULTS=ON"
 # Where the core meets arrays of every kind; `nox -s asan -- tests` runs everything.
 MEMORY = [
     "tests/core/test_linear.py",
+    "tests/core/test_linear_cross_entropy.py",
     "tests/core/test_matmul.py",
     "tests/core/test_plan.py",
     "tests/core/test_sanitizers.py",
@@ -200,6 +201,7 @@ MEMORY = [
 THREADING = [
     "tests/core/test_kept_plans.py",
     "tests/core/test_linear.py",
+    "tests/core/test_linear_cross_entropy.py",
     "tests/core/test_matmul.py",
     "tests/core/test_plan.py",
     "tests/core/test_sanitizers.py",

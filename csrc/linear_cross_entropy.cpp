@@ -17,6 +17,9 @@ namespace {
 constexpr ptrdiff_t group = 48;
 constexpr ptrdiff_t chunk = 256;
 
+// Classes of a chain of the gradient to the rows: a panel of their weights stays in the first cache.
+constexpr ptrdiff_t depth = 128;
+
 ptrdiff_t over(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
 
 // Rows of a block: many, since each block reads all weights and adds to all of their gradients, but so few that its
@@ -55,7 +58,11 @@ class Head {
       if (call.share)
         for (ptrdiff_t i = 0; i < call.out; ++i) d_share_.push_back(T(call.scale * double(call.share[i])));
     }
-    for (int i = 0; i < threads; ++i) softmax_.emplace_back(block_);
+    const ptrdiff_t tile = kernels.matmul.tile_rows, most = over(over(block_, tile), threads) * tile;
+    for (int i = 0; i < threads; ++i) {
+      softmax_.emplace_back(block_);
+      if (gradients_) tiles_.emplace_back(most * std::min(depth, call.out));
+    }
   }
 
   ptrdiff_t blocks() const { return over(call_.rows, block_); }
@@ -137,18 +144,29 @@ class Head {
       const Share share(over(count(b), kernels_.matmul.tile_rows), id, threads_);
       const ptrdiff_t begin = share.begin * kernels_.matmul.tile_rows;
       const ptrdiff_t end = std::min(count(b), share.end * kernels_.matmul.tile_rows);
+      T* const a = tiles_[size_t(id)].data();
       MatmulArgs<T> product;
-      product.a_row = 1, product.a_step = block_;
+      product.a_row = 1;
       product.b_step = panel_;
       product.c_row = call_.in;
-      for (ptrdiff_t first = 0; first < call_.out && begin < end && !interrupt.stopped(); first += chunk) {
-        product.k = product.chain = std::min(chunk, call_.out - first);
+      for (ptrdiff_t first = 0; first < call_.out && begin < end && !interrupt.stopped(); first += depth) {
+        const ptrdiff_t classes = std::min(depth, call_.out - first);
+        // As they lie, a tile's rows would share few sets of the first cache.
+        for_tiles(begin, end, [&](ptrdiff_t row, ptrdiff_t rows) {
+          MatmulPack<T> pack;
+          pack.from = logits_.data() + first * block_ + row, pack.unit_stride = 1, pack.k_stride = block_;
+          pack.units = pack.width = pack.to_step = rows, pack.k = classes;
+          pack.to = a + (row - begin) * classes;
+          kernels_.matmul.pack(pack);
+        });
+        product.k = product.chain = classes;
         product.add = first > 0;
         for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
           product.b = panels_.data() + column * call_.out + first * panel_;
           product.columns = std::min(panel_, call_.in - column);
           for_tiles(begin, end, [&](ptrdiff_t row, ptrdiff_t rows) {
-            product.a = logits_.data() + first * block_ + row, product.c = d_rows_.data() + row * call_.in + column;
+            product.a = a + (row - begin) * classes, product.a_step = rows;
+            product.c = d_rows_.data() + row * call_.in + column;
             kernels_.matmul.tile(product, rows);
           });
         }
@@ -302,7 +320,8 @@ class Head {
   AlignedBuffer<double> sum_, weighted_;  // [chunk][row]
   AlignedBuffer<T> label_logit_;
   std::vector<T> d_share_;
-  std::vector<Softmax> softmax_;  // of every worker
+  std::vector<AlignedBuffer<T>> tiles_;  // [tile][class][row of the tile], of every worker
+  std::vector<Softmax> softmax_;         // of every worker
 };
 
 }  // namespace
