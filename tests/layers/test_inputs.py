@@ -90,10 +90,10 @@ class Spy(reference.LSTM):
         self.inspect(x, states, lengths)
         final, run_backward = super()._train(x, states, lengths, *options)
 
-        def inspect_backward(d_output, d_states):
+        def inspect_backward(d_output, d_states, into):
             assert normalised(d_output, (5, 3, 6))
             assert all(normalised(d, (1, 3, 6)) and d.flags.c_contiguous for d in d_states)
-            return run_backward(d_output, d_states)
+            return run_backward(d_output, d_states, into)
 
         return final, inspect_backward
 
