@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
@@ -110,7 +111,7 @@ class Run:
     def constant(self, value: Any, name: str) -> Value:
         """An array of somebody's as a value without a gradient. Recorded runs take a copy: `backward` may read it."""
         array = float_array(name, value)
-        if array is value and self.tape is not None:
+        if self.tape is not None and not isinstance(value, (int, float)):  # of whatever lends its memory: tensors, too
             array = array.copy()
         return new_value(array, self, None, held=True)
 
@@ -167,7 +168,8 @@ class Run:
         need_dx = needs[0] if layer.returns_state else True in needs
         outputs, backward = self.before.copy().run(partial(layer.vjp, *arrays, need_dx=need_dx, **kwargs))
         if layer._param_shapes or True in needs:
-            outputs = mapped(self._output, outputs)
+            held = _may_be_read_again(layer, arrays)
+            outputs = mapped(lambda array: self._output(array, held(array)), outputs)
             self.tape.append(LayerCall(backward, layer, inputs, mapped(_slot, outputs)))
         else:
             outputs = mapped(self._constant_output, outputs)
@@ -182,13 +184,26 @@ class Run:
             return given._data
         if isinstance(given, np.ndarray) and self.tape is not None and given.dtype.kind == "f":
             return given.copy()  # layers read their input again, and callers may write to theirs
+        if self.tape is not None and not isinstance(given, np.ndarray) and hasattr(given, "__array__"):
+            with suppress(Exception):  # the layer says what is wrong with it
+                array = np.asarray(given).copy()
+                return array if array.dtype.kind == "f" else given
         return given
 
     def _constant_output(self, array: Any) -> Any:
         return new_value(array, self, None) if _is_float(array) else array
 
-    def _output(self, array: Any) -> Any:
-        return new_value(array, self, Slot(array.shape, array.dtype)) if _is_float(array) else array
+    def _output(self, array: Any, held: bool) -> Any:
+        return new_value(array, self, Slot(array.shape, array.dtype), held=held) if _is_float(array) else array
+
+
+def _may_be_read_again(layer: Any, arrays: Any) -> Callable[[Any], bool]:
+    """Whether the backward pass may read an output: where it is a view of an input, as dropout gives in part, or of a
+    layer of somebody's, who may keep it."""
+    if not type(layer).__module__.startswith("pylstm."):
+        return lambda _: True
+    given = [array for array in leaves(arrays) if isinstance(array, np.ndarray)]
+    return lambda array: any(np.may_share_memory(array, one) for one in given)
 
 
 def _slots(argument: Any) -> Any:

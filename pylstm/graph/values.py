@@ -313,7 +313,7 @@ _NUMBERS = (int, float, np.number, np.bool_, np.ndarray, list, tuple)
 def plain_like(other: Any, dtype: np.dtype[Any], run: Run) -> Value:
     """A number or plain array as a value of that dtype. Recorded runs take a copy: `backward` may read it again."""
     array = real_array("the other operand", other, dtype)
-    if array is other and run.tape is not None:
+    if run.tape is not None and not isinstance(other, (int, float)):  # of whatever lends its memory: tensors, too
         array = array.copy()
     return new_value(array, run, None)
 

@@ -43,7 +43,27 @@ def _leaves(place: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
         for i, inner in enumerate(layer.layers):
             yield from _leaves(f"{place}.layers[{i}]", inner)
     else:
-        yield place, layer
+        yield from _inside(place, layer, set())
+
+
+def _inside(place: str, thing: Any, seen: set[int]) -> Iterator[tuple[str, Layer]]:
+    """A layer, and those that a model has in its attributes, once each: a model may share them."""
+    if not isinstance(thing, (Layer, Mapping, list, tuple)) or id(thing) in seen:
+        return
+    seen.add(id(thing))
+    inner: list[tuple[str, Any]] = []
+    if isinstance(thing, Layer):
+        if isinstance(thing, Container):
+            inner = [(f"{place}.layers[{i}]", layer) for i, layer in enumerate(thing.layers)]
+        else:
+            yield place, thing
+            inner = [(f"{place}.{name}", item) for name, item in vars(thing).items()] if thing._holds_layers else []
+    elif isinstance(thing, Mapping):
+        inner = [(f"{place}[{key!r}]", item) for key, item in thing.items()]
+    else:
+        inner = [(f"{place}[{i}]", item) for i, item in enumerate(thing)]
+    for name, item in inner:
+        yield from _inside(name, item, seen)
 
 
 def output_of(layer: Layer, x: ArrayLike, lengths: ArrayLike | None) -> Array:
@@ -299,6 +319,15 @@ class Columns(Container):
         return np.concatenate(
             [output_of(layer, array[..., k], lengths) for k, layer in enumerate(self.layers)], axis=-1
         )
+
+    def _check_carry(self) -> None:
+        for place, layer in _leaves(type(self).__name__, self):
+            if layer.returns_state:
+                raise ValueError(f"truncate cannot carry a state through {place}, {layer!r}")
+            layer._check_carry()
+
+    def _without_dropout(self) -> Layer:
+        return Columns([layer._without_dropout() for layer in self.layers])
 
     def vjp(
         self,

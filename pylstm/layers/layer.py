@@ -223,8 +223,8 @@ class Layer(ParameterSet, abc.ABC):
         Raises TypeError if there is no such attribute.
         """
         config: dict[str, Any] = {}
-        for name, argument in inspect.signature(type(self).__init__).parameters.items():
-            if name in ("self", "seed") or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+        for name, argument in inspect.signature(type(self)).parameters.items():
+            if name == "seed" or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
                 continue
             if not hasattr(self, name):
                 raise TypeError(

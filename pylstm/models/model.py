@@ -235,6 +235,23 @@ class Model(Trainable):
         for _, layer, own in self._split(arrays):
             layer._end_update(own)
 
+    def _check_carry(self) -> None:
+        for prefix, layer in named_layers(self):
+            if layer.returns_state:
+                raise ValueError(
+                    f"truncate cannot carry a state through {prefix[:-1]} in {type(self).__name__}: a model's run "
+                    "begins its states anew; put the layer into the Sequential itself"
+                )
+
+    def _without_dropout(self) -> Layer:
+        for prefix, layer in named_layers(self):
+            if layer._without_dropout() is not layer:
+                raise ValueError(
+                    f"the dropout of {prefix[:-1]} in {type(self).__name__} cannot be turned off for one look: set its "
+                    "probability to 0 in a copy of the model"
+                )
+        return self
+
     # ---- randomness --------------------------------------------------------------------------------------------------
 
     def _layers(self) -> list[Layer]:
