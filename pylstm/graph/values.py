@@ -41,7 +41,7 @@ class Value:
     read-only plain array, `value.detach()` a value through which no gradient flows.
 
     In inference the same methods compute the same numbers, and nothing is recorded. A value is of use in its own run
-    only; what `run` returns comes out as plain arrays. In a model's run::
+    only; what `run` returns comes out as plain arrays. In a model's run:
 
     >>> class Attention(pylstm.Model):
     ...     def __init__(self, size):
