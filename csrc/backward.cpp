@@ -40,7 +40,7 @@ class BackwardWorker {
     if (at_.unit == 0) start();
     if (!meet()) return false;
 
-    const ptrdiff_t steps = at_.order.steps(), chunks = (steps + shared_.chunk_steps - 1) / shared_.chunk_steps;
+    const ptrdiff_t steps = at_.order.steps(), chunks = ceil_div(steps, shared_.chunk_steps);
     for (ptrdiff_t chunk = chunks - 1; chunk >= 0; --chunk) {
       const ptrdiff_t begin = chunk * shared_.chunk_steps, end = std::min(begin + shared_.chunk_steps, steps);
       for (ptrdiff_t s = end - 1; s >= begin && step_.run(at_, s); --s) poll();

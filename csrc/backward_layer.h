@@ -21,12 +21,12 @@ struct BackwardShared {
     const Sizes& sizes = network.sizes();
     const Order& order = call.order;
     const ptrdiff_t batch = order.batch();
-    chunk_steps = gradient_steps(order.steps() ? (order.total() + order.steps() - 1) / order.steps() : 1);
+    chunk_steps = gradient_steps(order.steps() ? ceil_div(order.total(), order.steps()) : 1);
     for (ptrdiff_t s = 0; s < order.steps(); s += chunk_steps)
       chunk_rows = std::max(chunk_rows, order.start(std::min(s + chunk_steps, order.steps())) - order.start(s));
     // A row pitch of a multiple of a page would map a column of the buffer to one set of the L1 cache.
     constexpr ptrdiff_t line = 64 / ptrdiff_t(sizeof(T)), page = 4096 / ptrdiff_t(sizeof(T));
-    gate_row = (network.gate_width() + line - 1) / line * line;
+    gate_row = ceil_div(network.gate_width(), line) * line;
     if (gate_row % page == 0) gate_row += line;
     d_gates = AlignedBuffer<T>(checked_product({2, chunk_rows, gate_row}));
     for (int state = 0; state < network.cell().states.count; ++state)

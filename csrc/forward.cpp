@@ -19,7 +19,7 @@ struct Shared {
         interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
-    const ptrdiff_t group = (call.order.batch() + split.rows - 1) / split.rows;
+    const ptrdiff_t group = ceil_div(call.order.batch(), split.rows);
     if (const ptrdiff_t rows = plan.chunk_rows)
       chunk_steps = std::min(std::max<ptrdiff_t>(1, rows / std::max<ptrdiff_t>(1, group)), call.order.steps());
     chunk_rows = chunk_steps * group;

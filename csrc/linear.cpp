@@ -14,7 +14,7 @@ namespace {
 template <class T>
 void sum_columns(const Kernels<T>& kernels, const LinearBackwardCall<T>& call, int id, int threads) {
   constexpr ptrdiff_t run = 16;  // a chain of sum_rows
-  const Share lanes((call.out + kernels.lanes - 1) / kernels.lanes, id, threads);
+  const Share lanes(ceil_div(call.out, kernels.lanes), id, threads);
   const ptrdiff_t begin = lanes.begin * kernels.lanes, end = std::min(call.out, lanes.end * kernels.lanes);
   if (begin >= end) return;
   std::fill(call.d_bias + begin, call.d_bias + end, T(0));
@@ -27,7 +27,7 @@ template <class T>
 void few_outputs_gradient(const Kernels<T>& kernels, const LinearBackwardCall<T>& call, int id, int threads,
                           Interrupt& interrupt) {
   constexpr ptrdiff_t run = 4 * gradient_chain;
-  const Share vectors((call.in + kernels.lanes - 1) / kernels.lanes, id, threads);
+  const Share vectors(ceil_div(call.in, kernels.lanes), id, threads);
   const ptrdiff_t begin = vectors.begin * kernels.lanes, end = std::min(call.in, vectors.end * kernels.lanes);
   if (begin >= end) return;
   FewGradientArgs<T> a;

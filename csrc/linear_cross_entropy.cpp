@@ -12,22 +12,20 @@
 namespace pylstm {
 namespace {
 
-// Rows of the batch whose logits are made together, and classes: a piece of both stays in L2 from its product to its
-// exponentials. A multiple of the panels of every ISA, and of a cache line.
-constexpr ptrdiff_t group = 48;
+// Rows of the batch whose logits are made together, in whole panels, and classes: a piece of both stays in L2 from its
+// product to its exponentials.
+constexpr ptrdiff_t group = panels_fill;
 constexpr ptrdiff_t chunk = 256;
 
 // Classes of a chain of the gradient to the rows: a panel of their weights stays in the first cache.
 constexpr ptrdiff_t depth = 128;
-
-ptrdiff_t over(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
 
 // Rows of a block: many, since each block reads all weights and adds to all of their gradients, but so few that its
 // logits stay in the cache the cores share. It depends on the sizes alone, as sums over rows do on it.
 ptrdiff_t block_rows(ptrdiff_t rows, ptrdiff_t out, ptrdiff_t element) {
   constexpr ptrdiff_t bytes = ptrdiff_t(8) << 20;
   const ptrdiff_t most = std::clamp(bytes / element / out / group * group, 2 * group, 20 * group);
-  return over(over(rows, over(rows, most)), group) * group;
+  return ceil_div(ceil_div(rows, ceil_div(rows, most)), group) * group;
 }
 
 // What the workers share. A block's logits lie class by class, `block` numbers for each: the softmax then has a row of
@@ -40,9 +38,9 @@ class Head {
         call_(call),
         threads_(threads),
         block_(block_rows(call.rows, call.out, sizeof(T))),
-        chunks_(over(call.out, chunk)),
+        chunks_(ceil_div(call.out, chunk)),
         panel_(kernels.matmul.panel_columns),
-        width_(over(call.in, panel_) * panel_),
+        width_(ceil_div(call.in, panel_) * panel_),
         gradients_(call.d_weight != nullptr),
         logits_(checked_product({call.out, block_})),
         rows_(checked_product({block_, call.in})),
@@ -51,6 +49,7 @@ class Head {
         sum_(checked_product({chunks_, block_})),
         weighted_(call.share ? checked_product({chunks_, block_}) : 0),
         label_logit_(block_) {
+    for (ptrdiff_t i = 0; call.share && i < call.out; ++i) share_sum_ += double(call.share[i]);
     if (gradients_) {
       along_ = AlignedBuffer<T>(checked_product({block_, width_}));
       panels_ = AlignedBuffer<T>(checked_product({call.out, width_}));
@@ -58,14 +57,14 @@ class Head {
       if (call.share)
         for (ptrdiff_t i = 0; i < call.out; ++i) d_share_.push_back(T(call.scale * double(call.share[i])));
     }
-    const ptrdiff_t tile = kernels.matmul.tile_rows, most = over(over(block_, tile), threads) * tile;
+    const ptrdiff_t tile = kernels.matmul.tile_rows, most = ceil_div(ceil_div(block_, tile), threads) * tile;
     for (int i = 0; i < threads; ++i) {
       softmax_.emplace_back(block_);
       if (gradients_) tiles_.emplace_back(most * std::min(depth, call.out));
     }
   }
 
-  ptrdiff_t blocks() const { return over(call_.rows, block_); }
+  ptrdiff_t blocks() const { return ceil_div(call_.rows, block_); }
   ptrdiff_t parts() const { return blocks() * chunks_ * (block_ / group + (gradients_ ? 2 : 0)); }
 
   // By every worker; they meet between them.
@@ -76,7 +75,7 @@ class Head {
 
   // Logits of all rows of block b, their largest by chunk of classes, exponentials and sums.
   void multiply(ptrdiff_t b, int id, Interrupt& interrupt) {
-    const ptrdiff_t groups = over(count(b), group);
+    const ptrdiff_t groups = ceil_div(count(b), group);
     const Share share(chunks_ * groups, id, threads_);
     for (ptrdiff_t i = share.begin; i < share.end && !interrupt.stopped(); ++i) {
       const ptrdiff_t c = i / groups, column = i % groups * group;
@@ -113,7 +112,7 @@ class Head {
     join(b, all, Share(count(b), id, threads_));
     if (!gradients_) return;
     const ptrdiff_t tile = kernels_.matmul.tile_rows;
-    const Share tiles(over(call_.out, tile), id, threads_);
+    const Share tiles(ceil_div(call_.out, tile), id, threads_);
     const ptrdiff_t end = std::min(call_.out, tiles.end * tile);
     for (ptrdiff_t first = tiles.begin * tile; first < end && !interrupt.stopped();) {
       const ptrdiff_t c = first / chunk, last = std::min(end, (c + 1) * chunk);
@@ -141,7 +140,7 @@ class Head {
   // From the gradients to block b's logits those to its rows; the next block's rows.
   void finish(ptrdiff_t b, int id, Interrupt& interrupt) {
     if (gradients_) {
-      const Share share(over(count(b), kernels_.matmul.tile_rows), id, threads_);
+      const Share share(ceil_div(count(b), kernels_.matmul.tile_rows), id, threads_);
       const ptrdiff_t begin = share.begin * kernels_.matmul.tile_rows;
       const ptrdiff_t end = std::min(count(b), share.end * kernels_.matmul.tile_rows);
       T* const a = tiles_[size_t(id)].data();
@@ -202,7 +201,7 @@ class Head {
   // As equal as they can be: a tile of few rows is slow.
   template <class F>
   void for_tiles(ptrdiff_t begin, ptrdiff_t end, const F& f) const {
-    const ptrdiff_t n = end - begin, tiles = over(n, kernels_.matmul.tile_rows);
+    const ptrdiff_t n = end - begin, tiles = ceil_div(n, kernels_.matmul.tile_rows);
     for (ptrdiff_t i = 0; i < tiles; ++i) {
       const ptrdiff_t from = begin + i * n / tiles, to = begin + (i + 1) * n / tiles;
       f(from, to - from);
@@ -224,7 +223,7 @@ class Head {
 
   // The rows of block b side by side, in panels of rows for the logits and of columns for the gradient to weight.
   void pack_rows(ptrdiff_t b, int id) {
-    const Share share(over(count(b), group), id, threads_);
+    const Share share(ceil_div(count(b), group), id, threads_);
     const ptrdiff_t begin = share.begin * group, end = std::min(count(b), share.end * group);
     for (ptrdiff_t r = begin; r < end; ++r)
       std::copy_n(call_.hidden.at(place_of(b, r), 0), call_.in, rows_.data() + r * call_.in);
@@ -247,7 +246,7 @@ class Head {
 
   void set_units(MatmulPack<T>& pack, ptrdiff_t left) const {
     pack.units = std::min(panel_, left);
-    pack.width = over(pack.units, kernels_.lanes) * kernels_.lanes;
+    pack.width = ceil_div(pack.units, kernels_.lanes) * kernels_.lanes;
   }
 
   // The softmax of all rows from those of the chunks; the losses of `losses` alone.
@@ -268,7 +267,7 @@ class Head {
       if (call_.share) {
         double weighted = 0;
         for (ptrdiff_t c = 0; c < chunks_; ++c) weighted += weighted_.data()[c * block_ + r];
-        loss += call_.share_sum * log_sum - weighted;
+        loss += share_sum_ * log_sum - weighted;
       }
       call_.loss[b * block_ + r] = loss;
     }
@@ -288,7 +287,7 @@ class Head {
     for (ptrdiff_t r = 0; r < rows; ++r) {
       const size_t at = size_t(r);
       const double weight = label_weight(b, r);
-      const double factor = call_.scale * (weight + call_.share_sum) / all.sum[at] * double(all.factor[at]);
+      const double factor = call_.scale * (weight + share_sum_) / all.sum[at] * double(all.factor[at]);
       all.factor[at] = T(factor);
       // That of the label is a difference, which may be far smaller than its terms.
       if (const ptrdiff_t label = label_of(b, r); label >= first && label < last) {
@@ -296,7 +295,7 @@ class Head {
         all.label[at] = T(factor * double(logits_.data()[label * block_ + r]) - call_.scale * (weight + share));
       }
     }
-    SoftmaxArgs<T> softmax = piece(first, last - first, 0, over(rows, group) * group);
+    SoftmaxArgs<T> softmax = piece(first, last - first, 0, ceil_div(rows, group) * group);
     softmax.factor = all.factor.data();
     softmax.share = call_.share ? d_share_.data() + first : nullptr;
     kernels_.softmax.scale(softmax);
@@ -319,6 +318,7 @@ class Head {
   AlignedBuffer<T> most_;                 // [chunk][row]
   AlignedBuffer<double> sum_, weighted_;  // [chunk][row]
   AlignedBuffer<T> label_logit_;
+  double share_sum_ = 0;
   std::vector<T> d_share_;
   std::vector<AlignedBuffer<T>> tiles_;  // [tile][class][row of the tile], of every worker
   std::vector<Softmax> softmax_;         // of every worker
@@ -328,6 +328,11 @@ class Head {
 
 template <class T>
 bool linear_cross_entropy(const Kernels<T>& kernels, const LinearCrossEntropyCall<T>& call, int threads) {
+  if (call.rows == 0) {
+    if (call.d_weight) std::fill_n(call.d_weight, call.out * call.in, T(0));
+    if (call.d_bias) std::fill_n(call.d_bias, call.out, T(0));
+    return true;
+  }
   const double cycles = (call.d_weight ? 3 : 1) * matmul_cycles(call.rows, call.in, call.out, kernels.lanes) +
                         double(call.rows) * double(call.out) * 4 / double(kernels.lanes);
   for (int count = useful_threads(cycles, threads);;) {

@@ -25,7 +25,6 @@ struct LinearCrossEntropyCall {
   const int64_t *places = nullptr, *labels = nullptr;
   const double* label_weight = nullptr;
   const T* share = nullptr;  // or null: zeros
-  double share_sum = 0;      // of `share`
   double scale = 0;
   double* loss = nullptr;  // (rows,)
   // Null where no gradients are wanted, all of them. Of d_hidden, rows that do not count are left alone.
@@ -34,7 +33,7 @@ struct LinearCrossEntropyCall {
   Interrupted interrupted = nullptr;
 };
 
-// rows > 0. False: interrupted.
+// False: interrupted.
 template <class T>
 [[nodiscard]] bool linear_cross_entropy(const Kernels<T>& kernels, const LinearCrossEntropyCall<T>& call, int threads);
 

@@ -20,12 +20,10 @@ constexpr ptrdiff_t part_tiles = 16;
 // Fewer cycles than this for each thread, and waking it costs more than it brings.
 constexpr double cycles_a_thread = 15000;
 
-ptrdiff_t over(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
-
 }  // namespace
 
 double matmul_cycles(ptrdiff_t rows, ptrdiff_t k, ptrdiff_t columns, ptrdiff_t lanes) {
-  return double(rows) * double(k) * double(over(columns, lanes)) / 2;
+  return double(rows) * double(k) * double(ceil_div(columns, lanes)) / 2;
 }
 
 int useful_threads(double cycles, int threads) {
@@ -42,20 +40,20 @@ Matmul<T>::Matmul(const MatmulKernels<T>& kernels, ptrdiff_t lanes, const Matmul
       columns_(call.columns),
       packs_a_(call.a.column != 1) {
   // The grid whose busiest worker has least to do; of those, the one whose workers read least.
-  const ptrdiff_t tiles = over(rows_, kernels.tile_rows), vectors = over(columns_, lanes);
+  const ptrdiff_t tiles = ceil_div(rows_, kernels.tile_rows), vectors = ceil_div(columns_, lanes);
   ptrdiff_t least = PTRDIFF_MAX, least_read = PTRDIFF_MAX;
   for (int r = 1; r <= threads; ++r) {
     if (threads % r) continue;
     const int c = threads / r;
-    const ptrdiff_t most = over(tiles, r) * over(vectors, c), read = over(rows_, r) + over(columns_, c);
+    const ptrdiff_t most = ceil_div(tiles, r) * ceil_div(vectors, c), read = ceil_div(rows_, r) + ceil_div(columns_, c);
     if (most > least || (most == least && read >= least_read)) continue;
     least = most, least_read = read, grid_rows_ = r, grid_columns_ = c;
   }
   const ptrdiff_t panel = kernels.panel_columns, k = std::min(depth, k_);
-  const ptrdiff_t own = over(over(vectors, grid_columns_) * lanes, panel) * panel;  // at most, in whole panels
+  const ptrdiff_t own = ceil_div(ceil_div(vectors, grid_columns_) * lanes, panel) * panel;  // at most, in whole panels
   const ptrdiff_t fits = group_bytes / ptrdiff_t(sizeof(T)) / std::max<ptrdiff_t>(1, k) / panel * panel;
-  const ptrdiff_t groups = over(own, std::max(panel, fits));  // of equal size: one of few columns would be slow
-  group_ = groups ? over(own / panel, groups) * panel : panel;
+  const ptrdiff_t groups = ceil_div(own, std::max(panel, fits));  // of equal size: one of few columns would be slow
+  group_ = groups ? ceil_div(own / panel, groups) * panel : panel;
   const bool several = grid_rows_ > 1 && (own > group_ || k_ > depth);
   for (int i = 0; i < grid_columns_; ++i)
     teams_.push_back(std::make_unique<Team>(checked_product({k, group_}), several ? 2 : 1, grid_rows_, interrupt));
@@ -67,8 +65,8 @@ template <class T>
 void Matmul<T>::run(const MatmulCall<T>& call, int id, int asker, Interrupt& interrupt) {
   Team& team = *teams_[size_t(id % grid_columns_)];
   const int member = id / grid_columns_;
-  const Share tiles(over(rows_, kernels_.tile_rows), member, grid_rows_);
-  const Share vectors(over(columns_, lanes_), id % grid_columns_, grid_columns_);
+  const Share tiles(ceil_div(rows_, kernels_.tile_rows), member, grid_rows_);
+  const Share vectors(ceil_div(columns_, lanes_), id % grid_columns_, grid_columns_);
   const Range rows{tiles.begin * kernels_.tile_rows, std::min(rows_, tiles.end * kernels_.tile_rows)};
   const ptrdiff_t end = std::min(columns_, vectors.end * lanes_);
   T* const a_tiles = packs_a_ ? a_tiles_[size_t(id)].data() : nullptr;
@@ -87,13 +85,14 @@ void Matmul<T>::run(const MatmulCall<T>& call, int id, int asker, Interrupt& int
 template <class T>
 void Matmul<T>::pack_panels(const MatmulCall<T>& call, Range k, Range columns, int member, T* panels) const {
   const ptrdiff_t width = kernels_.panel_columns;
-  const Share share(over(columns.size(), width), member, grid_rows_);
+  const Share share(ceil_div(columns.size(), width), member, grid_rows_);
   for (ptrdiff_t panel = share.begin; panel < share.end; ++panel) {
     const ptrdiff_t column = columns.begin + panel * width;
     MatmulPack<T> pack;
     pack.from = call.b.at(k.begin, column), pack.unit_stride = call.b.column, pack.k_stride = call.b.row;
     pack.units = std::min(width, columns.end - column), pack.k = k.size();
-    pack.to = panels + panel * width * k.size(), pack.to_step = width, pack.width = over(pack.units, lanes_) * lanes_;
+    pack.to = panels + panel * width * k.size(), pack.to_step = width,
+    pack.width = ceil_div(pack.units, lanes_) * lanes_;
     kernels_.pack(pack);
   }
 }
@@ -107,7 +106,7 @@ void Matmul<T>::multiply(const MatmulCall<T>& call, Range k, Range rows, Range c
   args.c_row = call.c.row, args.columns = columns.size();
   args.init = call.init ? call.init + columns.begin : nullptr;
   args.add = k.begin > 0;
-  const ptrdiff_t tiles = over(rows.size(), kernels_.tile_rows);
+  const ptrdiff_t tiles = ceil_div(rows.size(), kernels_.tile_rows);
   // As equal as they can be: a tile of few rows is slow.
   const auto start = [&](ptrdiff_t i) { return rows.begin + i * rows.size() / tiles; };
   for (ptrdiff_t part = 0; part < tiles && !interrupt.stopped(); part += part_tiles) {

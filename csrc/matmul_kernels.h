@@ -41,6 +41,9 @@ struct MatmulPack {
   ptrdiff_t to_step = 0, width = 0;
 };
 
+// Columns that panels of every ISA and dtype fill.
+constexpr ptrdiff_t panels_fill = 48;
+
 template <class T>
 struct MatmulKernels {
   ptrdiff_t tile_rows = 0, panel_columns = 0;

@@ -129,6 +129,7 @@ void matmul_pack(const MatmulPack<T>& p) {
 
 template <class T>
 constexpr MatmulKernels<T> matmul_kernels() {
+  static_assert(panels_fill % (MATMUL_VECTORS * lanes<T>) == 0);
   return {MATMUL_ROWS, MATMUL_VECTORS * lanes<T>, matmul_row_tile<T>, matmul_pack<T>};
 }
 

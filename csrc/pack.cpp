@@ -30,15 +30,6 @@ void pack_vector(const PackSource<T>& source, ptrdiff_t unit, ptrdiff_t units, p
 }  // namespace
 
 template <class T>
-void pack_block(const Blocks& blocks, ptrdiff_t block, const PackSource<T>& source, ptrdiff_t k_count, T* out) {
-  const ptrdiff_t first = block * blocks.vectors_per_block(), lanes = blocks.lanes;
-  const ptrdiff_t vectors = std::min(blocks.vectors_per_block(), blocks.vectors() - first);
-  for (ptrdiff_t v = 0; v < vectors; ++v)
-    pack_vector(source, (first + v) * lanes, std::min(lanes, blocks.units - (first + v) * lanes), lanes, k_count,
-                out + v * lanes, vectors * lanes);
-}
-
-template <class T>
 PackedMatrix<T> pack(Arena<T>& arena, const Blocks& blocks, ptrdiff_t k_count,
                      const std::vector<PackSource<T>>& sources) {
   const ptrdiff_t columns = static_cast<ptrdiff_t>(sources.size()), lanes = blocks.lanes;
@@ -62,8 +53,5 @@ PackedMatrix<T> pack(Arena<T>& arena, const Blocks& blocks, ptrdiff_t k_count,
 
 template PackedMatrix<float> pack(Arena<float>&, const Blocks&, ptrdiff_t, const std::vector<PackSource<float>>&);
 template PackedMatrix<double> pack(Arena<double>&, const Blocks&, ptrdiff_t, const std::vector<PackSource<double>>&);
-
-template void pack_block(const Blocks&, ptrdiff_t, const PackSource<float>&, ptrdiff_t, float*);
-template void pack_block(const Blocks&, ptrdiff_t, const PackSource<double>&, ptrdiff_t, double*);
 
 }  // namespace pylstm

@@ -47,8 +47,4 @@ template <class T>
 PackedMatrix<T> pack(Arena<T>& arena, const Blocks& blocks, ptrdiff_t k_count,
                      const std::vector<PackSource<T>>& sources);
 
-// One block of a matrix with one column, k_count rows of it, to out.
-template <class T>
-void pack_block(const Blocks& blocks, ptrdiff_t block, const PackSource<T>& source, ptrdiff_t k_count, T* out);
-
 }  // namespace pylstm

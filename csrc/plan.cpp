@@ -40,8 +40,6 @@ struct Caches {
 };
 const Caches caches;
 
-ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-
 // Vectors of gates of a layer, in whole blocks of units, that the busiest worker has.
 ptrdiff_t worker_vectors(const Problem& p, int units) {
   const ptrdiff_t per_block = std::max(1, block_columns / p.columns);

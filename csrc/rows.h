@@ -9,6 +9,9 @@
 
 namespace pylstm {
 
+// How many pieces of `size` n things fill.
+constexpr ptrdiff_t ceil_div(ptrdiff_t n, ptrdiff_t size) { return (n + size - 1) / size; }
+
 // The sequences of a batch, longest first: those still running at step s are the first active(s), so that a step works
 // on a prefix and padding costs nothing. A place in this order is a "position".
 class Order {
@@ -54,7 +57,7 @@ class RowSet {
     const ptrdiff_t batch = order.batch();
     if (order.ragged()) {
       first_ = group, stride_ = groups;
-      count_ = batch > group ? (batch - group + groups - 1) / groups : 0;
+      count_ = batch > group ? ceil_div(batch - group, groups) : 0;
     } else {
       first_ = batch * group / groups;
       count_ = batch * (group + 1) / groups - first_;
@@ -65,7 +68,7 @@ class RowSet {
   ptrdiff_t position(ptrdiff_t i) const { return first_ + i * stride_; }
   ptrdiff_t active(ptrdiff_t step) const {
     const ptrdiff_t running = order_.active(step);
-    return running <= first_ ? 0 : std::min(count_, (running - first_ + stride_ - 1) / stride_);
+    return running <= first_ ? 0 : std::min(count_, ceil_div(running - first_, stride_));
   }
   ptrdiff_t steps() const { return count_ ? order_.length(first_) : 0; }
 

@@ -55,8 +55,8 @@ FAULTS = {
     ),
     "weight gradients in chunks that depend on the threads": Fault(
         "csrc/backward_layer.h",
-        "(order.total() + order.steps() - 1) / order.steps() : 1);",
-        "(order.total() + order.steps() - 1) / order.steps() : 1) % (2 * split.threads() + 1) + 1;",
+        "ceil_div(order.total(), order.steps()) : 1);",
+        "ceil_div(order.total(), order.steps()) : 1) % (2 * split.threads() + 1) + 1;",
         "layers/test_properties.py core/test_plan.py -k same_bits",
     ),
     "kept plans without the number of threads": Fault(

@@ -128,7 +128,6 @@ constexpr Ref ref_of(const CellSpec& cell, const Access& access) {
       index = 0;
       break;
     case Where::none:
-    case Where::d_later:
       break;
   }
   return {access.where, index};

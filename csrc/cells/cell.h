@@ -39,10 +39,9 @@ enum class Where {
   d_state,     // gradient to a state after this step, but d_output and the product with the step after
   d_previous,  // gradient to a state before this step, but through the product
   d_column,    // gradient to an accumulator, this step
-  d_later,     // the same of the step after
   d_parameter  // this step's part of the gradient to a parameter that is a vector
 };
-constexpr int where_count = 11;
+constexpr int where_count = 10;
 
 struct Ref {
   Where where = Where::none;

@@ -39,6 +39,12 @@ py::array checked(const char* name, const py::handle& object, const Shape& shape
   return array;
 }
 
+// The size of axis i of a matrix.
+inline ptrdiff_t axis(const char* name, const py::array& array, int i) {
+  if (array.ndim() != 2) throw py::value_error(std::string(name) + ": expected two axes");
+  return array.shape(i);
+}
+
 // A (T, N, features) array as a view: the last axis contiguous, the other strides whole elements.
 template <class T>
 View<T> view(const char* name, const py::array& array) {

@@ -42,4 +42,15 @@ inline bool interrupted() {
   return raised;
 }
 
+// A call of the core that polls `interrupted`: without the GIL. False says that a signal handler raised.
+template <class F>
+void run_without_gil(const F& call) {
+  bool done = false;
+  {
+    const WithoutGil released;
+    done = call();
+  }
+  if (!done) throw pybind11::error_already_set();
+}
+
 }  // namespace pylstm

@@ -19,11 +19,6 @@ Matrix<const T> matrix(const char* name, const py::array& array, ptrdiff_t rows,
   return {data<const T>(array), array.strides(0) / element};
 }
 
-ptrdiff_t axis(const char* name, const py::array& array, int i) {
-  if (array.ndim() != 2) throw py::value_error(std::string(name) + ": expected two axes");
-  return array.shape(i);
-}
-
 template <class T>
 py::array linear_of(const py::array& x, const py::array& weight, const py::object& bias, int threads) {
   LinearCall<T> call;
@@ -35,12 +30,7 @@ py::array linear_of(const py::array& x, const py::array& weight, const py::objec
   call.y = {data<T>(y), call.out};
   call.interrupted = interrupted;
   const Kernels<T>& kernels = current_isa().of<T>();
-  bool done = false;
-  {
-    const WithoutGil released;
-    done = linear(kernels, call, threads);
-  }
-  if (!done) throw py::error_already_set();
+  run_without_gil([&] { return linear(kernels, call, threads); });
   return y;
 }
 
@@ -67,12 +57,7 @@ py::tuple linear_backward_of(const py::array& x, const py::array& weight, const 
   }
   call.interrupted = interrupted;
   const Kernels<T>& kernels = current_isa().of<T>();
-  bool done = false;
-  {
-    const WithoutGil released;
-    done = linear_backward(kernels, call, threads);
-  }
-  if (!done) throw py::error_already_set();
+  run_without_gil([&] { return linear_backward(kernels, call, threads); });
   return py::make_tuple(d_x, d_weight, d_bias);
 }
 

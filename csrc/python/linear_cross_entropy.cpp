@@ -11,11 +11,6 @@
 namespace pylstm {
 namespace {
 
-ptrdiff_t axis(const char* name, const py::array& array, int i) {
-  if (array.ndim() != 2) throw py::value_error(std::string(name) + ": expected two axes");
-  return array.shape(i);
-}
-
 template <class T>
 py::tuple run(const py::array& hidden, const py::array& weight, const py::object& bias, const py::array& places,
               const py::array& labels, const py::array& label_weight, const py::object& share, double scale,
@@ -31,10 +26,7 @@ py::tuple run(const py::array& hidden, const py::array& weight, const py::object
   call.places = data<const int64_t>(checked<int64_t>("places", places, {call.rows}, true));
   call.labels = data<const int64_t>(checked<int64_t>("labels", labels, {call.rows}, true));
   call.label_weight = data<const double>(checked<double>("label_weight", label_weight, {call.rows}, true));
-  if (!share.is_none()) {
-    call.share = data<const T>(checked<T>("share", share, {call.out}, true));
-    for (ptrdiff_t i = 0; i < call.out; ++i) call.share_sum += double(call.share[i]);
-  }
+  if (!share.is_none()) call.share = data<const T>(checked<T>("share", share, {call.out}, true));
   call.scale = scale;
   call.interrupted = interrupted;
   for (ptrdiff_t r = 0; r < call.rows; ++r) {
@@ -55,19 +47,10 @@ py::tuple run(const py::array& hidden, const py::array& weight, const py::object
       call.d_bias = data<T>(array);
       d_bias = array;
     }
-    if (call.rows == 0) {
-      std::fill_n(call.d_weight, d_weight.size(), T(0));
-      if (call.d_bias) std::fill_n(call.d_bias, call.out, T(0));
-    }
     gradients = py::make_tuple(d_hidden, d_weight, d_bias);
   }
   const Kernels<T>& kernels = current_isa().of<T>();
-  bool done = true;
-  if (call.rows > 0) {
-    const WithoutGil released;
-    done = linear_cross_entropy(kernels, call, threads);
-  }
-  if (!done) throw py::error_already_set();
+  run_without_gil([&] { return linear_cross_entropy(kernels, call, threads); });
   return py::make_tuple(loss, gradients);
 }
 

@@ -82,12 +82,7 @@ py::array matmul_of(const py::array& a, const py::array& b, bool sum_of_rows, in
   const auto c = empty<T>(whole);
   call.c = {data<T>(c), call.columns};
   const Kernels<T>& kernels = current_isa().of<T>();
-  bool done = false;
-  {
-    const WithoutGil released;
-    done = matmul(kernels, call, starts, interrupted, threads);
-  }
-  if (!done) throw py::error_already_set();
+  run_without_gil([&] { return matmul(kernels, call, starts, interrupted, threads); });
   return c;
 }
 

@@ -141,14 +141,12 @@ std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& 
   }
   const int threads = thread_count(asked);
   Saved<T> saved;
-  bool done = false;
-  {
-    const WithoutGil released;
+  run_without_gil([&] {
     ForwardPass<T> pass(call, threads);
-    done = pass.run();
+    const bool done = pass.run();
     saved = pass.take_saved();
-  }
-  if (!done) throw py::error_already_set();
+    return done;
+  });
   if (!training) return {final, nullptr};
   return {final, make_tape<T>(this->shared_from_this(), std::move(batch), std::move(saved), dropout)};
 }

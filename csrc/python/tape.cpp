@@ -85,12 +85,7 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
     d_params.append(arrays);
   }
   const int threads = thread_count(asked);
-  bool done = false;
-  {
-    const WithoutGil released;
-    done = pylstm::backward(call, threads);
-  }
-  if (!done) throw py::error_already_set();
+  run_without_gil([&] { return pylstm::backward(call, threads); });
   return py::make_tuple(dx, d_initial, d_params);
 }
 

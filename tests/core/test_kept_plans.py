@@ -47,9 +47,10 @@ def test_a_second_call_plans_nothing(variant):
     layer.load_state_dict({name: 2 * value for name, value in layer.params.items()})  # packed anew
     run(layer, case, num_threads=64)
     assert made() == before
-    infer(layer, case, num_threads=63)
     infer(layer, problem(layer, 10, 5, 1), num_threads=64)
-    assert made() == before + 2
+    assert made() == before + 1
+    infer(layer, case, num_threads=63)
+    assert made() == before + 1 + _core.has_openmp  # without it, every call has one thread
 
 
 def test_a_kept_plan_is_the_one_that_was_made(network):
