@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
-from .._arrays import Array, float_array, real_array
+from .._arrays import Array, array_of, float_array, real_array
 from .loss import Loss, counted, inverse, product, targets_like
 
 ClassWeight = Mapping[int, float] | ArrayLike | None
@@ -149,12 +149,7 @@ def ce_loss(
 
 def label_array(targets: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """Labels as int64 of exactly `shape`, unsigned ones as uint64: none becomes another one."""
-    try:
-        labels = np.asarray(targets)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"targets cannot be made an array: {error}") from error
-    if isinstance(targets, np.ma.MaskedArray):
-        raise TypeError("targets must be a plain array, got a masked array")
+    labels = array_of("targets", targets)
     if labels.dtype.kind not in "iu" and labels.size:
         raise TypeError(f"targets must be labels, integers, got dtype {labels.dtype}")
     if labels.shape != shape:
