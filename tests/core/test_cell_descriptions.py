@@ -16,6 +16,7 @@ import pytest
 
 import pylstm
 from pylstm import _core
+from pylstm.reference.cells import BY_NAME
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 COMPILER = os.environ.get("CXX") or next((c for c in ("g++", "clang++") if shutil.which(c)), "")
@@ -182,3 +183,12 @@ def test_the_functions_of_the_cells() -> None:
     for name in ("gru_after", "gru_before"):
         assert cells[name]["functions"] == {"r": "sigmoid", "z": "sigmoid", "n": "tanh"}
     assert [cells[name]["functions"] for name in ("rnn_tanh", "rnn_relu")] == [{"h": "tanh"}, {"h": "relu"}]
+
+
+def test_every_cell_has_a_twin_that_knows_its_letters() -> None:
+    assert BY_NAME.keys() == _core.cells().keys()
+    for name, twin in BY_NAME.items():
+        cell = _core.cells()[name]
+        inner = [letter for letter in cell["gates"] if letter not in cell["states"]]
+        assert set(inner) <= set(twin.saves)
+        assert twin.meanings.keys() == {*inner, *list(cell["states"])[1:]}
