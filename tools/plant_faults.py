@@ -200,8 +200,8 @@ FAULTS = {
     ),
     "a failed packing is gone on with": Fault(
         "csrc/memory.h",
-        "AlignedBuffer<T>(std::exchange(used_, 0), huge_from)",
-        "AlignedBuffer<T>(used_, huge_from)",
+        "AlignedBuffer<std::byte>(std::exchange(used_, 0), huge_from)",
+        "AlignedBuffer<std::byte>(used_, huge_from)",
         "layers/test_recurrent.py",
     ),
     "an object that cannot be registered is freed twice": Fault(
