@@ -112,13 +112,11 @@ void Matmul<T>::multiply(const MatmulCall<T>& call, Range k, Range rows, Range c
   for (ptrdiff_t part = 0; part < tiles && !interrupt.stopped(); part += part_tiles) {
     const ptrdiff_t part_end = std::min(tiles, part + part_tiles), first = start(part);
     if (a_tiles) {
-      // All rows of the part for some k, then for the next: a cache line of a is read once.
-      constexpr ptrdiff_t run = 16;
       MatmulPack<T> pack;
       pack.unit_stride = call.a.row, pack.k_stride = call.a.column;
-      for (ptrdiff_t j = 0; j < k.size(); j += run)
+      for (ptrdiff_t j = 0; j < k.size(); j += pack_run)
         for (ptrdiff_t i = part; i < part_end; ++i) {
-          pack.units = pack.width = pack.to_step = start(i + 1) - start(i), pack.k = std::min(run, k.size() - j);
+          pack.units = pack.width = pack.to_step = start(i + 1) - start(i), pack.k = std::min(pack_run, k.size() - j);
           pack.from = call.a.at(start(i), k.begin + j);
           pack.to = a_tiles + (start(i) - first) * k.size() + j * pack.units;
           kernels_.pack(pack);
@@ -128,6 +126,7 @@ void Matmul<T>::multiply(const MatmulCall<T>& call, Range k, Range rows, Range c
       const ptrdiff_t row = start(i), count = start(i + 1) - row;
       args.a = a_tiles ? a_tiles + (row - first) * k.size() : call.a.at(row, k.begin);
       args.a_row = a_tiles ? 1 : call.a.row, args.a_step = a_tiles ? count : 1;
+      args.a_next = a_tiles || i + 1 == tiles ? nullptr : call.a.at(row + count, k.begin);
       args.c = call.c.at(row, columns.begin);
       kernels_.tile(args, count);
     }

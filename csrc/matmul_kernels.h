@@ -28,6 +28,7 @@ struct MatmulArgs {
   ptrdiff_t c_row = 0, columns = 0;
   const T* init = nullptr;  // of every column, for all rows; null: zero
   bool add = false;
+  const T* a_next = nullptr;  // element (0, 0) of as many rows that come next, to be brought near meanwhile; or null
 };
 
 // to[k * to_step + unit] = from[unit * unit_stride + k * k_stride], for all units, then zeros up to `width`. One of the
@@ -43,6 +44,9 @@ struct MatmulPack {
 
 // Columns that panels of every ISA and dtype fill.
 constexpr ptrdiff_t panels_fill = 48;
+
+// Tiles of a that lie side by side are packed together, so many k at a time: a cache line of a is read once.
+constexpr ptrdiff_t pack_run = 16;
 
 template <class T>
 struct MatmulKernels {
