@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE
 from .._arrays import Array, array_of, float_array
-from .._interrupts import Uninterrupted
 from ..graph.values import Value
+from .composite import Composite
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes
-from .parameters import Params as ParamsView
 from .registry import built_in
 
 DEEPEST = 32  # containers in containers: every one takes some of Python's stack
@@ -72,7 +71,7 @@ def output_of(layer: Layer, x: ArrayLike, lengths: ArrayLike | None) -> Array:
     return y[0] if layer.returns_state else y  # type: ignore[no-any-return]
 
 
-class Container(Layer):
+class Container(Composite):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
     _depth: int = 1
@@ -112,68 +111,8 @@ class Container(Layer):
         self.dtype = next(iter(dtypes.values()), np.dtype(np.float32))
         self.keeps_time = all(layer.keeps_time for layer in self.layers)
 
-    @property
-    def params(self) -> Mapping[str, Array]:
-        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
-
-        Replace values with `load_state_dict`.
-        """
-        return ParamsView({
-            f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer.params.items()
-        })  # fmt: skip
-
-    def _split(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One mapping per layer, under the layer's own names."""
-        split: list[dict[str, Any]] = [{} for _ in self.layers]
-        for name, value in values.items():
-            index, _, own = name.partition(".")
-            split[int(index)][own] = value
-        return split
-
-    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
-        puts = [layer._prepared(own) for layer, own in zip(self.layers, self._split(arrays), strict=True) if own]
-
-        def put() -> None:
-            with Uninterrupted():
-                for one in puts:
-                    one()
-
-        return put
-
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        arrays: dict[str, Array] = {}
-        for i, own in enumerate(self._split(dict.fromkeys(names))):
-            if own:
-                begun = self.layers[i]._begin_update(list(own))
-                arrays.update({f"{i}.{name}": value for name, value in begun.items()})
-        return arrays
-
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        for layer, own in zip(self.layers, self._split(arrays), strict=True):
-            if own:
-                layer._end_update(own)
-
-    def _reseed(self, seed: np.random.SeedSequence) -> None:
-        for layer, own in zip(self.layers, seed.spawn(len(self.layers)), strict=True):
-            layer._reseed(own)
-
-    def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
-        for layer, own in zip(self.layers, seed.spawn(len(self.layers)), strict=True):
-            layer._seed_dropout(own)
-
-    def _dropout_state(self) -> list[int]:
-        return [number for layer in self.layers for number in layer._dropout_state()]
-
-    def _random_layers(self) -> list[Layer]:
-        return [inner for layer in self.layers for inner in layer._random_layers()]
-
-    def _set_dropout_state(self, state: list[int]) -> None:
-        if len(state) != len(self._dropout_state()):
-            raise ValueError("the state of dropout is of another model")
-        for layer in self.layers:
-            count = len(layer._dropout_state())
-            layer._set_dropout_state(state[:count])
-            state = state[count:]
+    def _parts(self) -> list[tuple[str, Layer]]:
+        return [(f"{i}.", layer) for i, layer in enumerate(self.layers)]
 
     def forward(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True

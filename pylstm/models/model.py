@@ -5,28 +5,26 @@ from __future__ import annotations
 import abc
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import numpy as np
 
 from .._active import ACTIVE
-from .._arrays import Array
 from .._checks import kind
-from .._interrupts import Uninterrupted
 from ..files import weights
 from ..graph.recording import Run
 from ..graph.structure import leaves, mapped
 from ..graph.values import Value
+from ..layers.composite import Composite
 from ..layers.layer import Layer
-from ..layers.parameters import Params
 from ..training.data import Batch
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 from .trainable import Trainable
 
 
-class Model(Trainable):
+class Model(Composite, Trainable):
     """A network as a class: layers as attributes, and `run`, which says in plain Python how they are joined.
 
     Layers are found in attributes, in lists, tuples and dicts of them, and in models and containers among them.
@@ -179,15 +177,8 @@ class Model(Trainable):
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 
-    @property
-    def params(self) -> Mapping[str, Array]:
-        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
-
-        Replace values with `load_state_dict`.
-        """
-        return Params(
-            {prefix + name: value for prefix, layer in named_layers(self) for name, value in layer.params.items()}
-        )
+    def _parts(self) -> list[tuple[str, Layer]]:
+        return named_layers(self)
 
     @property
     def _param_shapes(self) -> dict[str, tuple[int, ...]]:  # type: ignore[override]
@@ -198,42 +189,6 @@ class Model(Trainable):
         """Of the parameters; float64 if there are both."""
         kinds = {layer.dtype for _, layer in named_layers(self) if layer._param_shapes}
         return np.result_type(*kinds) if kinds else np.dtype(np.float32)
-
-    def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
-        return {prefix + n: dtype for prefix, layer in named_layers(self) for n, dtype in layer._param_dtypes().items()}
-
-    def _split(self, values: Mapping[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
-        """(prefix, layer, what `values` have for it under the layer's own names) for the layers that are named."""
-        split = []
-        for prefix, layer in named_layers(self):
-            own = {name: values[prefix + name] for name in layer._param_shapes if prefix + name in values}
-            if own:
-                split.append((prefix, layer, own))
-        return split
-
-    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
-        puts = [
-            layer._prepared({name: np.asarray(value, layer.dtype) for name, value in own.items()})
-            for _, layer, own in self._split(arrays)
-        ]
-
-        def put() -> None:
-            with Uninterrupted():
-                for one in puts:
-                    one()
-
-        return put
-
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        return {
-            prefix + name: value
-            for prefix, layer, own in self._split(dict.fromkeys(names))
-            for name, value in layer._begin_update(list(own)).items()
-        }
-
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        for _, layer, own in self._split(arrays):
-            layer._end_update(own)
 
     def _check_carry(self) -> None:
         for prefix, layer in named_layers(self):
@@ -251,35 +206,6 @@ class Model(Trainable):
                     "probability to 0 in a copy of the model"
                 )
         return self
-
-    # ---- randomness --------------------------------------------------------------------------------------------------
-
-    def _layers(self) -> list[Layer]:
-        return [layer for _, layer in named_layers(self)]
-
-    def _reseed(self, seed: np.random.SeedSequence) -> None:
-        layers = self._layers()
-        for layer, own in zip(layers, seed.spawn(len(layers)), strict=True):
-            layer._reseed(own)
-
-    def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
-        layers = self._layers()
-        for layer, own in zip(layers, seed.spawn(len(layers)), strict=True):
-            layer._seed_dropout(own)
-
-    def _dropout_state(self) -> list[int]:
-        return [number for layer in self._layers() for number in layer._dropout_state()]
-
-    def _random_layers(self) -> list[Layer]:
-        return [inner for layer in self._layers() for inner in layer._random_layers()]
-
-    def _set_dropout_state(self, state: list[int]) -> None:
-        if len(state) != len(self._dropout_state()):
-            raise ValueError("the state of dropout is of another model")
-        for layer in self._layers():
-            count = len(layer._dropout_state())
-            layer._set_dropout_state(state[:count])
-            state = state[count:]
 
     # ---- the object --------------------------------------------------------------------------------------------------
 
