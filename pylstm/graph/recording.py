@@ -168,8 +168,8 @@ class Run:
         need_dx = needs[0] if layer.returns_state else True in needs
         outputs, backward = self.before.copy().run(partial(layer.vjp, *arrays, need_dx=need_dx, **kwargs))
         if layer._param_shapes or True in needs:
-            held = _may_be_read_again(layer, arrays)
-            outputs = mapped(lambda array: self._output(array, held(array)), outputs)
+            held = not vars(type(layer)).get("_outputs_own", False)
+            outputs = mapped(lambda array: self._output(array, held), outputs)
             self.tape.append(LayerCall(backward, layer, inputs, mapped(_slot, outputs)))
         else:
             outputs = mapped(self._constant_output, outputs)
@@ -195,15 +195,6 @@ class Run:
 
     def _output(self, array: Any, held: bool) -> Any:
         return new_value(array, self, Slot(array.shape, array.dtype), held=held) if _is_float(array) else array
-
-
-def _may_be_read_again(layer: Any, arrays: Any) -> Callable[[Any], bool]:
-    """Whether the backward pass may read an output: where it is a view of an input, as dropout gives in part, or of a
-    layer of somebody's, who may keep it."""
-    if not type(layer).__module__.startswith("pylstm."):
-        return lambda _: True
-    given = [array for array in leaves(arrays) if isinstance(array, np.ndarray)]
-    return lambda array: any(np.may_share_memory(array, one) for one in given)
 
 
 def _slots(argument: Any) -> Any:

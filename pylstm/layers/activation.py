@@ -25,6 +25,7 @@ class Activation(Layer):
 
     _config_names = ("function",)
     _asks = True
+    _outputs_own = True
     function: str
 
     def __init__(self, function: str) -> None:

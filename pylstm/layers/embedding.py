@@ -41,6 +41,7 @@ class Embedding(Layer):
 
     _config_names = ("num", "dim", "padding_idx", "dtype")
     _asks = True
+    _outputs_own = True
     num: int
     dim: int
     padding_idx: int | None

@@ -97,6 +97,9 @@ class Layer(ParameterSet, abc.ABC):
     _asks: ClassVar[bool] = False  # whether the class' own `__call__` asks for a model's run itself
     _inline: ClassVar[bool] = False  # whether calls are made of calls of other layers, which a run sees one by one
     _holds_layers: ClassVar[bool] = False  # in its attributes
+    # Whether what the class' own `forward` gives is read-only, or read by nobody else: a model's run hands it out as it
+    # is. Asked of the very class: a subclass may have another forward.
+    _outputs_own: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -33,6 +33,7 @@ class Linear(Layer):
 
     _config_names = ("in_features", "out_features", "bias", "dtype")
     _asks = True
+    _outputs_own = True
     in_features: int
     out_features: int
     bias: bool

@@ -83,6 +83,8 @@ class LastStep(_Pooling):
     direction has seen one step only: `MaxOverTime` or `MeanOverTime` use all of it.
     """
 
+    _outputs_own = True
+
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         rows, last, empty = np.arange(len(x)), np.maximum(lengths - 1, 0), lengths == 0
         y = x[rows, last]
@@ -100,6 +102,8 @@ class LastStep(_Pooling):
 @built_in
 class MeanOverTime(_Pooling):
     """The mean of each sequence's steps; zeros where the length is 0."""
+
+    _outputs_own = True
 
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         share = (1.0 / np.maximum(lengths, 1)).astype(x.dtype)[:, None]
@@ -121,6 +125,8 @@ class MaxOverTime(_Pooling):
 
     The gradient goes to the step that had it, the first one of several.
     """
+
+    _outputs_own = True
 
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         inside, empty = _inside(x, lengths), lengths == 0
