@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ def swapaxes(needs: Needs, a: Array, axis1: int, axis2: int) -> Result:  # noqa:
 
 def concatenate(needs: Needs, *arrays: Array, axis: int = 0) -> Result:
     y = np.concatenate(arrays, axis=axis)
-    ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
+    ends = list(accumulate([a.shape[axis] for a in arrays]))
 
     def backward(d: Array) -> tuple[Any, ...]:
         d = d.swapaxes(0, axis)

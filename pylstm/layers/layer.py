@@ -155,13 +155,7 @@ class Layer(ParameterSet, abc.ABC):
 
         Raises TypeError or ValueError, naming the argument.
         """
-        found, run_back = self.forward(*inputs, **options)
-
-        def backward(*d_outputs: Any, into: Params | None = None) -> tuple[Outputs, Params]:  # noqa: ARG001
-            d_inputs, d_params = run_back(*d_outputs)
-            return (d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), d_params
-
-        return (found if isinstance(found, tuple) else (found,)), backward
+        return with_tuples(*self.forward(*inputs, **options))
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
@@ -277,6 +271,16 @@ class Layer(ParameterSet, abc.ABC):
         self.__dict__.update(state["attributes"])
         if state["params"]:
             self._set_params(state["params"])
+
+
+def with_tuples(found: Any, run_back: Callable[..., Any]) -> tuple[Outputs, VJP]:
+    """What a layer's `forward` gave, as its `vjp` gives it."""
+
+    def backward(*d_outputs: Any, into: Params | None = None) -> tuple[Outputs, Params]:  # noqa: ARG001
+        d_inputs, d_params = run_back(*d_outputs)
+        return (d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), d_params
+
+    return (found if isinstance(found, tuple) else (found,)), backward
 
 
 def sizes(shape: object) -> Shape:
