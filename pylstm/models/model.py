@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 import inspect
 import os
-from collections.abc import Callable, Iterator, Set
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._checks import kind
 from ..files import weights
 from ..graph.recording import Run
@@ -87,10 +88,10 @@ class Model(Composite, Trainable):
         """
         outer = ACTIVE.get()
         if outer is not None:
-            return self.run(*entered(outer, inputs, differentiate=False), **_given(kwargs))
+            return self.run(*entered(outer, inputs, differentiate=False), **self._given(kwargs))
         run = Run(recording=False)
         arrays = entered(run, inputs, differentiate=False)
-        outputs = run.within(self.run, *arrays, **_given(kwargs))
+        outputs = run.within(self.run, *arrays, **self._given(kwargs))
         own = [value._data for value in _values(arrays)]
 
         def give(output: Any) -> Any:
@@ -118,9 +119,11 @@ class Model(Composite, Trainable):
 
         Raises ValueError if `run` calls a layer with parameters that is not found in the model, and as a call does.
         """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         run = Run(recording=True)
         arrays = entered(run, inputs, differentiate=bool(need_dx))
-        outputs = run.within(self.run, *arrays, **_given(kwargs))
+        outputs = run.within(self.run, *arrays, **self._given(kwargs))
         names = named_layers(self)
         check_used(run, names, "the model")
 
@@ -139,7 +142,7 @@ class Model(Composite, Trainable):
         several = isinstance(outputs, tuple)
 
         def backward(*d_outputs: Any, into: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ARG001
-            d_inputs, d_params = run_back(d_outputs if several else d_outputs[0])
+            d_inputs, d_params = run_back(d_outputs if several else d_outputs[0], retain_graph=True)
             return (d_inputs if len(inputs) > 1 else (d_inputs,)), d_params
 
         return (outputs if several else (outputs,)), backward
@@ -151,15 +154,9 @@ class Model(Composite, Trainable):
 
     def _arguments(self, batch: Batch) -> tuple[Any, ...]:
         """The inputs of a batch in the order in which `run` takes them."""
-        parameters = inspect.signature(self.run).parameters
-        takes_all = any(argument.kind is argument.VAR_KEYWORD for argument in parameters.values())
-        if batch.lengths is not None and "lengths" not in parameters and not takes_all:
-            raise TypeError(
-                f"x holds sequences of differing length, and {type(self).__name__}.run takes no lengths: write "
-                "run(self, .., lengths=None), and hand them to the layers"
-            )
         if not batch.named:
             return batch.inputs
+        parameters = _parameters(self.run)
         left, found = dict(batch.named), []
         for name, argument in parameters.items():
             if not left or argument.kind not in (argument.POSITIONAL_ONLY, argument.POSITIONAL_OR_KEYWORD):
@@ -170,6 +167,20 @@ class Model(Composite, Trainable):
         if left:
             raise ValueError(f"x has {', '.join(map(repr, left))}, which {type(self).__name__}.run does not take")
         return tuple(found)
+
+    def _given(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What was given by name, without `lengths=None`, which a `run` without lengths need not take."""
+        if "lengths" in options:
+            if options["lengths"] is None:
+                del options["lengths"]
+            elif "lengths" not in (parameters := _parameters(self.run)) and not any(
+                argument.kind is argument.VAR_KEYWORD for argument in parameters.values()
+            ):
+                raise TypeError(
+                    f"x has lengths, and {type(self).__name__}.run takes no lengths: write "
+                    "run(self, .., lengths=None), and hand them to the layers"
+                )
+        return options
 
     def _trained(self, batch: Batch, state: Any) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:  # noqa: ARG002
         outputs, run_back = self.forward(*self._arguments(batch), lengths=batch.lengths, need_dx=False)
@@ -236,11 +247,17 @@ def _plain(output: Any) -> Any:
     return output
 
 
-def _given(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Without `lengths=None`, which a `run` without lengths need not take."""
-    if "lengths" in kwargs and kwargs["lengths"] is None:
-        del kwargs["lengths"]
-    return kwargs
+_PARAMETERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _parameters(run: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Of a model's `run`, which training asks for with every batch; looking takes as long as a small layer."""
+    function = getattr(run, "__func__", None)
+    if function is None or (found := _PARAMETERS.get(function)) is None:
+        found = inspect.signature(run).parameters
+        if function is not None:
+            _PARAMETERS[function] = found
+    return found
 
 
 def _values(structure: Any) -> list[Value]:
