@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, array_of, float_array
 from ..graph.functions import concatenate
 from ..graph.recording import Chain
@@ -143,8 +143,8 @@ class Container(Composite):
                 lengths = layer.output_lengths(lengths)
         return x, states
 
-    def _input(self, x: Any) -> Any:
-        """`x` as `_run` takes it: checked and converted as far as its layers do not see to it."""
+    def _input(self, x: Any, run: Any) -> Any:  # noqa: ARG002
+        """`x` as `_run` takes it, in a model's run or in none: checked and converted as far as no layer sees to it."""
         return x
 
     def _output(self, y: Any) -> Array:
@@ -162,7 +162,7 @@ class Container(Composite):
 
         Raises TypeError or ValueError, naming the argument.
         """
-        y: Any = self._run(inferred, self._input(x), None, lengths)[0]
+        y: Any = self._run(inferred, self._input(x, ACTIVE.get()), None, lengths)[0]
         return y if isinstance(y, Value) else self._output(y)  # type: ignore[return-value]
 
     def forward(
@@ -180,8 +180,10 @@ class Container(Composite):
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Outputs, VJP]:
         """As of any layer with a state: a container's is the list of its layers' states, None where there is none."""
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         chain, first = Chain(), Place() if need_dx and self._passes_gradients else None
-        value, after = self._run(chain.step, new_value(self._input(x), chain, first), state, lengths)
+        value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
         form = None if type(last) is Place else (y.shape, y.dtype)  # None: its layer will look
 
@@ -236,8 +238,7 @@ class Residual(Container):
         if not self.keeps_time:
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
-    def _input(self, x: Any) -> Any:
-        run = ACTIVE.get()
+    def _input(self, x: Any, run: Any) -> Any:
         return float_array("x", x, self.dtype) if run is None else run.taken(x, "x")
 
     def _run(self, call: Call, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
@@ -271,7 +272,7 @@ class Columns(Container):
 
     _passes_gradients = False
 
-    def _input(self, x: Any) -> Any:
+    def _input(self, x: Any, run: Any) -> Any:  # noqa: ARG002
         array = x if isinstance(x, Value) else array_of("x", x)
         if array.ndim == 0 or array.shape[-1] != len(self.layers):
             raise ValueError(f"x must have shape (..., {len(self.layers)}), one column per layer, got {array.shape}")

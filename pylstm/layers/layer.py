@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
 from .parameters import ParameterSet
 from .parameters import Params as ParamsView
@@ -63,6 +63,18 @@ def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
         return inner(self, *args, **kwargs) if run is None else run.call(self, args, kwargs)
 
     return __call__
+
+
+def _refusing(inner: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`forward` or `vjp` that is refused where its gradients would be lost."""
+
+    @functools.wraps(inner)
+    def method(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, name)
+        return inner(self, *args, **kwargs)
+
+    return method
 
 
 class Layer(ParameterSet, abc.ABC):
@@ -94,7 +106,7 @@ class Layer(ParameterSet, abc.ABC):
     returns_state: ClassVar[bool] = False
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
-    _asks: ClassVar[bool] = False  # whether the class' own `__call__` asks for a model's run itself
+    _asks: ClassVar[bool] = False  # whether the class' own methods ask for a model's run themselves
     _inline: ClassVar[bool] = False  # whether calls are made of calls of other layers, which a run sees one by one
     _holds_layers: ClassVar[bool] = False  # in its attributes
     # Whether what the class' own `forward` gives is read-only, or read by nobody else: a model's run hands it out as it
@@ -103,8 +115,13 @@ class Layer(ParameterSet, abc.ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__call__" in vars(cls) and not cls._inline and not vars(cls).get("_asks", False):
+        if cls._inline or vars(cls).get("_asks", False):
+            return
+        if "__call__" in vars(cls):
             cls.__call__ = _asking(cls.__call__)  # type: ignore[method-assign]
+        for name in ("forward", "vjp"):
+            if name in vars(cls):
+                setattr(cls, name, _refusing(vars(cls)[name], name))
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array, length_array
 from .layer import Backward, Layer, Params, Shape, gradient_like, sizes
 from .registry import built_in
@@ -60,6 +60,8 @@ class _Pooling(Layer):
     def forward(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Array, Backward]:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         y, back = self._run(x, lengths)
         form = y.shape, y.dtype
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..layers.activation import Activation
 from ..layers.containers import Columns, Container
@@ -58,11 +57,12 @@ class Sequential(Container, Trainable):
         """What has no dtype of its own gets the model's, where the first layer has none to give it."""
         if type(x) is np.ndarray and x.dtype.char in "fd":
             return x
-        if isinstance(_first(self), _SHAPELESS) and ACTIVE.get() is None:
+        if isinstance(_first(self), _SHAPELESS):
             return float_array("x", x, self.dtype)
         return x
 
-    _input = _floats
+    def _input(self, x: Any, run: Any) -> Any:
+        return self._floats(x) if run is None else x
 
     def _without_dropout(self) -> Layer:
         return Sequential([layer._without_dropout() for layer in self.layers])
