@@ -54,8 +54,9 @@ def summed_to(d: Array, shape: tuple[int, ...]) -> Array:
 
 def add(needs: Needs, a: Array, b: Array) -> Result:
     shapes = a.shape, b.shape
-    return a + b, lambda d: tuple(
-        summed_to(d, shape) if need else None for need, shape in zip(needs, shapes, strict=True)
+    return a + b, lambda d: (
+        summed_to(d, shapes[0]) if needs[0] else None,
+        summed_to(d, shapes[1]) if needs[1] else None,
     )
 
 

@@ -11,7 +11,7 @@ ends the run; layers compute in the context that was before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from threading import get_ident
@@ -35,7 +35,7 @@ class Operation:
     __slots__ = ("backward", "inputs", "output")
 
     def __init__(
-        self, backward: Callable[[Array], tuple[Any, ...]], inputs: tuple[Place | None, ...], output: Slot
+        self, backward: Callable[[Array], tuple[Any, ...]], inputs: Sequence[Place | None], output: Slot
     ) -> None:
         self.backward, self.inputs, self.output = backward, inputs, output
 
@@ -94,15 +94,18 @@ class Recorder:
     def apply(self, operation: Callable[..., Any], operands: tuple[Value, ...], options: Mapping[str, Any]) -> Value:
         """The operation on values of this recorder."""
         self.check()
+        arrays: list[Array] = []
+        slots: list[Place | None] = []
+        dtype = operands[0]._data.dtype
         for operand in operands:
             if operand._run is not self:
                 raise RuntimeError("two values are of different runs; use value.numpy() of the other one")
-        needs = tuple([operand._slot is not None for operand in operands])
-        arrays = [operand._data for operand in operands]
-        dtype = arrays[0].dtype
-        for array in arrays:
+            array = operand._data
             if array.dtype is not dtype:
                 dtype = np.promote_types(dtype, array.dtype)
+            arrays.append(array)
+            slots.append(operand._slot)
+        needs = tuple([slot is not None for slot in slots])
         output, backward = operation(needs, *arrays, **options)
         if type(output) is not np.ndarray or output.dtype is not dtype:
             output = np.asarray(output, dtype)  # of arrays without axes NumPy makes scalars, and of a dtype of its own
@@ -113,7 +116,7 @@ class Recorder:
         slot = None
         if True in needs:
             slot = Slot(output.shape, dtype)
-            self.tape.append(Operation(backward, tuple([operand._slot for operand in operands]), slot))
+            self.tape.append(Operation(backward, slots, slot))
         return new_value(output, self, slot, held=True)
 
 
@@ -206,18 +209,34 @@ class Run(Recorder):
         if not args and "x" in kwargs:
             args = (kwargs.pop("x"),)
         self.used[id(layer)] = layer
+        if self.tape is not None and len(args) == 1 and type(args[0]) is Value and type(layer).vjp is Layer.vjp:
+            return self._call_forward(layer, args[0], kwargs)
         arrays = [self._array(arg) if type(arg) is Value or arg is None else mapped(self._array, arg) for arg in args]
         if self.tape is None:
             return mapped(self._constant_output, self.before.run(layer, *arrays, **kwargs))
         inputs = [arg._slot if type(arg) is Value else None if arg is None else _slots(arg) for arg in args]
-        needed = inputs.count(None) < len(inputs)
         # of a recurrent layer, whether x needs one: those of the state cost nothing
-        need_dx = inputs[0] is not None if layer.returns_state else needed
+        need_dx = inputs[0] is not None if layer.returns_state else inputs.count(None) < len(inputs)
         outputs, backward = self.before.run(layer.vjp, *arrays, need_dx=need_dx, **kwargs)
-        if needed or layer._param_shapes:
+        return self._recorded(layer, backward, inputs, outputs)
+
+    def _call_forward(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Any:
+        """The call of a layer whose `vjp` is its `forward`, on one value, in training: as most calls are."""
+        array, slot = self._array(x), x._slot
+        y, backward = self.before.run(layer.forward, array, need_dx=slot is not None, **kwargs)
+        if not _is_float(y) or (slot is None and not layer._param_shapes):
+            outputs, backward = with_tuples(y, backward)
+            return self._recorded(layer, backward, [slot], outputs)
+        value = self._output(y, not vars(type(layer)).get("_outputs_own", False))
+        self.tape.append((backward, layer, True, slot, value._slot, None))  # type: ignore[union-attr]
+        return value
+
+    def _recorded(self, layer: Any, backward: Callable[..., Any], inputs: list[Any], outputs: Any) -> Any:
+        """The outputs of a layer's call as values, through which gradients flow if it has anything to give them to."""
+        if layer._param_shapes or inputs.count(None) < len(inputs):
             held = not vars(type(layer)).get("_outputs_own", False)
             outputs = tuple([self._output(y, held) for y in outputs])
-            self.tape.append(LayerCall(backward, layer, inputs, [_slots_of(y) for y in outputs]))
+            self.tape.append(LayerCall(backward, layer, inputs, [_slots_of(y) for y in outputs]))  # type: ignore[union-attr]
         else:
             outputs = mapped(self._constant_output, outputs)
         return outputs if len(outputs) > 1 else outputs[0]
@@ -241,8 +260,6 @@ class Run(Recorder):
         return new_value(array, self, None) if _is_float(array) else array
 
     def _output(self, array: Any, held: bool) -> Any:
-        if type(array) is np.ndarray and array.dtype.kind == "f":
-            return new_value(array, self, Slot(array.shape, array.dtype), held=held)
         if isinstance(array, (tuple, list, dict)):
             return mapped(lambda one: self._output(one, held), array)
         return new_value(array, self, Slot(array.shape, array.dtype), held=held) if _is_float(array) else array

@@ -75,7 +75,9 @@ class Sums:
         key = id(layer)
         if plain:
             dx, d_params = backward(d)
-            if type(dx) is tuple:
+            if isinstance(dx, tuple):
+                if not dx:
+                    raise ValueError(f"backward of {layer!r} gave 0 gradients for 1 inputs")
                 dx = dx[0]
         else:
             if key in params:

@@ -279,7 +279,7 @@ REFUSED = {
         lambda x: pylstm.value_and_grad(lambda net, v: net(v).sum())(Function(lambda v: v), x), TypeError,
         "another run",
     ),
-    "forward": (lambda x: Function(lambda v: v).forward(x), TypeError, "another run|Function.forward inside of a model"),
+    "forward": (lambda x: Function(lambda v: v).forward(x), TypeError, "another run|Function.forward inside of"),
 }  # fmt: skip
 
 
