@@ -58,9 +58,10 @@ struct Slope {
   double by = 0, loss = 0, gradient = 0;  // gradient: by the backward pass, in that direction
 };
 
-// All arrays that the two passes leave.
+// All arrays that the two passes leave, with weights of one of the storage types.
 template <class T>
-std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Shape& s, int threads, Slope& slope) {
+std::vector<Array<T>> run(const IsaKernels& isa, int storage, const CellSpec& cell, const Shape& s, int threads,
+                          Slope& slope) {
   std::mt19937 rng(7), way(8);
   std::vector<Array<T>> directions;
   const auto move = [&](Array<T>& values) {
@@ -84,7 +85,7 @@ std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Sha
       d_params.back().data[p] = gradients.back().back().data();
     }
   }
-  const Network<T> network(cell, sizes, isa.of<T>(), params);
+  const Network<T> network(cell, sizes, isa.of<T>(), isa.of<T>().products[storage], params);
   std::vector<int64_t> lengths;
   for (ptrdiff_t n = 0; n < s.batch; ++n) lengths.push_back(n == 0 ? s.steps : int64_t(rng() % size_t(s.steps + 1)));
   const Order order(s.ragged ? lengths.data() : nullptr, s.steps, s.batch);
@@ -182,7 +183,7 @@ bool right_gradients(const IsaKernels& isa) {
     for (const Shape& shape : shapes) {
       if (cell->projects && shape.output >= shape.hidden) continue;
       Slope here, ahead{eps}, behind{-eps};
-      for (Slope* slope : {&here, &ahead, &behind}) run<double>(isa, *cell, shape, 2, *slope);
+      for (Slope* slope : {&here, &ahead, &behind}) run<double>(isa, 0, *cell, shape, 2, *slope);
       const double expected = (ahead.loss - behind.loss) / (2 * eps);
       const double apart = std::fabs(here.gradient - expected) / (1 + std::fabs(expected));
       if (!(apart < 1e-6))
@@ -194,15 +195,15 @@ bool right_gradients(const IsaKernels& isa) {
 }
 
 template <class T>
-bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
+bool compare(const std::vector<const IsaKernels*>& isas, int storage, std::vector<Hash>& hashes, double bound) {
   double worst = 0;
   for (const CellSpec* cell = begin_cells(); cell != end_cells(); ++cell)
     for (const Shape& shape : shapes) {
       if (cell->projects && shape.output >= shape.hidden) continue;
       Slope slope;
-      const auto first = run<T>(*isas[0], *cell, shape, 1, slope);
+      const auto first = run<T>(*isas[0], storage, *cell, shape, 1, slope);
       for (size_t i = 0; i < isas.size(); ++i) {
-        const auto got = run<T>(*isas[i], *cell, shape, int(1 + i % 3), slope);
+        const auto got = run<T>(*isas[i], storage, *cell, shape, int(1 + i % 3), slope);
         for (const auto& array : got) hashes[i].add(array);
         const double apart = difference(first, got);
         if (apart > bound)
@@ -211,8 +212,18 @@ bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hash
         worst = std::max(worst, apart);
       }
     }
-  std::printf("%s: apart by %.1e of the largest, %.0e allowed\n", sizeof(T) == 4 ? "float32" : "float64", worst, bound);
+  std::printf("%s: apart by %.1e of the largest, %.0e allowed\n", isas[0]->of<T>().products[storage].name, worst,
+              bound);
   return worst <= bound;
+}
+
+// With every storage type.
+template <class T>
+bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
+  bool fine = true;
+  for (int storage = 0; storage < isas[0]->of<T>().products.count; ++storage)
+    fine = compare<T>(isas, storage, hashes, bound) && fine;
+  return fine;
 }
 
 }  // namespace
