@@ -120,8 +120,8 @@ class Layer(ParameterSet, abc.ABC):
         if "__call__" in vars(cls):
             cls.__call__ = _asking(cls.__call__)  # type: ignore[method-assign]
         for name in ("forward", "vjp"):
-            if name in vars(cls):
-                setattr(cls, name, _refusing(vars(cls)[name], name))
+            if inspect.isfunction(own := vars(cls).get(name)):
+                setattr(cls, name, _refusing(own, name))
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)
