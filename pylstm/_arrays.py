@@ -39,6 +39,8 @@ def array_of(name: str, value: object, what: str = "a plain array") -> Array:
 
 def real_array(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     """`value` (array, sequence, or anything `np.asarray` takes) as a normalised array of any shape."""
+    if type(value) is np.ndarray and value.dtype is dtype and (flags := value.flags).c_contiguous and flags.aligned:
+        return value  # as most are: asked first, since small layers ask this several times
     array = array_of(name, value)
     if array.dtype.char not in _REAL:
         found = _checks.kind(value) if value is None else f"dtype {array.dtype}"

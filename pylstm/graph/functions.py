@@ -18,9 +18,12 @@ from . import operations
 from .values import FUNCTIONS, Value, plain_like
 
 
-def _apply(operation: Callable[..., Any], operands: Sequence[Any], names: Sequence[str], **options: Any) -> Any:
+def _apply(operation: Callable[..., Any], operands: Sequence[Any], names: Sequence[str] | str, **options: Any) -> Any:
     values = [operand for operand in operands if isinstance(operand, Value)]
-    run = values[0]._run if values else ACTIVE.get()
+    if len(values) == len(operands):
+        return values[0]._run.apply(operation, tuple(values), options)
+    names = [f"{names}[{k}]" for k in range(len(operands))] if isinstance(names, str) else names
+    run: Any = values[0]._run if values else ACTIVE.get()
     if run is None:
         arrays = [float_array(name, operand) for name, operand in zip(names, operands, strict=True)]
         return np.asarray(operation((False,) * len(arrays), *arrays, **options)[0])
@@ -99,20 +102,22 @@ def where(condition: ArrayLike, a: Value | ArrayLike, b: Value | ArrayLike) -> A
 
 def concatenate(arrays: Sequence[Value | ArrayLike], axis: int = 0) -> Any:
     """Arrays joined along an axis that they have."""
-    return _apply(operations.concatenate, *_several(arrays), axis=axis)
+    return _apply(operations.concatenate, _several(arrays), "arrays", axis=axis)
 
 
 def stack(arrays: Sequence[Value | ArrayLike], axis: int = 0) -> Any:
     """Arrays of one shape joined along a new axis: of T steps (N, F), `stack(steps, axis=1)` is (N, T, F)."""
-    return _apply(operations.stack, *_several(arrays), axis=axis)
+    return _apply(operations.stack, _several(arrays), "arrays", axis=axis)
 
 
-def _several(arrays: Any) -> tuple[list[Any], list[str]]:
-    if isinstance(arrays, (Value, np.ndarray)) or not isinstance(arrays, Sequence):
+def _several(arrays: Any) -> Sequence[Any]:
+    if not isinstance(arrays, (list, tuple)) and (
+        isinstance(arrays, (Value, np.ndarray)) or not isinstance(arrays, Sequence)
+    ):
         raise TypeError(f"arrays must be a list of values or arrays, got {type(arrays).__name__}")
     if not arrays:
         raise ValueError("arrays must hold at least one")
-    return list(arrays), [f"arrays[{k}]" for k in range(len(arrays))]
+    return arrays
 
 
 def stop_gradient(x: Value | ArrayLike) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,9 @@ def summed_to(d: Array, shape: tuple[int, ...]) -> Array:
 
 def add(needs: Needs, a: Array, b: Array) -> Result:
     shapes = a.shape, b.shape
-    return a + b, lambda d: tuple(
-        summed_to(d, shape) if need else None for need, shape in zip(needs, shapes, strict=True)
+    return a + b, lambda d: (
+        summed_to(d, shapes[0]) if needs[0] else None,
+        summed_to(d, shapes[1]) if needs[1] else None,
     )
 
 
@@ -144,7 +146,7 @@ def swapaxes(needs: Needs, a: Array, axis1: int, axis2: int) -> Result:  # noqa:
 
 def concatenate(needs: Needs, *arrays: Array, axis: int = 0) -> Result:
     y = np.concatenate(arrays, axis=axis)
-    ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
+    ends = list(accumulate([a.shape[axis] for a in arrays]))
 
     def backward(d: Array) -> tuple[Any, ...]:
         d = d.swapaxes(0, axis)

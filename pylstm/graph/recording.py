@@ -11,20 +11,20 @@ ends the run; layers compute in the context that was before.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
+from threading import get_ident
 from typing import Any, TypeVar
 
 import numpy as np
 
 from .._active import ACTIVE
 from .._arrays import Array, float_array
+from ..layers.layer import Layer, with_tuples
 from .structure import leaves, mapped
-from .sweep import Sums
-from .values import Slot, Value, new_value
+from .sweep import Step, Sums
+from .values import Place, Slot, Value, new_value
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Operation:
     __slots__ = ("backward", "inputs", "output")
 
     def __init__(
-        self, backward: Callable[[Array], tuple[Any, ...]], inputs: tuple[Slot | None, ...], output: Slot
+        self, backward: Callable[[Array], tuple[Any, ...]], inputs: Sequence[Place | None], output: Slot
     ) -> None:
         self.backward, self.inputs, self.output = backward, inputs, output
 
@@ -50,41 +50,117 @@ class LayerCall:
 
     __slots__ = ("backward", "inputs", "layer", "outputs")
 
-    def __init__(self, backward: Callable[..., Any], layer: Any, inputs: tuple[Any, ...], outputs: Any) -> None:
+    def __init__(self, backward: Callable[..., Any], layer: Any, inputs: list[Any], outputs: list[Any]) -> None:
         self.backward, self.layer, self.inputs, self.outputs = backward, layer, inputs, outputs
 
     def sweep(self, sums: Sums) -> None:
         found = False
 
-        def take(slot: Slot | None) -> Array | None:
+        def take(slot: Place | None) -> Array | None:
             nonlocal found
             d = None if slot is None else sums.take(slot)
             found = found or d is not None
             return d
 
-        ds = mapped(take, self.outputs)
+        ds = [take(place) if type(place) is Slot else mapped(take, place) for place in self.outputs]
         if found:
-            d_inputs, d_params = self.backward(*ds, into=sums.into(self.layer))
-            sums.add_params(self.layer, d_params)
+            layer = self.layer
+            d_inputs, d_params = self.backward(*ds, into=sums.into(layer))
+            sums.add_params(layer, d_params)
             if len(d_inputs) < len(self.inputs):  # a recurrent layer gives that of the state in any case
-                raise ValueError(
-                    f"backward of {self.layer!r} gave {len(d_inputs)} gradients for {len(self.inputs)} inputs"
-                )
+                raise ValueError(f"backward of {layer!r} gave {len(d_inputs)} gradients for {len(self.inputs)} inputs")
             for place, gradients in zip(self.inputs, d_inputs, strict=False):
-                if place is not None and gradients is not None:
+                if type(place) is Slot:
+                    sums.add(place, gradients, layer)
+                elif place is not None and gradients is not None:
                     for slot, gradient in zip(leaves(place), leaves(gradients), strict=True):
-                        sums.add(slot, gradient, self.layer)
+                        sums.add(slot, gradient, layer)
 
 
-class Run:
+Node = Operation | LayerCall | Step
+
+
+class Recorder:
+    """What writes down the operations on values."""
+
+    __slots__ = ("tape",)
+
+    def __init__(self) -> None:
+        self.tape: list[Node] | None = []
+
+    def check(self) -> None:
+        """Raises RuntimeError where a value is used that is not to be used any more."""
+
+    def apply(self, operation: Callable[..., Any], operands: tuple[Value, ...], options: Mapping[str, Any]) -> Value:
+        """The operation on values of this recorder."""
+        self.check()
+        arrays: list[Array] = []
+        slots: list[Place | None] = []
+        dtype = operands[0]._data.dtype
+        for operand in operands:
+            if operand._run is not self:
+                raise RuntimeError("two values are of different runs; use value.numpy() of the other one")
+            array = operand._data
+            if array.dtype is not dtype:
+                dtype = np.promote_types(dtype, array.dtype)
+            arrays.append(array)
+            slots.append(operand._slot)
+        needs = tuple([slot is not None for slot in slots])
+        output, backward = operation(needs, *arrays, **options)
+        if type(output) is not np.ndarray or output.dtype is not dtype:
+            output = np.asarray(output, dtype)  # of arrays without axes NumPy makes scalars, and of a dtype of its own
+        if self.tape is None:
+            return new_value(output, self, None)
+        for operand in operands:
+            operand._held = True
+        slot = None
+        if True in needs:
+            slot = Slot(output.shape, dtype)
+            self.tape.append(Operation(backward, slots, slot))
+        return new_value(output, self, slot, held=True)
+
+
+class Chain(Recorder):
+    """The layers of a container in training, each with its state."""
+
+    __slots__ = ("states",)
+
+    def __init__(self) -> None:
+        self.tape: list[Node] = []
+        self.states: list[Place | None] = []  # of the layers
+
+    def step(self, layer: Any, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+        """A layer, of a value or an array: its output, a value, and its state after it."""
+        array, place = (x._data, x._slot) if type(x) is Value else (x, None)
+        if plain := state is None and type(layer).vjp is Layer.vjp:  # which calls `forward`
+            y, backward = layer.forward(array, lengths=lengths, need_dx=place is not None)
+            if isinstance(y, tuple):
+                plain, (y, backward) = False, with_tuples(y, backward)
+        else:
+            given = (array,) if state is None else (array, state)
+            y, backward = layer.vjp(*given, lengths=lengths, need_dx=place is not None)
+        after = held = None
+        if not plain:
+            if len(y) > 1:
+                after, held = y[1], Place()
+            y = y[0]
+        self.states.append(held)
+        output = None
+        if place is not None or layer._param_shapes:
+            output = Place()
+            self.tape.append((backward, layer, plain, place, output, held))
+        return new_value(y, self, output), after
+
+
+class Run(Recorder):
     """One run of a model."""
 
-    __slots__ = ("before", "tape", "thread", "used")
+    __slots__ = ("before", "thread", "used")
 
     def __init__(self, recording: bool) -> None:
-        self.tape: list[Operation | LayerCall] | None = [] if recording else None
+        self.tape = [] if recording else None
         self.used: dict[int, Any] = {}  # the layers that were called, by identity
-        self.thread: int | None = threading.get_ident()  # None: the run is over
+        self.thread: int | None = get_ident()  # None: the run is over
         self.before = copy_context()  # in which layers compute: not within a run
         if ACTIVE.get() is not None:
             self.before.run(ACTIVE.set, None)
@@ -105,7 +181,7 @@ class Run:
         """Raises RuntimeError where a value is used outside of its run."""
         if self.thread is None:
             raise RuntimeError("this value belongs to a run that is over: return it from run, or keep value.numpy()")
-        if self.thread != threading.get_ident():
+        if self.thread != get_ident():
             raise RuntimeError("a model's run is recorded in one thread: compute with its values in that one")
 
     def constant(self, value: Any, name: str) -> Value:
@@ -123,32 +199,6 @@ class Run:
         """An input whose gradient is wanted, as a value."""
         return new_value(array, self, Slot(array.shape, array.dtype), held=True)
 
-    # ---- operations --------------------------------------------------------------------------------------------------
-
-    def apply(self, operation: Callable[..., Any], operands: tuple[Value, ...], options: Mapping[str, Any]) -> Value:
-        """The operation on values of this run."""
-        self.check()
-        for operand in operands:
-            if operand._run is not self:
-                raise RuntimeError("two values are of different runs; use value.numpy() of the other one")
-        needs = tuple([operand._slot is not None for operand in operands])
-        arrays = [operand._data for operand in operands]
-        dtype = arrays[0].dtype
-        for array in arrays:
-            if array.dtype is not dtype:
-                dtype = np.promote_types(dtype, array.dtype)
-        output, backward = operation(needs, *arrays, **options)
-        output = np.asarray(output, dtype)  # of arrays without axes NumPy makes scalars, and of a dtype of its own
-        if self.tape is None:
-            return new_value(output, self, None)
-        for operand in operands:
-            operand._held = True
-        slot = None
-        if True in needs:
-            slot = Slot(output.shape, dtype)
-            self.tape.append(Operation(backward, tuple([operand._slot for operand in operands]), slot))
-        return new_value(output, self, slot, held=True)
-
     # ---- layers ------------------------------------------------------------------------------------------------------
 
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -159,18 +209,34 @@ class Run:
         if not args and "x" in kwargs:
             args = (kwargs.pop("x"),)
         self.used[id(layer)] = layer
-        arrays = mapped(self._array, args)
+        if self.tape is not None and len(args) == 1 and type(args[0]) is Value and type(layer).vjp is Layer.vjp:
+            return self._call_forward(layer, args[0], kwargs)
+        arrays = [self._array(arg) if type(arg) is Value or arg is None else mapped(self._array, arg) for arg in args]
         if self.tape is None:
-            return mapped(self._constant_output, self.before.copy().run(layer, *arrays, **kwargs))
-        inputs = tuple([_slots(arg) for arg in args])
-        needs = tuple([place is not None for place in inputs])
+            return mapped(self._constant_output, self.before.run(layer, *arrays, **kwargs))
+        inputs = [arg._slot if type(arg) is Value else None if arg is None else _slots(arg) for arg in args]
         # of a recurrent layer, whether x needs one: those of the state cost nothing
-        need_dx = needs[0] if layer.returns_state else True in needs
-        outputs, backward = self.before.copy().run(partial(layer.vjp, *arrays, need_dx=need_dx, **kwargs))
-        if layer._param_shapes or True in needs:
-            held = _may_be_read_again(layer, arrays)
-            outputs = mapped(lambda array: self._output(array, held(array)), outputs)
-            self.tape.append(LayerCall(backward, layer, inputs, mapped(_slot, outputs)))
+        need_dx = inputs[0] is not None if layer.returns_state else inputs.count(None) < len(inputs)
+        outputs, backward = self.before.run(layer.vjp, *arrays, need_dx=need_dx, **kwargs)
+        return self._recorded(layer, backward, inputs, outputs)
+
+    def _call_forward(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Any:
+        """The call of a layer whose `vjp` is its `forward`, on one value, in training: as most calls are."""
+        array, slot = self._array(x), x._slot
+        y, backward = self.before.run(layer.forward, array, need_dx=slot is not None, **kwargs)
+        if not _is_float(y) or (slot is None and not layer._param_shapes):
+            outputs, backward = with_tuples(y, backward)
+            return self._recorded(layer, backward, [slot], outputs)
+        value = self._output(y, not vars(type(layer)).get("_outputs_own", False))
+        self.tape.append((backward, layer, True, slot, value._slot, None))  # type: ignore[union-attr]
+        return value
+
+    def _recorded(self, layer: Any, backward: Callable[..., Any], inputs: list[Any], outputs: Any) -> Any:
+        """The outputs of a layer's call as values, through which gradients flow if it has anything to give them to."""
+        if layer._param_shapes or inputs.count(None) < len(inputs):
+            held = not vars(type(layer)).get("_outputs_own", False)
+            outputs = tuple([self._output(y, held) for y in outputs])
+            self.tape.append(LayerCall(backward, layer, inputs, [_slots_of(y) for y in outputs]))  # type: ignore[union-attr]
         else:
             outputs = mapped(self._constant_output, outputs)
         return outputs if len(outputs) > 1 else outputs[0]
@@ -194,16 +260,13 @@ class Run:
         return new_value(array, self, None) if _is_float(array) else array
 
     def _output(self, array: Any, held: bool) -> Any:
+        if isinstance(array, (tuple, list, dict)):
+            return mapped(lambda one: self._output(one, held), array)
         return new_value(array, self, Slot(array.shape, array.dtype), held=held) if _is_float(array) else array
 
 
-def _may_be_read_again(layer: Any, arrays: Any) -> Callable[[Any], bool]:
-    """Whether the backward pass may read an output: where it is a view of an input, as dropout gives in part, or of a
-    layer of somebody's, who may keep it."""
-    if not type(layer).__module__.startswith("pylstm."):
-        return lambda _: True
-    given = [array for array in leaves(arrays) if isinstance(array, np.ndarray)]
-    return lambda array: any(np.may_share_memory(array, one) for one in given)
+def _slots_of(output: Any) -> Any:
+    return output._slot if type(output) is Value else mapped(_slot, output)
 
 
 def _slots(argument: Any) -> Any:
@@ -212,7 +275,7 @@ def _slots(argument: Any) -> Any:
     return None if all(slot is None for slot in leaves(places)) else places
 
 
-def _slot(given: Any) -> Slot | None:
+def _slot(given: Any) -> Place | None:
     return given._slot if isinstance(given, Value) else None
 
 

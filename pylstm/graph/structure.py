@@ -10,15 +10,14 @@ from .. import _checks
 
 def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     """The same tuples, lists and dicts with `function(leaf)` in place of every other thing, in order."""
-    kind = type(structure)
+    if not isinstance(structure, (tuple, list, dict)):
+        return function(structure)
     if isinstance(structure, tuple):
         items = [mapped(function, item) for item in structure]
-        return kind(*items) if hasattr(structure, "_fields") else tuple(items)
+        return type(structure)(*items) if hasattr(structure, "_fields") else tuple(items)
     if isinstance(structure, list):
         return [mapped(function, item) for item in structure]
-    if isinstance(structure, dict):
-        return {key: mapped(function, item) for key, item in structure.items()}
-    return function(structure)
+    return {key: mapped(function, item) for key, item in structure.items()}
 
 
 def leaves(structure: Any) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,25 +10,34 @@ import numpy as np
 from .._arrays import Array
 from ..layers.row_gradient import RowGradient, sum_rows
 from .operations import Part
-from .values import Slot
+from .values import Place, Slot
+
+# A layer in a chain, with one input and one output: (backward, layer, plain, x, y, state). `backward` is that of
+# `forward` if it is plain, else of `vjp`. A state is handed on as it is, and so are the gradients to it: the one to the
+# state after comes in the place where the one to the state before is left. A tuple takes a tenth of an object's time.
+Step = tuple[Callable[..., Any], Any, bool, Place | None, Place, Place | None]
 
 
 class Sums:
     """Gradients added up: of values by slot, of parameters by layer."""
 
+    __slots__ = ("_own", "_params", "_values")
+
     def __init__(self) -> None:
-        self._values: dict[Slot, Array] = {}
-        self._own: set[Slot] = set()  # those that were made here, and may be added to in place
-        self._params: dict[int, dict[str, Any]] = {}
-        self._own_params: set[tuple[int, str]] = set()
+        self._values: dict[Place, Any] = {}
+        self._params: dict[int, Any] = {}
+        self._own: set[Any] = set()  # what was made here, and may be added to in place
 
     # ---- values ------------------------------------------------------------------------------------------------------
 
-    def add(self, slot: Slot | None, gradient: Any, source: Any) -> None:
+    def add(self, slot: Place | None, gradient: Any, source: Any) -> None:
         """One more part of a value's gradient. It stays as it is, and may be somebody else's."""
         if slot is None or gradient is None:
             return
         total = self._values.get(slot)
+        if type(slot) is not Slot:
+            self._values[slot] = gradient if total is None else total + gradient
+            return
         if type(gradient) is Part:
             if total is None:
                 total = np.zeros(slot.shape, slot.dtype)
@@ -40,19 +49,58 @@ class Sums:
             return
         if gradient.shape != slot.shape:
             raise ValueError(f"backward of {source!r} gave a gradient of shape {gradient.shape} for {slot.shape}")
-        if gradient.dtype != slot.dtype:
+        if gradient.dtype is not slot.dtype and gradient.dtype != slot.dtype:
             gradient = gradient.astype(slot.dtype)
         if total is None:
-            self._values[slot] = np.asarray(gradient)
+            self._values[slot] = gradient if type(gradient) is np.ndarray else np.asarray(gradient)
         elif slot in self._own:
             total += gradient
         else:
             self._values[slot] = np.asarray(total + gradient, slot.dtype)
             self._own.add(slot)
 
-    def take(self, slot: Slot) -> Array | None:
+    def set(self, slot: Place | None, gradient: Any) -> None:
+        """The whole of a gradient, of whatever form: a layer gets it as it is, even None."""
+        if slot is not None:
+            self._values[slot] = gradient
+
+    def step_back(self, step: Step) -> None:
+        """The gradients of a layer in a chain."""
+        backward, layer, plain, x, y, state = step
+        values, params = self._values, self._params
+        after = None if state is None else values.pop(state, None)
+        if y not in values and after is None:
+            return
+        d = values.pop(y, None)
+        key = id(layer)
+        if plain:
+            dx, d_params = backward(d)
+            if isinstance(dx, tuple):
+                if not dx:
+                    raise ValueError(f"backward of {layer!r} gave 0 gradients for 1 inputs")
+                dx = dx[0]
+        else:
+            if key in params:
+                d_inputs, d_params = backward(d, after, into=self.into(layer))
+            else:
+                d_inputs, d_params = backward(d) if after is None else backward(d, after)
+            dx = d_inputs[0]
+            if state is not None and len(d_inputs) > 1 and d_inputs[1] is not None:
+                values[state] = d_inputs[1]
+        if key in params:
+            self.add_params(layer, d_params)
+        elif d_params:
+            params[key] = d_params
+        if x is not None and dx is not None:
+            if x in values or type(x) is not Place:
+                self.add(x, dx, layer)
+            else:
+                values[x] = dx
+
+    def take(self, slot: Place) -> Any:
         """The gradient of a value whose uses have all been seen."""
-        self._own.discard(slot)
+        if self._own:
+            self._own.discard(slot)
         return self._values.pop(slot, None)
 
     def given_out(self, slots: Iterable[Slot], others: Sequence[Array]) -> dict[Slot, Array]:
@@ -76,26 +124,50 @@ class Sums:
     def into(self, layer: Any) -> dict[str, Any] | None:
         """The gradients of the layer's other calls, to which a recurrent one adds its own in place; None: there are
         none yet."""
-        return self._params.get(id(layer))
+        key = id(layer)
+        if key not in self._params:
+            return None
+        sums: dict[str, Any] = self._params[key]
+        if key not in self._own:  # as the first call gave them
+            sums = {name: _Rows(one) if isinstance(one, RowGradient) else one for name, one in sums.items()}
+            self._params[key] = sums
+            self._own.add(key)
+        return sums
 
     def add_params(self, layer: Any, gradients: Mapping[str, Any]) -> None:
         """The gradients of one more call of a layer; they may be somebody else's."""
-        sums = self._params.setdefault(id(layer), {})
+        sums = self.into(layer)
+        if sums is None:
+            self._params[id(layer)] = gradients
+            return
         for name, gradient in gradients.items():
             total = sums.get(name)
             if total is None:
                 sums[name] = _Rows(gradient) if isinstance(gradient, RowGradient) else gradient
             elif isinstance(gradient, RowGradient) and isinstance(total, _Rows):
                 total.parts.append(gradient)
-            elif (id(layer), name) in self._own_params and not isinstance(gradient, RowGradient):
+            elif (id(layer), name) in self._own and not isinstance(gradient, RowGradient):
                 total += gradient
             else:
                 sums[name] = _whole(total) + gradient
-                self._own_params.add((id(layer), name))
+                self._own.add((id(layer), name))
 
-    def params(self, layer: Any) -> dict[str, Any]:
-        """The sums of a layer: name -> gradient, of the parameters that have any."""
-        return {name: _whole(value) for name, value in self._params.get(id(layer), {}).items()}
+    def gathered(self, parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Name -> gradient for every parameter of some layers, each with the prefix of its names: zero for those of
+        layers that the outputs do not depend on."""
+        found: dict[str, Any] = {}
+        for prefix, layer in parts:
+            if shapes := layer._param_shapes:
+                own = self._params.get(id(layer))
+                if own is None:
+                    found.update({prefix + name: np.zeros(shape, layer.dtype) for name, shape in shapes.items()})
+                    continue
+                for name in shapes:
+                    if name not in own:
+                        raise ValueError(f"backward of {layer!r} gave no gradient of {name}")
+                    value = own[name]
+                    found[prefix + name] = value.whole() if type(value) is _Rows else value
+        return found
 
 
 class _Rows:
@@ -117,9 +189,13 @@ def _whole(total: Any) -> Any:
 
 def sweep(tape: list[Any], sums: Sums, keep: bool) -> None:
     """Through the nodes of a tape from its end. Without `keep` each is let go of as soon as it is done."""
-    if keep:
-        for node in reversed(tape):
+    for node in reversed(tape) if keep else _popped(tape):
+        if type(node) is tuple:
+            sums.step_back(node)
+        else:
             node.sweep(sums)
-    else:
-        while tape:
-            tape.pop().sweep(sums)
+
+
+def _popped(tape: list[Any]) -> Iterator[Any]:
+    while tape:
+        yield tape.pop()

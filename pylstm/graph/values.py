@@ -11,7 +11,7 @@ from .._arrays import Array, real_array
 from . import operations
 
 if TYPE_CHECKING:
-    from .recording import Run
+    from .recording import Recorder
 
 _METHODS = (
     "exp, log, log_softmax, matmul (@), max, mean, relu, reshape, sigmoid, softmax, sqrt, sum, swapaxes, tanh, "
@@ -20,8 +20,17 @@ _METHODS = (
 _ESCAPE = "; value.numpy() gives its numbers as a plain array, without a gradient"
 
 
-class Slot:
-    """The place of a value's gradient in a sweep. It holds nothing, so that a tape is no chain of objects."""
+class Place:
+    """The place of a gradient in a sweep. It holds nothing, so that a tape is no chain of objects.
+
+    This one is for what the layers of a chain hand to each other: its form is their affair.
+    """
+
+    __slots__ = ()
+
+
+class Slot(Place):
+    """The place of a value's gradient, an array of this shape and dtype."""
 
     __slots__ = ("dtype", "shape")
 
@@ -55,8 +64,8 @@ class Value:
 
     __slots__ = ("_data", "_held", "_run", "_slot")
     _data: Array
-    _run: Run
-    _slot: Slot | None  # None: no gradient flows here
+    _run: Recorder
+    _slot: Place | None  # None: no gradient flows here
     _held: bool  # whether something recorded may read the array again
 
     def __init__(self) -> None:
@@ -301,7 +310,7 @@ for _name in (
 # ---- values and plain arrays -------------------------------------------------------------------------------------
 
 
-def new_value(data: Array, run: Run, slot: Slot | None, held: bool = False) -> Value:
+def new_value(data: Array, run: Recorder, slot: Place | None, held: bool = False) -> Value:
     value: Value = object.__new__(Value)
     value._data, value._run, value._slot, value._held = data, run, slot, held
     return value
@@ -310,7 +319,7 @@ def new_value(data: Array, run: Run, slot: Slot | None, held: bool = False) -> V
 _NUMBERS = (int, float, np.number, np.bool_, np.ndarray, list, tuple)
 
 
-def plain_like(other: Any, dtype: np.dtype[Any], run: Run) -> Value:
+def plain_like(other: Any, dtype: np.dtype[Any], run: Recorder) -> Value:
     """A number or plain array as a value of that dtype. Recorded runs take a copy: `backward` may read it again."""
     array = real_array("the other operand", other, dtype)
     if run.tape is not None and not isinstance(other, (int, float)):  # of whatever lends its memory: tensors, too

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _activations, _arrays, _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array
 from .layer import Backward, Layer, Params, gradient_like
 from .registry import built_in
@@ -34,6 +34,7 @@ class Activation(Layer):
 
     _config_names = ("function",)
     _asks = True
+    _outputs_own = True
     function: str
 
     def __init__(self, function: str) -> None:
@@ -55,6 +56,8 @@ class Activation(Layer):
         lengths: ArrayLike | None = None,  # noqa: ARG002
         need_dx: bool = True,
     ) -> tuple[Array, Backward]:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         array = float_array("x", x)
         # read again by backward: in a view of its own, of memory that nobody can write to
         y = activate(self.function, array, _arrays.room_like(array))

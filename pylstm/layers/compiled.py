@@ -103,13 +103,16 @@ def _no_memory(x: Array) -> MemoryError:
 @built_in
 class LSTM(_Compiled, LSTMFront):
     __doc__ = LSTMFront.__doc__
+    _outputs_own = True
 
 
 @built_in
 class GRU(_Compiled, GRUFront):
     __doc__ = GRUFront.__doc__
+    _outputs_own = True
 
 
 @built_in
 class RNN(_Compiled, RNNFront):
     __doc__ = RNNFront.__doc__
+    _outputs_own = True

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import abc
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, array_of, float_array
-from .._interrupts import Uninterrupted
-from ..graph.values import Value
+from ..graph.functions import concatenate
+from ..graph.recording import Chain
+from ..graph.sweep import Sums, sweep
+from ..graph.values import Place, Value, new_value
+from .composite import Composite
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes
-from .parameters import Params as ParamsView
 from .registry import built_in
 
 DEEPEST = 32  # containers in containers: every one takes some of Python's stack
@@ -66,17 +68,32 @@ def _inside(place: str, thing: Any, seen: set[int]) -> Iterator[tuple[str, Layer
         yield from _inside(name, item, seen)
 
 
+Call = Callable[[Layer, Any, Any, Any], tuple[Any, Any]]  # (layer, x, state, lengths) -> (y, state after it)
+
+
+def inferred(layer: Layer, x: Any, state: Any, lengths: Any) -> tuple[Any, None]:  # noqa: ARG001
+    """A `Call` for inference, in which nobody asks for states."""
+    y: Any = layer(x, lengths=lengths)
+    return (y[0] if layer.returns_state else y), None
+
+
 def output_of(layer: Layer, x: ArrayLike, lengths: ArrayLike | None) -> Array:
     """Inference: what a layer hands on to the next one, without its state."""
-    y: Any = layer(x, lengths=lengths)
-    return y[0] if layer.returns_state else y  # type: ignore[no-any-return]
+    y: Array = inferred(layer, x, None, lengths)[0]
+    return y
 
 
-class Container(Layer):
+@functools.lru_cache(maxsize=64)
+def _prefixes(count: int) -> tuple[str, ...]:
+    return tuple([f"{i}." for i in range(count)])
+
+
+class Container(Composite):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
     _depth: int = 1
     _inline = True
+    _passes_gradients: ClassVar[bool] = True  # to x
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self._configure(layers)
@@ -112,68 +129,41 @@ class Container(Layer):
         self.dtype = next(iter(dtypes.values()), np.dtype(np.float32))
         self.keeps_time = all(layer.keeps_time for layer in self.layers)
 
-    @property
-    def params(self) -> Mapping[str, Array]:
-        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
+    def _parts(self) -> list[tuple[str, Layer]]:
+        return list(zip(_prefixes(len(self.layers)), self.layers, strict=True))
 
-        Replace values with `load_state_dict`.
+    def _run(self, call: Call, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+        """What the container computes, inference and training alike: its output, and its layers' states after it."""
+        states = []
+        begin = (None,) * len(self.layers) if state is None else state
+        for layer, before in zip(self.layers, begin, strict=True):
+            x, after = call(layer, x, before, lengths)
+            states.append(after)
+            if lengths is not None:
+                lengths = layer.output_lengths(lengths)
+        return x, states
+
+    def _input(self, x: Any, run: Any) -> Any:  # noqa: ARG002
+        """`x` as `_run` takes it, in a model's run or in none: checked and converted as far as no layer sees to it."""
+        return x
+
+    def _output(self, y: Any) -> Array:
+        return np.asarray(y)
+
+    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
+        """Inference on one batch.
+
+        Args:
+            x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N.
+            lengths: (N,) integers in 0..T, or None.
+
+        Returns:
+            The last layer's output.
+
+        Raises TypeError or ValueError, naming the argument.
         """
-        return ParamsView({
-            f"{i}.{name}": value for i, layer in enumerate(self.layers) for name, value in layer.params.items()
-        })  # fmt: skip
-
-    def _split(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """One mapping per layer, under the layer's own names."""
-        split: list[dict[str, Any]] = [{} for _ in self.layers]
-        for name, value in values.items():
-            index, _, own = name.partition(".")
-            split[int(index)][own] = value
-        return split
-
-    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
-        puts = [layer._prepared(own) for layer, own in zip(self.layers, self._split(arrays), strict=True) if own]
-
-        def put() -> None:
-            with Uninterrupted():
-                for one in puts:
-                    one()
-
-        return put
-
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        arrays: dict[str, Array] = {}
-        for i, own in enumerate(self._split(dict.fromkeys(names))):
-            if own:
-                begun = self.layers[i]._begin_update(list(own))
-                arrays.update({f"{i}.{name}": value for name, value in begun.items()})
-        return arrays
-
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        for layer, own in zip(self.layers, self._split(arrays), strict=True):
-            if own:
-                layer._end_update(own)
-
-    def _reseed(self, seed: np.random.SeedSequence) -> None:
-        for layer, own in zip(self.layers, seed.spawn(len(self.layers)), strict=True):
-            layer._reseed(own)
-
-    def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
-        for layer, own in zip(self.layers, seed.spawn(len(self.layers)), strict=True):
-            layer._seed_dropout(own)
-
-    def _dropout_state(self) -> list[int]:
-        return [number for layer in self.layers for number in layer._dropout_state()]
-
-    def _random_layers(self) -> list[Layer]:
-        return [inner for layer in self.layers for inner in layer._random_layers()]
-
-    def _set_dropout_state(self, state: list[int]) -> None:
-        if len(state) != len(self._dropout_state()):
-            raise ValueError("the state of dropout is of another model")
-        for layer in self.layers:
-            count = len(layer._dropout_state())
-            layer._set_dropout_state(state[:count])
-            state = state[count:]
+        y: Any = self._run(inferred, self._input(x, ACTIVE.get()), None, lengths)[0]
+        return y if isinstance(y, Value) else self._output(y)  # type: ignore[return-value]
 
     def forward(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
@@ -186,46 +176,29 @@ class Container(Layer):
 
         return y, backward
 
-    @abc.abstractmethod
     def vjp(
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Outputs, VJP]:
         """As of any layer with a state: a container's is the list of its layers' states, None where there is none."""
-
-    def _run(self, x: Any, lengths: ArrayLike | None) -> Any:
-        """The layers one after another."""
-        for layer in self.layers:
-            x = layer(x, lengths=lengths)
-            if layer.returns_state:
-                x = x[0]
-            if lengths is not None:
-                lengths = layer.output_lengths(lengths)
-        return x if isinstance(x, Value) else np.asarray(x)
-
-    def _run_vjp(self, x: ArrayLike, state: Any, lengths: ArrayLike | None, need_dx: bool) -> tuple[Outputs, VJP]:
-        """The same for training."""
-        backs: list[VJP] = []
-        states: list[Any] = []
-        for i, layer in enumerate(self.layers):
-            given = (x,) if state is None or state[i] is None else (x, state[i])
-            (x, *after), back = layer.vjp(*given, lengths=lengths, need_dx=need_dx or i > 0)
-            backs.append(back)
-            states.append(after[0] if after else None)
-            if lengths is not None:
-                lengths = layer.output_lengths(lengths)
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
+        chain, first = Chain(), Place() if need_dx and self._passes_gradients else None
+        value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
+        y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
+        form = None if type(last) is Place else (y.shape, y.dtype)  # None: its layer will look
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
-            d_params: Params = {}
-            d_states: list[Any] = [None] * len(backs)
-            d: Any = dy
-            for i in reversed(range(len(backs))):
-                after = () if d_state is None or d_state[i] is None else (d_state[i],)
-                (d, *before), own = backs[i](d, *after)
-                d_states[i] = before[0] if before else None
-                d_params.update({f"{i}.{name}": value for name, value in own.items()})
-            return (d, d_states), {name: d_params[name] for name in self._param_shapes}
+            sums = Sums()
+            sums.set(last, dy if form is None else gradient_like(dy, form))
+            if d_state is not None:
+                for slot, d_after in zip(states, d_state, strict=True):
+                    sums.set(slot, d_after)
+            sweep(nodes, sums, keep=True)
+            dx = None if first is None else sums.take(first)
+            d_before = None if after is None else [None if slot is None else sums.take(slot) for slot in states]
+            return (dx, d_before), sums.gathered(self._parts())
 
-        return (np.asarray(x), states), backward
+        return (y, after), backward
 
     def output_lengths(self, lengths: Any) -> Any:
         for layer in self.layers:
@@ -265,34 +238,17 @@ class Residual(Container):
         if not self.keeps_time:
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
-    def __call__(self, x: Any, *, lengths: ArrayLike | None = None) -> Array:
-        if (run := ACTIVE.get()) is not None:
-            x = run.taken(x, "x")
-        else:
-            x = float_array("x", x, self.dtype)
-        y: Array = self._sum(x, self._run(x, lengths))
-        return y
+    def _input(self, x: Any, run: Any) -> Any:
+        return float_array("x", x, self.dtype) if run is None else run.taken(x, "x")
 
-    def vjp(
-        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
-    ) -> tuple[Outputs, VJP]:
-        array = float_array("x", x, self.dtype)
-        (f, after), back = self._run_vjp(array, state, lengths, need_dx)
-        y = self._sum(array, f)
-        form = y.shape, y.dtype
-
-        def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
-            d = gradient_like(dy, form)
-            (dx, d_before), d_params = back(d, d_state)
-            return (None if dx is None or not need_dx else dx + d, d_before), d_params
-
-        return (y, after), backward
-
-    def _sum(self, x: Any, f: Any) -> Any:
+    def _run(self, call: Call, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+        f, after = super()._run(call, x, state, lengths)
         if f.shape != x.shape:
             raise ValueError(f"the layers of Residual must keep the shape, and made {f.shape} of {x.shape}")
-        y = x + f
-        return y if isinstance(y, Value) else np.asarray(y, f.dtype)
+        return x + f, after
+
+    def _output(self, y: Any) -> Array:
+        return np.asarray(y, self.dtype if self._param_shapes else None)  # that of the layers, whatever x has
 
     def _without_dropout(self) -> Layer:
         return Residual([layer._without_dropout() for layer in self.layers])
@@ -314,11 +270,20 @@ class Columns(Container):
         layers: K layers.
     """
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        array = self._take(x)
-        return np.concatenate(
-            [output_of(layer, array[..., k], lengths) for k, layer in enumerate(self.layers)], axis=-1
-        )
+    _passes_gradients = False
+
+    def _input(self, x: Any, run: Any) -> Any:  # noqa: ARG002
+        array = x if isinstance(x, Value) else array_of("x", x)
+        if array.ndim == 0 or array.shape[-1] != len(self.layers):
+            raise ValueError(f"x must have shape (..., {len(self.layers)}), one column per layer, got {array.shape}")
+        return array
+
+    def _run(self, call: Call, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:  # noqa: ARG002
+        if isinstance(x, Value) and x._slot is None:
+            x = x._data  # of which there is nothing to write down
+        outputs = [call(layer, x[..., k], None, lengths)[0] for k, layer in enumerate(self.layers)]
+        join = concatenate if isinstance(outputs[0], Value) else np.concatenate
+        return join(outputs, axis=-1), None
 
     def _check_carry(self) -> None:
         for place, layer in _leaves(type(self).__name__, self):
@@ -328,37 +293,6 @@ class Columns(Container):
 
     def _without_dropout(self) -> Layer:
         return Columns([layer._without_dropout() for layer in self.layers])
-
-    def vjp(
-        self,
-        x: ArrayLike,
-        state: Any = None,  # noqa: ARG002
-        *,
-        lengths: ArrayLike | None = None,
-        need_dx: bool = True,  # noqa: ARG002
-    ) -> tuple[Outputs, VJP]:
-        array = self._take(x)
-        runs = [layer.vjp(array[..., k], lengths=lengths) for k, layer in enumerate(self.layers)]
-        outputs = [found[0] for found, _ in runs]
-        y = np.concatenate(outputs, axis=-1)
-        form = y.shape, y.dtype
-        edges = np.cumsum([0] + [output.shape[-1] for output in outputs]).tolist()
-
-        def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:  # noqa: ARG001
-            d = gradient_like(dy, form)
-            d_params: Params = {}
-            for k, (_, back) in enumerate(runs):
-                own = back(d[..., edges[k] : edges[k + 1]])[1]
-                d_params.update({f"{k}.{name}": value for name, value in own.items()})
-            return (None, None), d_params
-
-        return (y, None), backward
-
-    def _take(self, x: Any) -> Any:
-        array = x if isinstance(x, Value) else array_of("x", x)
-        if array.ndim == 0 or array.shape[-1] != len(self.layers):
-            raise ValueError(f"x must have shape (..., {len(self.layers)}), one column per layer, got {array.shape}")
-        return array
 
     def output_shape(self, shape: Shape) -> Shape:
         shape = sizes(shape)

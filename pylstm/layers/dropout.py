@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array
 from .._calls import Calls
 from .layer import Backward, Layer, Params, SeedLike, generator, gradient_like, seed_number
@@ -93,6 +93,8 @@ class Dropout(Layer):
         lengths: ArrayLike | None = None,  # noqa: ARG002
         need_dx: bool = True,
     ) -> tuple[Array, Backward]:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         array = float_array("x", x)
         factors = None if self.p == 0.0 else self._factors(array.shape, array.dtype)
         y = array.view() if factors is None else array * factors

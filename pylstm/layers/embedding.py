@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _arrays, _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array
 from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .parameters import Params as ParamsView
@@ -41,6 +41,7 @@ class Embedding(Layer):
 
     _config_names = ("num", "dim", "padding_idx", "dtype")
     _asks = True
+    _outputs_own = True
     num: int
     dim: int
     padding_idx: int | None
@@ -108,6 +109,8 @@ class Embedding(Layer):
         lengths: ArrayLike | None = None,  # noqa: ARG002
         need_dx: bool = True,  # noqa: ARG002
     ) -> tuple[Array, Backward]:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         ids = self._take_ids(x).copy()  # callers refill their buffers
         y = self._table.take(ids, axis=0, mode="clip")
         form = y.shape, y.dtype

@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
 from .parameters import ParameterSet
 from .parameters import Params as ParamsView
@@ -63,6 +63,18 @@ def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
         return inner(self, *args, **kwargs) if run is None else run.call(self, args, kwargs)
 
     return __call__
+
+
+def _refusing(inner: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`forward` or `vjp` that is refused where its gradients would be lost."""
+
+    @functools.wraps(inner)
+    def method(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, name)
+        return inner(self, *args, **kwargs)
+
+    return method
 
 
 class Layer(ParameterSet, abc.ABC):
@@ -94,14 +106,22 @@ class Layer(ParameterSet, abc.ABC):
     returns_state: ClassVar[bool] = False
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
-    _asks: ClassVar[bool] = False  # whether the class' own `__call__` asks for a model's run itself
+    _asks: ClassVar[bool] = False  # whether the class' own methods ask for a model's run themselves
     _inline: ClassVar[bool] = False  # whether calls are made of calls of other layers, which a run sees one by one
     _holds_layers: ClassVar[bool] = False  # in its attributes
+    # Whether what the class' own `forward` gives is read-only, or read by nobody else: a model's run hands it out as it
+    # is. Asked of the very class: a subclass may have another forward.
+    _outputs_own: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__call__" in vars(cls) and not cls._inline and not vars(cls).get("_asks", False):
+        if cls._inline or vars(cls).get("_asks", False):
+            return
+        if "__call__" in vars(cls):
             cls.__call__ = _asking(cls.__call__)  # type: ignore[method-assign]
+        for name in ("forward", "vjp"):
+            if inspect.isfunction(own := vars(cls).get(name)):
+                setattr(cls, name, _refusing(own, name))
 
     def __init__(self) -> None:
         self.dtype = np.dtype(np.float32)
@@ -152,13 +172,7 @@ class Layer(ParameterSet, abc.ABC):
 
         Raises TypeError or ValueError, naming the argument.
         """
-        found, run_back = self.forward(*inputs, **options)
-
-        def backward(*d_outputs: Any, into: Params | None = None) -> tuple[Outputs, Params]:  # noqa: ARG001
-            d_inputs, d_params = run_back(*d_outputs)
-            return (d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), d_params
-
-        return (found if isinstance(found, tuple) else (found,)), backward
+        return with_tuples(*self.forward(*inputs, **options))
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of y for x of `shape`, in which None stands for any size. Raises ValueError if x does not fit."""
@@ -274,6 +288,16 @@ class Layer(ParameterSet, abc.ABC):
         self.__dict__.update(state["attributes"])
         if state["params"]:
             self._set_params(state["params"])
+
+
+def with_tuples(found: Any, run_back: Callable[..., Any]) -> tuple[Outputs, VJP]:
+    """What a layer's `forward` gave, as its `vjp` gives it."""
+
+    def backward(*d_outputs: Any, into: Params | None = None) -> tuple[Outputs, Params]:  # noqa: ARG001
+        d_inputs, d_params = run_back(*d_outputs)
+        return (d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), d_params
+
+    return (found if isinstance(found, tuple) else (found,)), backward
 
 
 def sizes(shape: object) -> Shape:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _checks, _core
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
 from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .registry import built_in
@@ -33,6 +33,7 @@ class Linear(Layer):
 
     _config_names = ("in_features", "out_features", "bias", "dtype")
     _asks = True
+    _outputs_own = True
     in_features: int
     out_features: int
     bias: bool
@@ -88,6 +89,8 @@ class Linear(Layer):
         lengths: ArrayLike | None = None,  # noqa: ARG002
         need_dx: bool = True,
     ) -> tuple[Array, Backward]:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         array, y = self._apply(x)
         weight, form = self._params._arrays["weight"], (y.shape, y.dtype)
         array = array.view()  # read again by backward, and users may set the shape of theirs

@@ -32,8 +32,9 @@ class Params(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         if ACTIVE.get() is not None:
             raise TypeError(
-                "inside of a model's run a parameter taken as an array would lose its gradient: call the layer. "
-                "state_dict() gives copies, without a gradient; for weight decay there is that of the optimizers"
+                f"inside of a model's run {name!r} taken as an array would lose its gradient: call the layer. "
+                "Several calls of one layer share its weights; layers of different classes (an embedding and the head) "
+                "cannot. state_dict() gives copies, without a gradient; optimizers have weight decay of their own"
             )
         return self._arrays[name].view()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array, length_array
 from .layer import Backward, Layer, Params, Shape, gradient_like, sizes
 from .registry import built_in
@@ -60,6 +60,8 @@ class _Pooling(Layer):
     def forward(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Array, Backward]:
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         y, back = self._run(x, lengths)
         form = y.shape, y.dtype
 
@@ -83,6 +85,8 @@ class LastStep(_Pooling):
     direction has seen one step only: `MaxOverTime` or `MeanOverTime` use all of it.
     """
 
+    _outputs_own = True
+
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         rows, last, empty = np.arange(len(x)), np.maximum(lengths - 1, 0), lengths == 0
         y = x[rows, last]
@@ -100,6 +104,8 @@ class LastStep(_Pooling):
 @built_in
 class MeanOverTime(_Pooling):
     """The mean of each sequence's steps; zeros where the length is 0."""
+
+    _outputs_own = True
 
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         share = (1.0 / np.maximum(lengths, 1)).astype(x.dtype)[:, None]
@@ -121,6 +127,8 @@ class MaxOverTime(_Pooling):
 
     The gradient goes to the step that had it, the first one of several.
     """
+
+    _outputs_own = True
 
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         inside, empty = _inside(x, lengths), lengths == 0

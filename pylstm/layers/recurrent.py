@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _arrays, _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array
 from .layer import VJP, Outputs, Params
 from .recurrent_parameters import RecurrentParameters
@@ -173,6 +173,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
         Raises TypeError or ValueError as a call does, and so does `backward`.
         """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         time_major, batched = self._take_x(x)
         steps, batch, _ = time_major.shape
         states = self._take_states("state", state, batch, batched)
@@ -239,6 +241,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
         Raises ValueError for a bidirectional layer, whose reverse direction needs the end of a sequence first.
         """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "stream", "call the layer with its state, y, state = layer(x, state)")
         if self.bidirectional:
             raise ValueError("a bidirectional layer cannot stream: it needs the end of a sequence first")
         batch_size = _checks.size("batch_size", batch_size)

@@ -73,9 +73,13 @@ def sum_rows(ids: NDArray[Any], values: Array, shape: tuple[int, int], skip: int
         ids = ids.astype(np.uint16)  # NumPy sorts these by radix: 0.02 ms in place of 0.3
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
-    starts = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
+    first = np.empty(len(ordered) + 1, np.bool_)  # of its row; and the end
+    first[0] = first[-1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:-1])
+    starts = first.nonzero()[0]
+    counts = starts[1:] - starts[:-1]
+    starts = starts[:-1]
     rows = ordered[starts].astype(np.int64)
-    counts = np.diff(np.append(starts, len(ordered)))
     if skip is not None and len(kept := np.flatnonzero(rows != skip)) < len(rows):
         rows, starts, counts = rows[kept], starts[kept], counts[kept]
     sums = values.take(order[starts], axis=0)

@@ -10,10 +10,10 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import Array, array_of, float_array, real_array
-from ..graph.recording import LayerCall, Operation, Run
+from ..graph.recording import Node, Run
 from ..graph.structure import leaves, mapped, paired
 from ..graph.sweep import Sums, sweep
-from ..graph.values import Slot, Value
+from ..graph.values import Place, Slot, Value
 from .naming import named_layers
 
 Names = list[tuple[str, Any]]  # what stands before a layer's names of parameters, and the layer
@@ -58,11 +58,11 @@ class Tape:
 
     def __init__(self, run: Run, names: Names) -> None:
         assert run.tape is not None
-        self._nodes: list[list[Operation | LayerCall]] = [run.tape]  # empty, once the nodes are used up
+        self._nodes: list[list[Node]] = [run.tape]  # empty, once the nodes are used up
         run.tape = []
         self.names = names
 
-    def sweep(self, seeds: Mapping[Slot, Array], keep: bool) -> Sums:
+    def sweep(self, seeds: Mapping[Place, Array], keep: bool) -> Sums:
         """The sums of all gradients, from those of the outputs."""
         try:
             nodes = self._nodes[0] if keep else self._nodes.pop()  # of two threads one gets them
@@ -79,13 +79,7 @@ class Tape:
 
     def params(self, sums: Sums) -> dict[str, Any]:
         """Name -> gradient for every parameter: zero for one that the outputs do not depend on."""
-        found: dict[str, Any] = {}
-        for prefix, layer in self.names:
-            own = sums.params(layer)
-            for name, shape in layer._param_shapes.items():
-                gradient = own.get(name)
-                found[prefix + name] = np.zeros(shape, layer.dtype) if gradient is None else gradient
-        return found
+        return sums.gathered(self.names)
 
 
 def check_used(run: Run, names: Names, what: str) -> None:
@@ -108,7 +102,7 @@ class ModelBackward:
     def __call__(self, d_outputs: Any = None, *, retain_graph: bool = False) -> tuple[Any, dict[str, Any]]:
         """(d_inputs, d_params) from the gradients of a loss to the outputs, in the outputs' form; None is zero."""
         keep = _checks.flag("retain_graph", retain_graph)
-        seeds: dict[Slot, Array] = {}
+        seeds: dict[Place, Array] = {}
         for form, given, name in paired(self._outputs, d_outputs, "d_outputs"):
             if given is None:
                 continue

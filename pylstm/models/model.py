@@ -5,28 +5,27 @@ from __future__ import annotations
 import abc
 import inspect
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
-from .._active import ACTIVE
-from .._arrays import Array
+from .._active import ACTIVE, refuse_in_training
 from .._checks import kind
-from .._interrupts import Uninterrupted
 from ..files import weights
 from ..graph.recording import Run
 from ..graph.structure import leaves, mapped
 from ..graph.values import Value
+from ..layers.composite import Composite
 from ..layers.layer import Layer
-from ..layers.parameters import Params
 from ..training.data import Batch
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 from .trainable import Trainable
 
 
-class Model(Trainable):
+class Model(Composite, Trainable):
     """A network as a class: layers as attributes, and `run`, which says in plain Python how they are joined.
 
     Layers are found in attributes, in lists, tuples and dicts of them, and in models and containers among them.
@@ -89,10 +88,10 @@ class Model(Trainable):
         """
         outer = ACTIVE.get()
         if outer is not None:
-            return self.run(*entered(outer, inputs, differentiate=False), **_given(kwargs))
+            return self.run(*entered(outer, inputs, differentiate=False), **self._given(kwargs))
         run = Run(recording=False)
         arrays = entered(run, inputs, differentiate=False)
-        outputs = run.within(self.run, *arrays, **_given(kwargs))
+        outputs = run.within(self.run, *arrays, **self._given(kwargs))
         own = [value._data for value in _values(arrays)]
 
         def give(output: Any) -> Any:
@@ -120,9 +119,11 @@ class Model(Trainable):
 
         Raises ValueError if `run` calls a layer with parameters that is not found in the model, and as a call does.
         """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "forward")
         run = Run(recording=True)
         arrays = entered(run, inputs, differentiate=bool(need_dx))
-        outputs = run.within(self.run, *arrays, **_given(kwargs))
+        outputs = run.within(self.run, *arrays, **self._given(kwargs))
         names = named_layers(self)
         check_used(run, names, "the model")
 
@@ -141,7 +142,7 @@ class Model(Trainable):
         several = isinstance(outputs, tuple)
 
         def backward(*d_outputs: Any, into: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ARG001
-            d_inputs, d_params = run_back(d_outputs if several else d_outputs[0])
+            d_inputs, d_params = run_back(d_outputs if several else d_outputs[0], retain_graph=True)
             return (d_inputs if len(inputs) > 1 else (d_inputs,)), d_params
 
         return (outputs if several else (outputs,)), backward
@@ -153,15 +154,9 @@ class Model(Trainable):
 
     def _arguments(self, batch: Batch) -> tuple[Any, ...]:
         """The inputs of a batch in the order in which `run` takes them."""
-        parameters = inspect.signature(self.run).parameters
-        takes_all = any(argument.kind is argument.VAR_KEYWORD for argument in parameters.values())
-        if batch.lengths is not None and "lengths" not in parameters and not takes_all:
-            raise TypeError(
-                f"x holds sequences of differing length, and {type(self).__name__}.run takes no lengths: write "
-                "run(self, .., lengths=None), and hand them to the layers"
-            )
         if not batch.named:
             return batch.inputs
+        parameters = _parameters(self.run)
         left, found = dict(batch.named), []
         for name, argument in parameters.items():
             if not left or argument.kind not in (argument.POSITIONAL_ONLY, argument.POSITIONAL_OR_KEYWORD):
@@ -173,21 +168,28 @@ class Model(Trainable):
             raise ValueError(f"x has {', '.join(map(repr, left))}, which {type(self).__name__}.run does not take")
         return tuple(found)
 
+    def _given(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What was given by name, without `lengths=None`, which a `run` without lengths need not take."""
+        if "lengths" in options:
+            if options["lengths"] is None:
+                del options["lengths"]
+            elif "lengths" not in (parameters := _parameters(self.run)) and not any(
+                argument.kind is argument.VAR_KEYWORD for argument in parameters.values()
+            ):
+                raise TypeError(
+                    f"x has lengths, and {type(self).__name__}.run takes no lengths: write "
+                    "run(self, .., lengths=None), and hand them to the layers"
+                )
+        return options
+
     def _trained(self, batch: Batch, state: Any) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:  # noqa: ARG002
         outputs, run_back = self.forward(*self._arguments(batch), lengths=batch.lengths, need_dx=False)
         return outputs, lambda d_outputs: run_back(d_outputs)[1], None
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 
-    @property
-    def params(self) -> Mapping[str, Array]:
-        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
-
-        Replace values with `load_state_dict`.
-        """
-        return Params(
-            {prefix + name: value for prefix, layer in named_layers(self) for name, value in layer.params.items()}
-        )
+    def _parts(self) -> list[tuple[str, Layer]]:
+        return named_layers(self)
 
     @property
     def _param_shapes(self) -> dict[str, tuple[int, ...]]:  # type: ignore[override]
@@ -198,42 +200,6 @@ class Model(Trainable):
         """Of the parameters; float64 if there are both."""
         kinds = {layer.dtype for _, layer in named_layers(self) if layer._param_shapes}
         return np.result_type(*kinds) if kinds else np.dtype(np.float32)
-
-    def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
-        return {prefix + n: dtype for prefix, layer in named_layers(self) for n, dtype in layer._param_dtypes().items()}
-
-    def _split(self, values: Mapping[str, Any]) -> list[tuple[str, Any, dict[str, Any]]]:
-        """(prefix, layer, what `values` have for it under the layer's own names) for the layers that are named."""
-        split = []
-        for prefix, layer in named_layers(self):
-            own = {name: values[prefix + name] for name in layer._param_shapes if prefix + name in values}
-            if own:
-                split.append((prefix, layer, own))
-        return split
-
-    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
-        puts = [
-            layer._prepared({name: np.asarray(value, layer.dtype) for name, value in own.items()})
-            for _, layer, own in self._split(arrays)
-        ]
-
-        def put() -> None:
-            with Uninterrupted():
-                for one in puts:
-                    one()
-
-        return put
-
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        return {
-            prefix + name: value
-            for prefix, layer, own in self._split(dict.fromkeys(names))
-            for name, value in layer._begin_update(list(own)).items()
-        }
-
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        for _, layer, own in self._split(arrays):
-            layer._end_update(own)
 
     def _check_carry(self) -> None:
         for prefix, layer in named_layers(self):
@@ -251,35 +217,6 @@ class Model(Trainable):
                     "probability to 0 in a copy of the model"
                 )
         return self
-
-    # ---- randomness --------------------------------------------------------------------------------------------------
-
-    def _layers(self) -> list[Layer]:
-        return [layer for _, layer in named_layers(self)]
-
-    def _reseed(self, seed: np.random.SeedSequence) -> None:
-        layers = self._layers()
-        for layer, own in zip(layers, seed.spawn(len(layers)), strict=True):
-            layer._reseed(own)
-
-    def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
-        layers = self._layers()
-        for layer, own in zip(layers, seed.spawn(len(layers)), strict=True):
-            layer._seed_dropout(own)
-
-    def _dropout_state(self) -> list[int]:
-        return [number for layer in self._layers() for number in layer._dropout_state()]
-
-    def _random_layers(self) -> list[Layer]:
-        return [inner for layer in self._layers() for inner in layer._random_layers()]
-
-    def _set_dropout_state(self, state: list[int]) -> None:
-        if len(state) != len(self._dropout_state()):
-            raise ValueError("the state of dropout is of another model")
-        for layer in self._layers():
-            count = len(layer._dropout_state())
-            layer._set_dropout_state(state[:count])
-            state = state[count:]
 
     # ---- the object --------------------------------------------------------------------------------------------------
 
@@ -310,11 +247,17 @@ def _plain(output: Any) -> Any:
     return output
 
 
-def _given(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Without `lengths=None`, which a `run` without lengths need not take."""
-    if "lengths" in kwargs and kwargs["lengths"] is None:
-        del kwargs["lengths"]
-    return kwargs
+_PARAMETERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _parameters(run: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Of a model's `run`, which training asks for with every batch; looking takes as long as a small layer."""
+    function = getattr(run, "__func__", None)
+    if function is None or (found := _PARAMETERS.get(function)) is None:
+        found = inspect.signature(run).parameters
+        if function is not None:
+            _PARAMETERS[function] = found
+    return found
 
 
 def _values(structure: Any) -> list[Value]:

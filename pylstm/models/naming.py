@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from .. import _checks
@@ -19,36 +19,36 @@ def named_layers(holder: Any) -> list[tuple[str, Any]]:
     Raises ValueError if two layers would have the same names.
     """
     found: list[tuple[str, Any]] = []
+    _collect(holder, "", set(), found)
     names: set[str] = set()
-    for prefix, layer in _walk(holder, "", set()):
+    for prefix, layer in found:
         for name in layer._param_shapes:
             if prefix + name in names:
                 raise ValueError(f"two parameters would have the name {prefix + name}: name the layers differently")
             names.add(prefix + name)
-        found.append((prefix, layer))
     if not found and not isinstance(holder, (Layer, dict, list, tuple)):
         raise TypeError(f"net must be a model, a layer, or layers in a list or dict, got {_checks.kind(holder)}")
     return found
 
 
-def _walk(thing: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    if isinstance(thing, dict):
-        inner = [(str(key), item) for key, item in thing.items()]
-    elif isinstance(thing, (list, tuple)):
-        inner = [(str(k), item) for k, item in enumerate(thing)]
-    elif isinstance(thing, Container):
-        inner = [(str(k), item) for k, item in enumerate(thing.layers)]
-    elif isinstance(thing, Layer) and thing._holds_layers:
-        inner = list(vars(thing).items())
-    elif isinstance(thing, Layer):
-        if id(thing) not in seen:
-            seen.add(id(thing))
-            yield prefix, thing
-        return
-    else:
-        return
-    if id(thing) in seen:  # lists may hold themselves
+def _collect(thing: Any, prefix: str, seen: set[int], found: list[tuple[str, Any]]) -> None:
+    if id(thing) in seen:  # lists may hold themselves, and several ways may lead to a layer
         return
     seen.add(id(thing))
-    for name, item in inner:
-        yield from _walk(item, f"{prefix}{name}.", seen)
+    inner: Iterable[tuple[Any, Any]]
+    if isinstance(thing, dict):
+        inner = thing.items()
+    elif isinstance(thing, (list, tuple)):
+        inner = enumerate(thing)
+    elif not isinstance(thing, Layer):
+        return
+    elif thing._holds_layers:
+        inner = vars(thing).items()
+    elif isinstance(thing, Container):
+        inner = enumerate(thing.layers)
+    else:
+        found.append((prefix, thing))
+        return
+    for name, item in list(inner):
+        if isinstance(item, (Layer, dict, list, tuple)):
+            _collect(item, f"{prefix}{name}.", seen, found)

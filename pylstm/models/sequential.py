@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..layers.activation import Activation
 from ..layers.containers import Columns, Container
 from ..layers.dropout import Dropout
-from ..layers.layer import VJP, Layer, Outputs, Params, Shape
+from ..layers.layer import Layer, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
 from ..training.data import Batch, Inputs
@@ -54,31 +53,16 @@ class Sequential(Container, Trainable):
         super()._configure(layers)
         self.shapes()  # raises if sizes do not fit
 
-    def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-        """Inference on one batch.
-
-        Args:
-            x: (N, T) integers for an embedding, else (N, T, F) or (N, F), or one sequence without N.
-            lengths: (N,) integers in 0..T, or None.
-
-        Returns:
-            The last layer's output.
-
-        Raises TypeError or ValueError, naming the argument.
-        """
-        y: Array = self._run(self._floats(x), lengths)
-        return y
-
-    def vjp(
-        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
-    ) -> tuple[Outputs, VJP]:
-        return self._run_vjp(self._floats(x), state, lengths, need_dx)
-
     def _floats(self, x: ArrayLike) -> ArrayLike:
         """What has no dtype of its own gets the model's, where the first layer has none to give it."""
-        if isinstance(_first(self), _SHAPELESS) and ACTIVE.get() is None:
+        if type(x) is np.ndarray and x.dtype.char in "fd":
+            return x
+        if isinstance(_first(self), _SHAPELESS):
             return float_array("x", x, self.dtype)
         return x
+
+    def _input(self, x: Any, run: Any) -> Any:
+        return self._floats(x) if run is None else x
 
     def _without_dropout(self) -> Layer:
         return Sequential([layer._without_dropout() for layer in self.layers])

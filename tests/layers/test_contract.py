@@ -126,6 +126,24 @@ def test_states_go_in_and_out_with_gradients(kind):
     assert not np.allclose(d_cut, d_first)  # without the state's gradient something is missing
 
 
+@pytest.mark.parametrize("name", [name for name, make in LAYERS.items() if "_outputs_own" in vars(type(make()))])
+def test_outputs_that_are_handed_out_without_a_copy(name):
+    """What a class says of its outputs: none is a view of the input, and writing to it changes no gradient."""
+    rng, layer = np.random.default_rng(8), LAYERS[name]()
+    x, masks = some_input(layer, rng), layer._dropout_state()
+    outputs, backward = layer.vjp(x)
+    d = tuple(like(one, rng) for one in outputs)
+    arrays = [one for output in outputs for one in (output if isinstance(output, tuple) else (output,))]
+    want = backward(*d)
+    for array in arrays:
+        assert not np.may_share_memory(array, x)
+        if array.flags.writeable:
+            array[...] = 7
+    got = backward(*d)
+    assert str(want) == str(got)
+    assert np.array_equal(set_back(layer, masks).vjp(x)[1](*d)[0][0], got[0][0])
+
+
 def test_gradients_of_several_calls_add_up_in_place():
     layer, x = lstm(), np.random.default_rng(7).standard_normal((N, T, F))
     (y, _), backward = layer.vjp(x)

@@ -38,7 +38,18 @@ class Keeps(pylstm.layers.layer.Layer):
         return y, lambda dy: (dy * (1 - y * y), {})
 
 
-@pytest.mark.parametrize("middle", [pylstm.Dropout(0.0), Keeps()], ids=["a view of x", "a layer of somebody's"])
+class Reads(pylstm.Linear):
+    """A subclass of a layer that promises not to read its output again, with a forward that does."""
+
+    def forward(self, x, **options):
+        y, backward = super().forward(x, **options)
+        return y, lambda dy: backward(dy * y)
+
+
+MIDDLE = [pylstm.Dropout(0.0), Keeps(), Reads(3, 3, seed=2, **F64)]
+
+
+@pytest.mark.parametrize("middle", MIDDLE, ids=["a view of x", "a layer of somebody's", "a subclass"])
 def test_outputs_that_are_written_to(middle):
     a, b = pylstm.Linear(3, 3, seed=0, **F64), pylstm.Linear(3, 2, seed=1, **F64)
 

@@ -1,0 +1,94 @@
+"""What all layers that are made of layers have in common: names, updates and randomness of their parts."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array
+from .._interrupts import Uninterrupted
+from .layer import Layer
+from .parameters import Params
+
+
+class Composite(Layer):
+    """A layer whose parameters are those of its parts, each under the part's prefix: `0.weight`, `head.bias`."""
+
+    @abc.abstractmethod
+    def _parts(self) -> list[tuple[str, Layer]]:
+        """(prefix, layer) for every part, in their order; a prefix ends in a dot."""
+
+    # ---- parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """The parameters, a mapping of names to arrays, both read-only. Every look-up gives a new view.
+
+        Replace values with `load_state_dict`.
+        """
+        return Params({prefix + name: value for prefix, part in self._parts() for name, value in part.params.items()})
+
+    def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
+        return {prefix + name: dtype for prefix, part in self._parts() for name, dtype in part._param_dtypes().items()}
+
+    def _split(self, values: Mapping[str, Any]) -> list[tuple[str, Layer, dict[str, Any]]]:
+        """(prefix, layer, what `values` have for it under its own names), of the parts that they have something for."""
+        split = []
+        for prefix, part in self._parts():
+            own = {name: values[prefix + name] for name in part._param_shapes if prefix + name in values}
+            if own:
+                split.append((prefix, part, own))
+        return split
+
+    def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
+        puts = [
+            part._prepared({name: np.asarray(value, part.dtype) for name, value in own.items()})
+            for _, part, own in self._split(arrays)
+        ]
+
+        def put() -> None:
+            with Uninterrupted():
+                for one in puts:
+                    one()
+
+        return put
+
+    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+        return {
+            prefix + name: value
+            for prefix, part, own in self._split(dict.fromkeys(names))
+            for name, value in part._begin_update(list(own)).items()
+        }
+
+    def _end_update(self, arrays: dict[str, Array]) -> None:
+        for _, part, own in self._split(arrays):
+            part._end_update(own)
+
+    # ---- randomness ------------------------------------------------------------------------------------------------
+
+    def _reseed(self, seed: np.random.SeedSequence) -> None:
+        parts = self._parts()
+        for (_, part), own in zip(parts, seed.spawn(len(parts)), strict=True):
+            part._reseed(own)
+
+    def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
+        parts = self._parts()
+        for (_, part), own in zip(parts, seed.spawn(len(parts)), strict=True):
+            part._seed_dropout(own)
+
+    def _dropout_state(self) -> list[int]:
+        return [number for _, part in self._parts() for number in part._dropout_state()]
+
+    def _random_layers(self) -> list[Layer]:
+        return [inner for _, part in self._parts() for inner in part._random_layers()]
+
+    def _set_dropout_state(self, state: list[int]) -> None:
+        if len(state) != len(self._dropout_state()):
+            raise ValueError("the state of dropout is of another model")
+        for _, part in self._parts():
+            count = len(part._dropout_state())
+            part._set_dropout_state(state[:count])
+            state = state[count:]
