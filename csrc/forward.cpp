@@ -83,7 +83,8 @@ class Worker : LayerWorker<T> {
 
  private:
   using Base = LayerWorker<T>;
-  using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row, Base::set_blocks, Base::enter;
+  using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row, Base::set_blocks, Base::set_rows,
+      Base::enter;
   using Base::network, Base::cell, Base::sizes, Base::order, Base::unit, Base::rows, Base::reverse, Base::index,
       Base::weights;
   using typename Base::Rows;
@@ -156,6 +157,7 @@ class Worker : LayerWorker<T> {
     StageArgs<T> a;
     set_blocks(a, packed.blocks, s);
     a.rows = rows.active(s);
+    if (stage.whole_rows) set_rows(a, a.rows);
     if (stage.x_matrix >= 0 && shared_.chunk_steps) {
       a.init = gates(index) + chunk_row_ * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();

@@ -19,8 +19,10 @@ void pack_all(Arena<T>& arena, const F& pack_layers) {
 
 template <class T>
 Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels,
-                    const std::vector<Params<const T>>& params)
+                    const std::vector<Params<const T>>& params, const std::vector<double>& constants)
     : cell_(cell), sizes_(sizes), kernels_(kernels) {
+  for (const double constant : constants)
+    constants_.emplace_back(size_t(std::max(sizes.hidden, sizes.output)), T(constant));
   lay_out();
   weights_.layers.resize(params.size());
   for (size_t i = 0; i < params.size(); ++i) {
@@ -40,6 +42,9 @@ void Network<T>::lay_out() {
   for (const Column& column : cell_.columns) add(column_, sizes_.of(column.width));
   vector_ = {column_.back()};
   for (const ParamSpec& p : cell_.parameters) add(vector_, p.kind == ParamKind::vector ? rows(p) : 0);
+  d_record_ = {vector_.back()};
+  for (int i = 0; i < cell_.records.count; ++i)
+    add(d_record_, cell_.d_record[i] ? sizes_.of(cell_.records[i].width) : 0);
 }
 
 template <class T>

@@ -12,12 +12,13 @@ compiler: str
 has_openmp: bool
 
 class CellDescription(TypedDict):
-    """Widths are "hidden", "output" or "input"; of a parameter's second axis also "one": it has none."""
+    """Widths are "hidden", "output", "input" or, of a record, "one"; a parameter's second axis of "one" is none."""
 
     gates: tuple[str, ...]  # blocks of rows of the matrix that multiplies x
     states: dict[str, str]  # name -> width; the first is h
     records: dict[str, str]  # what a step keeps for the backward pass, but the states
     parameters: dict[str, tuple[int, str, str, bool]]  # name -> (blocks, width of one, second axis, may be absent)
+    constants: tuple[str, ...]  # numbers that are given when a network is made
     projects: bool  # whether h may be narrower than the cell
 
 def cells() -> dict[str, CellDescription]:
@@ -36,6 +37,7 @@ class Network:
         num_layers: int,
         bidirectional: bool,
         params: list[list[Array | None]],
+        constants: Sequence[float] = (),
     ) -> None: ...
     def infer(
         self,

@@ -49,6 +49,7 @@ struct ForwardKernel {
   static constexpr const CellSpec& cell = cell_specs[CELL];
   static constexpr const ForwardStage& spec = cell.forward[INDEX];
   static constexpr bool takes_x = spec.x_matrix >= 0;
+  using Arithmetic = Stage;
   // A stage without a product runs as one whose product has no terms.
   using Map = std::conditional_t<
       spec.columns == 0, Dense<1>,
@@ -65,6 +66,7 @@ template <int CELL, int INDEX, class Stage>
 struct BackwardKernel {
   static constexpr const CellSpec& cell = cell_specs[CELL];
   static constexpr const BackwardStage& spec = cell.backward[INDEX];
+  using Arithmetic = Stage;
   using Map = Dense<1>;
   static constexpr int inputs = spec.in.count, outputs = spec.out.count, saved = 0;
   template <class V>

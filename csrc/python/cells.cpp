@@ -37,7 +37,10 @@ py::dict describe(const CellSpec& cell) {
   found["gates"] = py::tuple(gates);
   found["states"] = rows(cell.states);
   found["records"] = rows(records);
+  py::list constants;
+  for (const ConstantSpec& constant : cell.constants) constants.append(constant.name.text);
   found["parameters"] = parameters;
+  found["constants"] = py::tuple(constants);
   found["projects"] = cell.projects;
   return found;
 }
