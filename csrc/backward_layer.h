@@ -105,8 +105,8 @@ class BackwardLayer : public LayerWorker<T> {
   }
 
   // The worker's share of d_gates . transposed weights, from the columns of d_gates that `runs` names.
-  StageArgs<T> product(const typename LayerTransposed<T>::Product& packed, const List<Run>& runs,
-                       const T* const* d_gates, ptrdiff_t step) const {
+  StageArgs<T> product(const LayerTransposed::Matrix& packed, const List<Run>& runs, const T* const* d_gates,
+                       ptrdiff_t step) const {
     StageArgs<T> a;
     Base::set_blocks(a, packed.blocks, step);
     a.init = shared.zeros.data();
@@ -114,8 +114,8 @@ class BackwardLayer : public LayerWorker<T> {
       if (i >= runs.count) return {};
       return {d_gates, network.column(runs[i].column), 1, network.run_width(runs[i])};
     };
-    a.first = operand(0), a.first_panels = packed.run[0].panels();
-    a.second = operand(1), a.second_panels = packed.run[1].panels();
+    a.first = operand(0), a.first_panels = packed.run[0].panels;
+    a.second = operand(1), a.second_panels = packed.run[1].panels;
     return a;
   }
 
@@ -127,7 +127,7 @@ class BackwardLayer : public LayerWorker<T> {
   View<const T> x, output, d_output;
   View<T> d_x;
   Params<T> d_params;
-  const LayerTransposed<T>* transposed = nullptr;
+  const LayerTransposed* transposed = nullptr;
 
  private:
   T* records_ = nullptr;

@@ -162,11 +162,11 @@ class Worker : LayerWorker<T> {
       a.init = gates(index) + chunk_row_ * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
     } else {
-      a.init = packed.bias.data, a.init_block = packed.bias.block;
-      if (stage.x_matrix >= 0) a.first = operand({x_.data(), 0}, packed.x.k), a.first_panels = packed.x.panels();
+      a.init = packed.bias, a.init_block = packed.bias_block;
+      if (stage.x_matrix >= 0) a.first = operand({x_.data(), 0}, packed.x.k), a.first_panels = packed.x.panels;
     }
     if (stage.matrix >= 0)
-      a.second = operand(table_[stage.operand], packed.operand.k), a.second_panels = packed.operand.panels();
+      a.second = operand(table_[stage.operand], packed.operand.k), a.second_panels = packed.operand.panels;
     table_.set(a, stage);
     network.kernels().stage[stage.id][call_.training](a);
   }
@@ -193,10 +193,10 @@ class Worker : LayerWorker<T> {
       StageArgs<T> a;
       set_blocks(a, packed.blocks, 0);
       a.rows = count;
-      a.init = packed.bias.data, a.init_block = packed.bias.block;
-      a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels();
-      a.product = gates(i), a.product_block = shared_.gate_block(), a.product_row = shared_.gate_row();
-      network.kernels().product[stage.id](a);
+      a.init = packed.bias, a.init_block = packed.bias_block;
+      a.first = {chunk_x_.data(), 0, 1, packed.x.k}, a.first_panels = packed.x.panels;
+      a.sums = gates(i), a.sums_block = shared_.gate_block(), a.sums_row = shared_.gate_row();
+      network.kernels().sums[stage.id](a);
     }
   }
 

@@ -29,7 +29,7 @@ constexpr void fill_own(Kernels<T>& kernels) {
 template <class T, class Kernel>
 constexpr void fill_forward(Kernels<T>& kernels) {
   fill_own<T, Kernel>(kernels);
-  if constexpr (Kernel::takes_x) kernels.product[Kernel::spec.id] = run_product<T, Kernel>;
+  if constexpr (Kernel::takes_x) kernels.sums[Kernel::spec.id] = run_sums<T, Kernel>;
 }
 template <class T, int CELL, class... F, size_t... I, class... B, size_t... J>
 constexpr void fill_cell(Kernels<T>& kernels, cells::Stages<F...>, std::index_sequence<I...>, cells::Stages<B...>,
@@ -63,6 +63,7 @@ constexpr Kernels<T> make() {
   fill_stage<T, LinearKernel>(kernels, int(StageId::linear));
   fill_stage<T, AddKernel>(kernels, int(StageId::add));
   fill_cells(kernels, Cells(), std::make_index_sequence<Cells::count>());
+  kernels.products = products_of<T>(Storages());
   kernels.matmul = matmul_kernels<T>();
   kernels.softmax = softmax_kernels<T>();
   kernels.outer = outer<T>;

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "cells/list.h"
 #include "matmul_kernels.h"
+#include "products/product.h"
 #include "softmax_kernels.h"
 
 namespace pylstm {
@@ -18,27 +18,11 @@ namespace pylstm {
   return 4 * left <= lanes ? lanes / 4 : 2 * left <= lanes ? lanes / 2 : lanes;
 }
 
-// Rows to be multiplied: row r starts at rows[r] + offset and its k-th element lies k * step further.
-template <class T>
-struct Operand {
-  const T* const* rows = nullptr;
-  ptrdiff_t offset = 0;
-  ptrdiff_t step = 1;
-  ptrdiff_t k = 0;
-};
-
 // Where an epilogue reads or writes: row r starts at rows[r] + offset.
 template <class T>
 struct Slot {
   T* const* rows = nullptr;
   ptrdiff_t offset = 0;
-};
-
-// A packed matrix: for every block of units a panel [k][columns][lanes], `block` elements apart (see pack.h).
-template <class T>
-struct Panels {
-  const T* data = nullptr;
-  ptrdiff_t block = 0;
 };
 
 // One stage of a time step for a rectangle of rows x blocks: accumulators = init + first . panels + second . panels,
@@ -49,14 +33,15 @@ struct StageArgs {
   ptrdiff_t units = 0;                       // width of the stage's output
   ptrdiff_t block_begin = 0, block_end = 0;  // blocks of units to do, see pack.h; in a stage of whole rows: rows
   bool descending = false;                   // the last block first
+  const Product<T>* product = nullptr;
   Operand<T> first, second;
-  Panels<T> first_panels, second_panels;
+  Panels first_panels, second_panels;
   const T* init = nullptr;  // [block][row][columns][lanes]
   ptrdiff_t init_block = 0, init_row = 0;
   Slot<const T> in[max_refs];
   Slot<T> out[max_refs];
-  T* product = nullptr;  // run as a product alone: accumulators go here, [block][row][columns][lanes], no epilogue
-  ptrdiff_t product_block = 0, product_row = 0;
+  T* sums = nullptr;  // run as a product alone: accumulators go here, [block][row][columns][lanes], no epilogue
+  ptrdiff_t sums_block = 0, sums_row = 0;
 };
 
 // gradient[j][i] += sum over rows of d[row][j] * operand[row][i], for j in [j_begin, j_end), i in [0, width).
@@ -127,7 +112,9 @@ struct Kernels {
   // [stage][save]: with save, what only the backward pass needs is stored as well.
   Stage stage[stage_count][2] = {};
   // The product of the first operand alone, for the stages that take x.
-  Stage product[stage_count] = {};
+  Stage sums[stage_count] = {};
+  // By storage type; the first stores weights as they are.
+  List<Product<T>> products;
   MatmulKernels<T> matmul;
   SoftmaxKernels<T> softmax;
   void (*outer)(const OuterArgs<T>&) = nullptr;

@@ -1,7 +1,8 @@
 // The register tile of matrix products outside the recurrence, and the packing of their operands.
 //
-// Like `tile` in gemm.h, but its shape is for large products: three vectors of columns and eight rows need fewer loads
-// a multiply-add than four and six, it stores its own results, and it reads rows by a stride rather than by pointers.
+// Like `tile` in products/tile.h, but its shape is for large products: three vectors of columns and eight rows need
+// fewer loads a multiply-add than four and six, it stores its own results, and it reads rows by a stride rather than by
+// pointers.
 #pragma once
 
 #include <cstring>

@@ -49,21 +49,20 @@ class AlignedBuffer {
 };
 
 // Many buffers in one allocation: the same calls are made twice, first to add the sizes up, then to hand out the parts.
-template <class T>
 class Arena {
  public:
-  // A part of n elements on a cache line; null while sizes are added up.
-  T* take(ptrdiff_t n) {
-    constexpr ptrdiff_t line = 64 / ptrdiff_t(sizeof(T));
-    T* part = buffer_.data() ? buffer_.data() + used_ : nullptr;
-    if (n > PTRDIFF_MAX - line || __builtin_add_overflow(used_, (n + line - 1) / line * line, &used_))
+  // Bytes on a cache line of their own; null while sizes are added up.
+  std::byte* take(ptrdiff_t bytes) {
+    constexpr ptrdiff_t line = 64;
+    std::byte* part = buffer_.data() ? buffer_.data() + used_ : nullptr;
+    if (bytes > PTRDIFF_MAX - line || __builtin_add_overflow(used_, (bytes + line - 1) / line * line, &used_))
       throw std::bad_alloc();
     return part;
   }
-  void allocate(size_t huge_from) { buffer_ = AlignedBuffer<T>(std::exchange(used_, 0), huge_from); }
+  void allocate(size_t huge_from) { buffer_ = AlignedBuffer<std::byte>(std::exchange(used_, 0), huge_from); }
 
  private:
-  AlignedBuffer<T> buffer_;
+  AlignedBuffer<std::byte> buffer_;
   ptrdiff_t used_ = 0;
 };
 

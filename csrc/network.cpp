@@ -8,8 +8,8 @@ namespace {
 
 // Weights that fill much of a core's L2 lie on huge pages: physically contiguous, they do not evict each other. With
 // small pages, LSTM 256 -> 128 took 8.2 or 11.2 ms, as the addresses fell; with huge ones 8.2 always.
-template <class T, class F>
-void pack_all(Arena<T>& arena, const F& pack_layers) {
+template <class F>
+void pack_all(Arena& arena, const F& pack_layers) {
   pack_layers();
   arena.allocate(size_t(256) << 10);
   pack_layers();
@@ -18,9 +18,9 @@ void pack_all(Arena<T>& arena, const F& pack_layers) {
 }  // namespace
 
 template <class T>
-Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels,
+Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const Product<T>& product,
                     const std::vector<Params<const T>>& params, const std::vector<double>& constants)
-    : cell_(cell), sizes_(sizes), kernels_(kernels) {
+    : cell_(cell), sizes_(sizes), kernels_(kernels), product_(product) {
   for (const double constant : constants)
     constants_.emplace_back(size_t(std::max(sizes.hidden, sizes.output)), T(constant));
   lay_out();
@@ -48,7 +48,7 @@ void Network<T>::lay_out() {
 }
 
 template <class T>
-void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
+void Network<T>::pack_forward(LayerWeights<T>& layer, Arena& arena) const {
   for (int s = 0; s < cell_.forward.count; ++s) {
     const ForwardStage& stage = cell_.forward[s];
     auto& packed = layer.forward[s];
@@ -72,8 +72,8 @@ void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
     const int accumulators = std::max(1, stage.columns);
     packed.blocks = {sizes_.of(stage.width), kernels_.lanes, accumulators,
                      shares_vectors(stage.columns, int(x.size()), int(operand.size()))};
-    if (!x.empty()) packed.x = pack(arena, packed.blocks, layer.input, x);
-    if (!operand.empty()) packed.operand = pack(arena, packed.blocks, k, operand);
+    if (!x.empty()) packed.x = pack(arena, product_, packed.blocks, layer.input, x);
+    if (!operand.empty()) packed.operand = pack(arena, product_, packed.blocks, k, operand);
 
     // A column's bias is the sum of those that add to it.
     const ptrdiff_t units = packed.blocks.units;
@@ -89,18 +89,20 @@ void Network<T>::pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const {
     }
     std::vector<PackSource<T>> columns;
     for (int c = 0; c < accumulators; ++c) columns.push_back({bias.data() + c * units, 1, 0});
-    packed.bias = pack(arena, packed.blocks, 1, columns);
+    const Panels panels = pack(arena, kernels_.products[0], packed.blocks, 1, columns).panels;
+    packed.bias = reinterpret_cast<const T*>(panels.data);
+    packed.bias_block = panels.block / ptrdiff_t(sizeof(T));
   }
 }
 
 template <class T>
-void Network<T>::pack_backward(const LayerWeights<T>& layer, LayerTransposed<T>& transposed, Arena<T>& arena) const {
+void Network<T>::pack_backward(const LayerWeights<T>& layer, LayerTransposed& transposed, Arena& arena) const {
   const auto pack_runs = [&](auto& packed, int matrix, const List<Run>& runs) {
     const ParamSpec& spec = cell_.parameters[matrix];
     const ptrdiff_t units = columns(spec, layer.input), block = sizes_.of(spec.rows) * units;
     packed.blocks = {units, kernels_.lanes, 1};
     for (int i = 0; i < runs.count; ++i)
-      packed.run[i] = pack<T>(arena, packed.blocks, run_width(runs[i]),
+      packed.run[i] = pack<T>(arena, product_, packed.blocks, run_width(runs[i]),
                               {{layer.params.data[matrix] + runs[i].block * block, 1, units}});
   };
   for (int s = 0; s < cell_.backward.count; ++s) {

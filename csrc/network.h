@@ -34,7 +34,9 @@ template <class T>
 struct LayerWeights {
   struct Forward {
     Blocks blocks;
-    PackedMatrix<T> x, operand, bias;
+    PackedMatrix x, operand;
+    const T* bias = nullptr;  // [block][columns][lanes]
+    ptrdiff_t bias_block = 0;
   };
   Params<const T> params;
   ptrdiff_t input = 0;
@@ -42,27 +44,27 @@ struct LayerWeights {
 };
 
 // What the backward pass reads: the transposed matrices.
-template <class T>
 struct LayerTransposed {
-  struct Product {
+  struct Matrix {
     Blocks blocks;
-    PackedMatrix<T> run[max_runs];
+    PackedMatrix run[max_runs];
   };
-  Product stage[max_stages];
-  Product dx;  // of the matrix that multiplies x
+  Matrix stage[max_stages];
+  Matrix dx;  // of the matrix that multiplies x
 };
 
 // Matrices of all layers and directions, and their memory.
-template <class Layer, class T>
+template <class Layer>
 struct Packed {
   std::vector<Layer> layers;
-  Arena<T> arena;
+  Arena arena;
 };
 
 template <class T>
 class Network {
  public:
-  Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels,
+  // `product` is one of the kernels. constants: those of the cell, in its order.
+  Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const Product<T>& product,
           const std::vector<Params<const T>>& params, const std::vector<double>& constants = {});
   ~Network() { delete transposed_.load(); }
   Network(const Network&) = delete;
@@ -71,9 +73,10 @@ class Network {
   const CellSpec& cell() const { return cell_; }
   const Sizes& sizes() const { return sizes_; }
   const Kernels<T>& kernels() const { return kernels_; }
+  const Product<T>& product() const { return product_; }
   const LayerWeights<T>& layer(int layer, int direction) const { return weights_.layers[index(layer, direction)]; }
   // After prepare_backward.
-  const LayerTransposed<T>& transposed(int layer, int direction) const {
+  const LayerTransposed& transposed(int layer, int direction) const {
     return transposed_.load(std::memory_order_acquire)->layers[index(layer, direction)];
   }
 
@@ -103,17 +106,18 @@ class Network {
   void prepare_backward() const;
 
  private:
-  using Weights = Packed<LayerWeights<T>, T>;
-  using Transposed = Packed<LayerTransposed<T>, T>;
+  using Weights = Packed<LayerWeights<T>>;
+  using Transposed = Packed<LayerTransposed>;
 
   void lay_out();
   size_t index(int layer, int direction) const { return size_t(layer * sizes_.directions + direction); }
-  void pack_forward(LayerWeights<T>& layer, Arena<T>& arena) const;
-  void pack_backward(const LayerWeights<T>& layer, LayerTransposed<T>& transposed, Arena<T>& arena) const;
+  void pack_forward(LayerWeights<T>& layer, Arena& arena) const;
+  void pack_backward(const LayerWeights<T>& layer, LayerTransposed& transposed, Arena& arena) const;
 
   const CellSpec& cell_;
   Sizes sizes_;
   const Kernels<T>& kernels_;
+  const Product<T>& product_;
   std::vector<ptrdiff_t> record_, column_, vector_, d_record_;
   std::vector<std::vector<T>> constants_;
   Weights weights_;

@@ -25,26 +25,15 @@ struct Blocks {
   ptrdiff_t lanes_of(ptrdiff_t v) const { return dense ? gate_lanes(units - v * lanes, lanes) : lanes; }
 };
 
-// A matrix of which element (k, unit) of a column lies at data[unit * unit_stride + k * k_stride].
-template <class T>
-struct PackSource {
-  const T* data = nullptr;
-  ptrdiff_t unit_stride = 0, k_stride = 0;
-};
-
-template <class T>
 struct PackedMatrix {
-  const T* data = nullptr;
-  ptrdiff_t block = 0;  // elements between panels
+  Panels panels;
   ptrdiff_t k = 0;
-
-  Panels<T> panels() const { return {data, block}; }
 };
 
 // sources[c] is column c of the panel; there may be fewer than blocks.columns: a matrix that feeds only some of the
 // accumulators. Nothing is packed while the arena only adds sizes up.
 template <class T>
-PackedMatrix<T> pack(Arena<T>& arena, const Blocks& blocks, ptrdiff_t k_count,
-                     const std::vector<PackSource<T>>& sources);
+PackedMatrix pack(Arena& arena, const Product<T>& product, const Blocks& blocks, ptrdiff_t k_count,
+                  const std::vector<PackSource<T>>& sources);
 
 }  // namespace pylstm

@@ -49,7 +49,7 @@ ptrdiff_t worker_vectors(const Problem& p, int units) {
 
 // Bytes of packed weights of `k` rows that one worker reads.
 double worker_bytes(const Problem& p, ptrdiff_t k, int units) {
-  return double(k) * double(worker_vectors(p, units) * p.lanes * p.element);
+  return double(k) * double(worker_vectors(p, units) * p.lanes * p.weight);
 }
 
 bool stays_near(const Problem& p, const Split& split) {
@@ -58,7 +58,7 @@ bool stays_near(const Problem& p, const Split& split) {
 
 // Cycles to bring `bytes` of a worker's weights to its core.
 double read_cycles(const Problem& p, const Split& split, double bytes) {
-  const double all = double(p.input + p.output) * double(p.hidden * p.gates * p.element);
+  const double all = double(p.input + p.output) * double(p.hidden * p.gates * p.weight);
   if (stays_near(p, split)) return bytes / l2_bytes_per_cycle;
   if (all < near_share * double(caches.l3)) return bytes / l3_bytes_per_cycle;
   return bytes * split.threads() / memory_bytes_per_cycle;
@@ -77,7 +77,8 @@ Problem describe(const Network<T>& network, const Order& order, bool backward) {
   for (const ForwardStage& stage : network.cell().forward) p.columns = std::max(p.columns, stage.columns);
   p.stages = network.cell().forward.count;
   p.layers = network.sizes().layers, p.directions = network.sizes().directions;
-  p.lanes = network.kernels().lanes, p.tile_rows = network.kernels().tile_rows, p.element = sizeof(T);
+  p.lanes = network.kernels().lanes, p.tile_rows = network.kernels().tile_rows;
+  p.element = sizeof(T), p.weight = network.product().element;
   p.backward = backward;
   return p;
 }

@@ -20,7 +20,8 @@ struct Split {
 struct Problem {
   ptrdiff_t batch = 0, steps = 0;
   ptrdiff_t input = 0, hidden = 0, output = 0;
-  ptrdiff_t lanes = 1, tile_rows = 1, element = 4;
+  ptrdiff_t lanes = 1, tile_rows = 1;
+  ptrdiff_t element = 4, weight = 4;                                   // bytes of a number, of a stored weight
   int gates = 4, columns = 4, stages = 1, layers = 1, directions = 1;  // columns: side by side in a block
   int backward = 0;                                                    // or 1
 };

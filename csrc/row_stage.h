@@ -128,7 +128,7 @@ class RowIo {
     }
   }
 
-  static vec<T> larger(vec<T> a, vec<T> b) { return (a > b) | (a != a) ? a : b; }
+  static vec<T> larger(vec<T> a, vec<T> b) { return ((a > b) | (a != a)) ? a : b; }
 
   const T* in_[Kernel::inputs + 1];
   T* out_[stores + 1];

@@ -6,15 +6,16 @@
 #pragma once
 
 #include "cells/stages.h"
-#include "gemm.h"
+#include "kernels.h"
+#include "products/list.h"
 
 namespace pylstm {
 namespace {
 
 constexpr ptrdiff_t GROUP_ROWS = 4 * TILE_ROWS;
 
-template <class Map>
-constexpr int block_vectors = block_columns / Map::columns;
+template <TileShape SHAPE>
+constexpr int block_vectors = block_columns / SHAPE.columns;
 
 // How a block of a stage lies in panels and accumulators.
 template <class T>
@@ -22,18 +23,21 @@ struct BlockShape {
   int vectors;       // unit vectors; fewer in the last block
   ptrdiff_t column;  // lanes between columns: less than a vector in a narrow last block
   ptrdiff_t row;     // elements of the accumulators of a row
-  const Tile<T>* tiles;
+  int tiles;         // their shape, among tile_shapes
 };
-template <class T, class Map>
+template <class T, TileShape SHAPE>
 inline BlockShape<T> shape_of(ptrdiff_t units, ptrdiff_t unit) {
-  const ptrdiff_t left = (units - unit + lanes<T> - 1) / lanes<T>;
-  const int vectors = int(left < block_vectors<Map> ? left : block_vectors<Map>);
-  if constexpr (shares_vectors(Map::columns, bit_count(Map::first), bit_count(Map::second))) {
+  static constexpr int narrow[] = {0, tile_shapes.find(dense(1)), tile_shapes.find(dense(2))};
+  static constexpr int repeated[] = {tile_shapes.find(SHAPE), tile_shapes.find(SHAPE.repeated(2)),
+                                     tile_shapes.find(SHAPE.repeated(3)), tile_shapes.find(SHAPE.repeated(4))};
+  if constexpr (shares_vectors(SHAPE.columns, bit_count(SHAPE.first), bit_count(SHAPE.second))) {
     const ptrdiff_t column = gate_lanes(units - unit, lanes<T>);
-    if (4 * column == lanes<T>) return {1, column, lanes<T>, tiles_of<T, Dense<1>>()};
-    if (2 * column == lanes<T>) return {1, column, 2 * lanes<T>, tiles_of<T, Dense<2>>()};
+    if (4 * column == lanes<T>) return {1, column, lanes<T>, narrow[1]};
+    if (2 * column == lanes<T>) return {1, column, 2 * lanes<T>, narrow[2]};
   }
-  return {vectors, lanes<T>, ptrdiff_t(vectors) * Map::columns * lanes<T>, tiles_of<T, Map>(vectors)};
+  const ptrdiff_t left = (units - unit + lanes<T> - 1) / lanes<T>;
+  const int vectors = int(left < block_vectors<SHAPE> ? left : block_vectors<SHAPE>);
+  return {vectors, lanes<T>, ptrdiff_t(vectors) * SHAPE.columns * lanes<T>, repeated[vectors - 1]};
 }
 
 template <bool FULL, class T>
@@ -65,7 +69,7 @@ inline void store_some(T* p, vec<T> v, ptrdiff_t n) {
 template <class T, class Stage, bool SAVE, bool FULL>
 [[gnu::noinline]] void epilogue(const StageArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t unit, const T* scratch,
                                 ptrdiff_t scratch_row, ptrdiff_t column) {
-  constexpr int C = Stage::Map::columns, inputs = Stage::inputs, outputs = Stage::outputs + Stage::saved;
+  constexpr int C = Stage::shape.columns, inputs = Stage::inputs, outputs = Stage::outputs + Stage::saved;
   constexpr int stores = SAVE ? outputs : Stage::outputs;
   const ptrdiff_t n = a.units - unit;
   for (ptrdiff_t r = row; r < row + rows; ++r, scratch += scratch_row) {
@@ -82,25 +86,25 @@ template <class T, class Stage, bool SAVE, bool FULL>
 
 template <class T, class Stage, bool SAVE>
 void run_stage(const StageArgs<T>& a) {
-  using Map = typename Stage::Map;
+  constexpr TileShape tile_shape = Stage::shape;
   alignas(64) T scratch[GROUP_ROWS * block_columns * lanes<T>];
   for (ptrdiff_t i = a.block_begin; i < a.block_end; ++i) {
     const ptrdiff_t block = a.descending ? a.block_begin + a.block_end - 1 - i : i;
-    const ptrdiff_t unit = block * block_vectors<Map> * lanes<T>;
-    const BlockShape<T> shape = shape_of<T, Map>(a.units, unit);
-    const T* first = a.first_panels.data + block * a.first_panels.block;
-    const T* second = a.second_panels.data + block * a.second_panels.block;
+    const ptrdiff_t unit = block * block_vectors<tile_shape> * lanes<T>;
+    const BlockShape<T> shape = shape_of<T, tile_shape>(a.units, unit);
+    const Tile<T>* const tiles = a.product->tiles[shape.tiles];
+    const std::byte *first = a.first_panels.of_block(block), *second = a.second_panels.of_block(block);
     const T* init = a.init + block * a.init_block;
     const RowTiles cut(a.rows);
     ptrdiff_t row = 0, done = 0;  // rows multiplied, rows that have been through the cell
     for (ptrdiff_t t = 0; t < cut.count(); ++t) {
-      shape.tiles[cut.size(t) - 1](a.first, first, a.second, second, row, init + row * a.init_row, a.init_row,
-                                   scratch + (row - done) * shape.row, shape.row);
+      tiles[cut.size(t) - 1](a.first, first, a.second, second, row, init + row * a.init_row, a.init_row,
+                             scratch + (row - done) * shape.row, shape.row);
       row += cut.size(t);
       if (row - done + TILE_ROWS <= GROUP_ROWS && t + 1 < cut.count()) continue;
       for (int v = 0; v < shape.vectors; ++v) {
         const ptrdiff_t at = unit + v * lanes<T>;
-        const T* acc = scratch + v * Map::columns * lanes<T>;
+        const T* acc = scratch + v * tile_shape.columns * lanes<T>;
         if (a.units - at >= lanes<T>)
           epilogue<T, Stage, SAVE, true>(a, done, row - done, at, acc, shape.row, lanes<T>);
         else
@@ -113,17 +117,18 @@ void run_stage(const StageArgs<T>& a) {
 
 // The accumulators alone: the input product of a chunk of time steps.
 template <class T, class Stage>
-void run_product(const StageArgs<T>& a) {
-  using Map = typename Stage::Map;
+void run_sums(const StageArgs<T>& a) {
+  constexpr TileShape shape = Stage::shape;
   for (ptrdiff_t block = a.block_begin; block < a.block_end; ++block) {
-    const Tile<T>* tiles = shape_of<T, Map>(a.units, block * block_vectors<Map> * lanes<T>).tiles;
-    const T* first = a.first_panels.data + block * a.first_panels.block;
+    const int at = shape_of<T, shape>(a.units, block * block_vectors<shape> * lanes<T>).tiles;
+    const Tile<T>* const tiles = a.product->tiles[at];
+    const std::byte* first = a.first_panels.of_block(block);
     const T* init = a.init + block * a.init_block;
-    T* out = a.product + block * a.product_block;
+    T* out = a.sums + block * a.sums_block;
     const RowTiles cut(a.rows);
     for (ptrdiff_t i = 0, row = 0; i < cut.count(); row += cut.size(i++))
       tiles[cut.size(i) - 1](a.first, first, a.second, nullptr, row, init + row * a.init_row, a.init_row,
-                             out + row * a.product_row, a.product_row);
+                             out + row * a.sums_row, a.sums_row);
   }
 }
 
@@ -131,16 +136,25 @@ void run_product(const StageArgs<T>& a) {
 // than one over all rows of a batch. 64 rows were 2 % slower and no better; 256 are no faster.
 constexpr ptrdiff_t OUTER_ROWS = 128;
 
+// The dense tiles of numbers as they are.
+template <class T>
+inline const Tile<T>* exact_tiles(int vectors) {
+  static constexpr Product<T> exact = products_of<T>(Storages())[0];
+  static constexpr int shapes[] = {tile_shapes.find(dense(1)), tile_shapes.find(dense(2)), tile_shapes.find(dense(3)),
+                                   tile_shapes.find(dense(4))};
+  return exact.tiles[shapes[vectors - 1]];
+}
+
 // A tile of the gradient += d^T . panel, chain by chain. It is the second half of a tile: zero, product, plus init.
 template <class T>
 inline void add_product(const OuterArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t j, int count, const T* panel,
                         int vectors, T* to, ptrdiff_t to_row) {
-  const Tile<T> add = tiles_of<T, Dense<1>>(vectors)[count - 1];
+  const Tile<T> add = exact_tiles<T>(vectors)[count - 1];
   const T* columns[TILE_ROWS];
   for (ptrdiff_t r = 0; r < rows; r += OUTER_ROWS) {
     for (int c = 0; c < count; ++c) columns[c] = a.d + (row + r) * a.d_row + j + c;
     const Operand<T> d{columns, 0, a.d_row, rows - r < OUTER_ROWS ? rows - r : OUTER_ROWS};
-    add({}, nullptr, d, panel + r * vectors * lanes<T>, 0, to, to_row, to, to_row);
+    add({}, nullptr, d, reinterpret_cast<const std::byte*>(panel + r * vectors * lanes<T>), 0, to, to_row, to, to_row);
   }
 }
 
@@ -154,7 +168,7 @@ void outer(const OuterArgs<T>& a) {
     const ptrdiff_t rows = a.rows - row < outer_panel_rows ? a.rows - row : outer_panel_rows;
     for (ptrdiff_t i = 0; i < a.width; i += block_columns * lanes<T>) {
       const ptrdiff_t left = a.width - i;
-      const int vectors = shape_of<T, Dense<1>>(a.width, i).vectors;
+      const int vectors = shape_of<T, dense(1)>(a.width, i).vectors;
       for (ptrdiff_t r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v) {
           const T* p = a.operand[row + r] + a.operand_offset + i + v * lanes<T>;

@@ -94,6 +94,7 @@ class LayerWorker {
   // cache, the part used last is still there.
   void set_blocks(StageArgs<T>& a, const Blocks& blocks, ptrdiff_t step) const {
     const Share share(blocks.count(), unit, units);
+    a.product = &network.product();
     a.units = blocks.units;
     a.block_begin = share.begin, a.block_end = share.end;
     a.descending = step & 1;

@@ -34,16 +34,16 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "tiles of one row add x and h in one chain": Fault(
-        "csrc/gemm.h",
+        "csrc/products/tile.h",
         "  if (second.k > 0) {\n    if (first.k > 0) {",
         "  if (ROWS == 1 && second.k > 0) {\n"
-        "    multiply<T, ROWS, COLUMNS, Map::second>(acc, second, row, second_panel);\n"
+        "    multiply<Storage, SHAPE.second>(acc, second, row, second_panel);\n"
         "    return put();\n  }\n  if (second.k > 0) {\n    if (first.k > 0) {",
         "layers/test_properties.py -k wherever",
     ),
     "the chunked input product without its bias": Fault(
         "csrc/forward.cpp",
-        "      a.init = packed.bias.data, a.init_block = packed.bias.block;\n      a.first = {chunk_x_",
+        "      a.init = packed.bias, a.init_block = packed.bias_block;\n      a.first = {chunk_x_",
         "      a.init = shared_.zeros.data(), a.init_block = 0;\n      a.first = {chunk_x_",
         "core/test_plan.py layers/test_properties.py -k every",
     ),

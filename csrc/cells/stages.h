@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "gemm.h"
+#include "products/product.h"
 #include "simd/math.h"
 
 namespace pylstm {
@@ -38,22 +38,13 @@ struct StageIo {
   }
 };
 
-constexpr unsigned column_mask(const CellSpec& cell, const ForwardStage& stage, int Column::* block) {
-  unsigned mask = 0;
-  for (int c = 0; c < stage.columns; ++c) mask |= unsigned(cell.columns[stage.column + c].*block >= 0) << c;
-  return mask;
-}
-
 template <int CELL, int INDEX, class Stage>
 struct ForwardKernel {
   static constexpr const CellSpec& cell = cell_specs[CELL];
   static constexpr const ForwardStage& spec = cell.forward[INDEX];
   static constexpr bool takes_x = spec.x_matrix >= 0;
+  static constexpr TileShape shape = tile_shape(cell, spec);
   using Arithmetic = Stage;
-  // A stage without a product runs as one whose product has no terms.
-  using Map = std::conditional_t<
-      spec.columns == 0, Dense<1>,
-      ColumnMap<spec.columns, column_mask(cell, spec, &Column::x), column_mask(cell, spec, &Column::operand)>>;
   static constexpr int inputs = spec.in.count, outputs = spec.kept, saved = spec.out.count - spec.kept;
   template <class V>
   static void apply(const V* a, const V* in, V* out) {
@@ -66,8 +57,8 @@ template <int CELL, int INDEX, class Stage>
 struct BackwardKernel {
   static constexpr const CellSpec& cell = cell_specs[CELL];
   static constexpr const BackwardStage& spec = cell.backward[INDEX];
+  static constexpr TileShape shape = dense(1);
   using Arithmetic = Stage;
-  using Map = Dense<1>;
   static constexpr int inputs = spec.in.count, outputs = spec.out.count, saved = 0;
   template <class V>
   static void apply(const V* a, const V* in, V* out) {
@@ -77,7 +68,7 @@ struct BackwardKernel {
 };
 
 struct LinearKernel {
-  using Map = Dense<1>;
+  static constexpr TileShape shape = dense(1);
   static constexpr int inputs = 0, outputs = 1, saved = 0;
   template <class V>
   static void apply(const V* a, const V*, V* out) {
@@ -86,7 +77,7 @@ struct LinearKernel {
 };
 
 struct AddKernel {
-  using Map = Dense<1>;
+  static constexpr TileShape shape = dense(1);
   static constexpr int inputs = 1, outputs = 1, saved = 0;
   template <class V>
   static void apply(const V* a, const V* in, V* out) {

@@ -97,7 +97,8 @@ Network<T> Bound<T>::make(const CellSpec& cell, const Sizes& sizes, const std::v
     for (size_t p = 0; p < size_t(cell.parameters.count); ++p)
       if (!arrays_[i][p].is_none()) pointers[i].data[p] = data<const T>(arrays_[i][p]);
   const WithoutGil released;
-  return Network<T>(cell, sizes, current_isa().of<T>(), pointers, constants);
+  const Kernels<T>& kernels = current_isa().of<T>();
+  return Network<T>(cell, sizes, kernels, kernels.products[0], pointers, constants);
 }
 
 template <class T>

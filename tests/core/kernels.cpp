@@ -59,9 +59,10 @@ struct Slope {
   double by = 0, loss = 0, gradient = 0;  // gradient: by the backward pass, in that direction
 };
 
-// All arrays that the two passes leave.
+// All arrays that the two passes leave, with weights of one of the storage types.
 template <class T>
-std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Shape& s, int threads, Slope& slope) {
+std::vector<Array<T>> run(const IsaKernels& isa, int storage, const CellSpec& cell, const Shape& s, int threads,
+                          Slope& slope) {
   std::mt19937 rng(7), way(8);
   std::vector<Array<T>> directions;
   const auto move = [&](Array<T>& values) {
@@ -87,7 +88,7 @@ std::vector<Array<T>> run(const IsaKernels& isa, const CellSpec& cell, const Sha
   }
   std::vector<double> constants;
   for (const ConstantSpec& constant : cell.constants) constants.push_back(constant.example);
-  const Network<T> network(cell, sizes, isa.of<T>(), params, constants);
+  const Network<T> network(cell, sizes, isa.of<T>(), isa.of<T>().products[storage], params, constants);
   std::vector<int64_t> lengths;
   for (ptrdiff_t n = 0; n < s.batch; ++n) lengths.push_back(n == 0 ? s.steps : int64_t(rng() % size_t(s.steps + 1)));
   const Order order(s.ragged ? lengths.data() : nullptr, s.steps, s.batch);
@@ -185,7 +186,7 @@ bool right_gradients(const IsaKernels& isa) {
     for (const Shape& shape : shapes) {
       if (cell->projects && shape.output >= shape.hidden) continue;
       Slope here, ahead{eps}, behind{-eps};
-      for (Slope* slope : {&here, &ahead, &behind}) run<double>(isa, *cell, shape, 2, *slope);
+      for (Slope* slope : {&here, &ahead, &behind}) run<double>(isa, 0, *cell, shape, 2, *slope);
       const double expected = (ahead.loss - behind.loss) / (2 * eps);
       const double apart = std::fabs(here.gradient - expected) / (1 + std::fabs(expected));
       if (!(apart < 1e-6))
@@ -204,10 +205,10 @@ bool same_bits(const IsaKernels& isa) {
       if (cell->projects && shape.output >= shape.hidden) continue;
       Slope slope;
       force_plan({true, {1, 1, 1}, 0});
-      const auto expected = run<float>(isa, *cell, shape, 1, slope);
+      const auto expected = run<float>(isa, 0, *cell, shape, 1, slope);
       for (const Split& split : {Split{1, 2, 1}, Split{1, 3, 1}, Split{2, 2, 1}, Split{1, 2, 2}}) {
         force_plan({true, split, 8});
-        const auto got = run<float>(isa, *cell, shape, 4, slope);
+        const auto got = run<float>(isa, 0, *cell, shape, 4, slope);
         bool equal = got.size() == expected.size() && !got.empty();
         for (size_t i = 0; equal && i < got.size(); ++i)
           equal = std::memcmp(got[i].data(), expected[i].data(), got[i].size() * sizeof(float)) == 0;
@@ -222,15 +223,15 @@ bool same_bits(const IsaKernels& isa) {
 }
 
 template <class T>
-bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
+bool compare(const std::vector<const IsaKernels*>& isas, int storage, std::vector<Hash>& hashes, double bound) {
   double worst = 0;
   for (const CellSpec* cell = begin_cells(); cell != end_cells(); ++cell)
     for (const Shape& shape : shapes) {
       if (cell->projects && shape.output >= shape.hidden) continue;
       Slope slope;
-      const auto first = run<T>(*isas[0], *cell, shape, 1, slope);
+      const auto first = run<T>(*isas[0], storage, *cell, shape, 1, slope);
       for (size_t i = 0; i < isas.size(); ++i) {
-        const auto got = run<T>(*isas[i], *cell, shape, int(1 + i % 3), slope);
+        const auto got = run<T>(*isas[i], storage, *cell, shape, int(1 + i % 3), slope);
         for (const auto& array : got) hashes[i].add(array);
         const double apart = difference(first, got);
         if (apart > bound)
@@ -239,8 +240,18 @@ bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hash
         worst = std::max(worst, apart);
       }
     }
-  std::printf("%s: apart by %.1e of the largest, %.0e allowed\n", sizeof(T) == 4 ? "float32" : "float64", worst, bound);
+  std::printf("%s: apart by %.1e of the largest, %.0e allowed\n", isas[0]->of<T>().products[storage].name, worst,
+              bound);
   return worst <= bound;
+}
+
+// With every storage type.
+template <class T>
+bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
+  bool fine = true;
+  for (int storage = 0; storage < isas[0]->of<T>().products.count; ++storage)
+    fine = compare<T>(isas, storage, hashes, bound) && fine;
+  return fine;
 }
 
 }  // namespace
