@@ -97,6 +97,7 @@ class BackwardStep {
     RowTable<T> table;
     at.point_vectors(table);
     for (int i = 0; i < at.cell.records.count; ++i) table.at(Where::record, i) = {record_.data(), at.network.record(i)};
+    for (int i = 0; i < at.cell.masks.count; ++i) table.at(Where::mask, i) = {record_.data(), at.network.mask(i)};
     for (int i = 0; i < at.cell.states.count; ++i) {
       table.at(Where::state, i) = i ? Slot<T>{record_.data(), at.network.state_record(i)} : Slot<T>{h_.data(), 0};
       table.at(Where::previous, i) = {previous_[i].data(), 0};

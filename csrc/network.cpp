@@ -21,8 +21,12 @@ template <class T>
 Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const Product<T>& product,
                     const std::vector<Params<const T>>& params, const std::vector<double>& constants)
     : cell_(cell), sizes_(sizes), kernels_(kernels), product_(product) {
-  for (const double constant : constants)
-    constants_.emplace_back(size_t(std::max(sizes.hidden, sizes.output)), T(constant));
+  const size_t width = size_t(std::max(sizes.hidden, sizes.output));
+  for (const double constant : constants) constants_.emplace_back(width, T(constant));
+  for (const MaskSpec& mask : cell.masks) {
+    probabilities_.push_back(constants[size_t(cell.constant(mask.probability))]);
+    mask_means_.emplace_back(width, mask.kept == Kept::scaled ? T(1) : T(1 - probabilities_.back()));
+  }
   lay_out();
   weights_.layers.resize(params.size());
   for (size_t i = 0; i < params.size(); ++i) {
@@ -39,6 +43,8 @@ void Network<T>::lay_out() {
   const auto add = [](std::vector<ptrdiff_t>& at, ptrdiff_t width) { at.push_back(at.back() + width); };
   record_ = column_ = {0};
   for (const RowSpec& record : cell_.records) add(record_, sizes_.of(record.width));
+  mask_ = {record_.back()};
+  for (const MaskSpec& mask : cell_.masks) add(mask_, sizes_.of(mask.width));
   for (const Column& column : cell_.columns) add(column_, sizes_.of(column.width));
   vector_ = {column_.back()};
   for (const ParamSpec& p : cell_.parameters) add(vector_, p.kind == ParamKind::vector ? rows(p) : 0);

@@ -19,6 +19,7 @@ class CellDescription(TypedDict):
     records: dict[str, str]  # what a step keeps for the backward pass, but the states
     parameters: dict[str, tuple[int, str, str, bool]]  # name -> (blocks, width of one, second axis, may be absent)
     constants: tuple[str, ...]  # numbers that are given when a network is made
+    masks: tuple[str, ...]  # random rows; `train` needs a seed for them
     projects: bool  # whether h may be narrower than the cell
 
 def cells() -> dict[str, CellDescription]:

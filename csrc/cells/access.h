@@ -128,6 +128,14 @@ constexpr List<ConstantSpec> constants_of() {
     return {};
 }
 
+template <class Cell>
+constexpr List<MaskSpec> masks_of() {
+  if constexpr (requires { Cell::masks; })
+    return Cell::masks;
+  else
+    return {};
+}
+
 // Where a forward stage stands among those of its cell; -1 for void.
 template <class Stage, class... All>
 constexpr int place_of(Stages<All...>) {
@@ -174,7 +182,10 @@ constexpr Ref ref_of(const CellSpec& cell, const Access& access) {
       if (index >= 0 && cell.parameters[index].kind != ParamKind::vector) index = -1;
       break;
     case Where::constant:
-      index = place(cell.constants, access.name);
+      index = cell.constant(access.name);
+      break;
+    case Where::mask:
+      index = place(cell.masks, access.name);
       break;
     case Where::d_output:
       index = 0;

@@ -36,6 +36,7 @@ enum class Where {
   record,      // what a step keeps: for the next stage, the next step or the backward pass
   parameter,   // a parameter that is a vector over the units: one row for all sequences
   constant,    // a number given when the network is made: one row of copies for all sequences
+  mask,        // random numbers: the same in the backward pass; in inference their mean
   d_output,    // gradient that reaches h from outside the layer
   d_state,     // gradient to a state after this step, but d_output and the product with the step after
   d_previous,  // gradient to a state before this step, but through the product
@@ -43,7 +44,7 @@ enum class Where {
   d_column,    // gradient to an accumulator, this step
   d_parameter  // this step's part of the gradient to a parameter that is a vector
 };
-constexpr int where_count = 12;
+constexpr int where_count = 13;
 
 struct Ref {
   Where where = Where::none;
@@ -76,6 +77,17 @@ struct RowSpec {
 struct ConstantSpec {
   Name name;
   double example = 0;
+};
+
+// A row that is zero where a random number falls below a probability, which is a constant; drawn anew for every
+// sequence and every step, or for every sequence. What is not zero is 1, or such that the mean is 1.
+enum class Drawn { each_step, each_sequence };
+enum class Kept { one, scaled };
+struct MaskSpec {
+  Name name, probability;
+  Drawn drawn = Drawn::each_step;
+  Kept kept = Kept::one;
+  Size width = Size::hidden;
 };
 
 // An accumulator of a unit: the blocks of rows of weight_ih and of its stage's matrix that add to it, or -1.
@@ -141,6 +153,7 @@ struct CellSpec {
   List<RowSpec> states, records;
   List<ParamSpec> parameters;
   List<ConstantSpec> constants;
+  List<MaskSpec> masks;
   List<Column> columns;
   List<ForwardStage> forward;
   List<BackwardStage> backward;
@@ -154,6 +167,13 @@ struct CellSpec {
 
   // The columns of x: the first ones, gate by gate.
   constexpr List<Run> x_runs() const { return {{0, 0, gates.count}}; }
+
+  // The place of a constant; -1: there is none of that name.
+  constexpr int constant(const Name& constant_name) const {
+    for (int i = 0; i < constants.count; ++i)
+      if (constants[i].name == constant_name) return i;
+    return -1;
+  }
 
   // Behind the last column that a bias adds to.
   constexpr int bias_columns() const {

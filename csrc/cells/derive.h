@@ -44,6 +44,7 @@ class Derivation {
     for (int i = 1; i < cell.states.count; ++i) cell.records.add(cell.states[i]);
     cell.parameters = Cell::parameters;
     cell.constants = constants_of<Cell>();
+    cell.masks = masks_of<Cell>();
     for (int i = 0; i < cell.parameters.count; ++i) {
       ParamSpec& p = cell.parameters[i];
       if (p.blocks == each_gate) p.blocks = cell.gates.count;
@@ -158,6 +159,8 @@ class Derivation {
       case Where::record:
       case Where::d_record:
         return cell.records[ref.index].width;
+      case Where::mask:
+        return cell.masks[ref.index].width;
       case Where::d_column:
         return cell.columns[ref.index].width;
       case Where::d_output:
@@ -190,8 +193,9 @@ class Derivation {
       if (ref.index < 0) continue;
       const Where w = ref.where;
       const bool own = w == Where::state || w == Where::record;
-      const bool readable = forward ? own || w == Where::previous || w == Where::parameter || w == Where::constant
-                                    : w != Where::d_column && w != Where::d_parameter;
+      const bool readable =
+          forward ? own || w == Where::previous || w == Where::parameter || w == Where::constant || w == Where::mask
+                  : w != Where::d_column && w != Where::d_parameter;
       if (!readable) fail(Fault::not_readable, access.name);
       if (readable && (own || w == Where::d_previous || w == Where::d_record) &&
           !(own ? written(ref) : written_by(cell.backward, ref)) && !(stage.whole_rows && found.own.find(access) >= 0))
@@ -310,8 +314,15 @@ class Derivation {
       if (blocks == 0) fail(Fault::unused_parameter, p.name);
       if (blocks != 0 && blocks != p.blocks) fail(Fault::gate_not_taken, p.name);
     }
-    for (int i = 0; i < cell.constants.count; ++i)
-      if (!read_anywhere({Where::constant, i})) fail(Fault::unused_parameter, cell.constants[i].name);
+    for (int i = 0; i < cell.masks.count; ++i) {
+      if (!read_anywhere({Where::mask, i})) fail(Fault::unused_parameter, cell.masks[i].name);
+      if (cell.constant(cell.masks[i].probability) < 0) fail(Fault::unknown_name, cell.masks[i].probability);
+    }
+    for (int i = 0; i < cell.constants.count; ++i) {
+      bool used = read_anywhere({Where::constant, i});
+      for (const MaskSpec& mask : cell.masks) used = used || mask.probability == cell.constants[i].name;
+      if (!used) fail(Fault::unused_parameter, cell.constants[i].name);
+    }
   }
 };
 
@@ -335,7 +346,7 @@ struct Description {
   static_assert(FAULT != Fault::wrong_operand, "a product can multiply the h before the step, or a record");
   static_assert(FAULT != Fault::row_multiplies, "a stage of whole rows has no product and no columns");
   static_assert(FAULT != Fault::wrong_gradient, "no backward stage takes or leaves this gradient");
-  static_assert(FAULT != Fault::unused_parameter, "no stage uses this parameter or constant");
+  static_assert(FAULT != Fault::unused_parameter, "no stage uses this parameter, constant or mask");
   static_assert(FAULT != Fault::no_space, "a stage can have 1, 2 or 4 columns");
   static constexpr bool right = FAULT == Fault::none;
 };

@@ -56,6 +56,8 @@ template <Name NAME>
 constexpr Key<Where::parameter, NAME> parameter{};
 template <Name NAME>
 constexpr Key<Where::constant, NAME> constant{};
+template <Name NAME>
+constexpr Key<Where::mask, NAME> mask{};
 
 // In a backward stage, which reads those above as well, but for `sum`. The gradient to h after a step is product +
 // d_output + d_state<"h">; to another state it is d_state. What reaches a state before the step beside the product goes

@@ -86,7 +86,8 @@ constexpr int max_runs = largest([](const CellSpec& cell) {
 });
 constexpr int max_rows = largest([](const CellSpec& cell) {  // of one kind of Where
   int rows = cell.states.count;
-  for (int count : {cell.records.count, cell.columns.count, cell.parameters.count, cell.constants.count})
+  for (int count :
+       {cell.records.count, cell.columns.count, cell.parameters.count, cell.constants.count, cell.masks.count})
     rows = count > rows ? count : rows;
   return rows;
 });

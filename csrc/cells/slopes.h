@@ -147,6 +147,7 @@ class Trial {
         for (int p = 0; p < cell.parameters.count; ++p)
           rows_[t].at(Where::parameter, p)[u] = weight(p, 0, u, 0) + moved({Where::parameter, p}, u);
         for (int i = 0; i < cell.constants.count; ++i) rows_[t].at(Where::constant, i)[u] = cell.constants[i].example;
+        for (int i = 0; i < cell.masks.count; ++i) rows_[t].at(Where::mask, i)[u] = 0.5 + some(60 + i, t, u);
       }
       int f = 0;
       (step<S>(t, cell.forward[f++]), ...);

@@ -37,10 +37,12 @@ py::dict describe(const CellSpec& cell) {
   found["gates"] = py::tuple(gates);
   found["states"] = rows(cell.states);
   found["records"] = rows(records);
-  py::list constants;
+  py::list constants, masks;
   for (const ConstantSpec& constant : cell.constants) constants.append(constant.name.text);
   found["parameters"] = parameters;
+  for (const MaskSpec& mask : cell.masks) masks.append(mask.name.text);
   found["constants"] = py::tuple(constants);
+  found["masks"] = py::tuple(masks);
   found["projects"] = cell.projects;
   return found;
 }

@@ -21,6 +21,7 @@ py::tuple Bound<T>::train(const py::object& x, const py::tuple& states, const py
                           const py::object& out, std::optional<std::tuple<double, uint64_t, uint32_t>> key,
                           std::optional<int> threads) const {
   Dropout dropout;
+  if (!key && cell().masks.count) throw py::value_error("dropout: the cell draws masks and needs a seed and a call");
   if (key) dropout = {std::get<0>(*key), std::get<1>(*key), std::get<2>(*key)};
   auto [final, tape] = run(x, states, lengths, out, true, dropout, threads);
   return py::make_tuple(final, py::cast(std::move(tape)));
@@ -170,6 +171,10 @@ std::shared_ptr<NetworkBase> make_network(const std::string& name, const py::dty
   if (ptrdiff_t(constants.size()) != cell->constants.count)
     throw py::value_error("constants: expected " + std::to_string(cell->constants.count) + " numbers, got " +
                           std::to_string(constants.size()));
+  for (const MaskSpec& mask : cell->masks)
+    if (const double p = constants[size_t(cell->constant(mask.probability))]; !(p >= 0 && p <= 1))
+      throw py::value_error(std::string("constants: expected '") + mask.probability.text + "' in 0..1, got " +
+                            std::to_string(p));
   const Sizes sizes{input, hidden, output, layers, bidirectional ? 2 : 1};
   if (dtype.equal(py::dtype::of<float>())) return std::make_shared<Bound<float>>(*cell, sizes, params, constants);
   if (dtype.equal(py::dtype::of<double>())) return std::make_shared<Bound<double>>(*cell, sizes, params, constants);

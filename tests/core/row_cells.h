@@ -1,4 +1,5 @@
-// Cells for tests alone, with stages of whole rows: normalised by mean and variance, or by the largest number.
+// Cells for tests alone, with stages of whole rows (normalised by mean and variance, or by the largest number),
+// constants and masks.
 #pragma once
 
 #include "cells/describe.h"
@@ -296,6 +297,54 @@ struct ClippedRnn {
 
   using forward = Stages<Sum, Scale>;
   using backward = Stages<ClipBack, ScaleBack>;
+};
+
+// Recurrent dropout, the same for all steps of a sequence (Gal & Ghahramani 2016), and zoneout (Krueger et al. 2017):
+// h' = zone * n + (1 - zone) * h, n = tanh(W x + R (drop * h) + b).
+struct ZoneoutRnn {
+  static constexpr Name name = "zoneout_rnn";
+  static constexpr List<Name> gates = {"h"};
+  static constexpr List<RowSpec> states = {{"h", Size::output}};
+  static constexpr List<RowSpec> records = {{"left"}, {"n"}};
+  static constexpr List<ParamSpec> parameters = {weight_ih, weight_hh, bias_ih};
+  static constexpr List<ConstantSpec> constants = {{"zoneout", 0.25}, {"dropout", 0.5}};
+  static constexpr List<MaskSpec> masks = {{"zone", "zoneout"},
+                                           {"drop", "dropout", Drawn::each_sequence, Kept::scaled}};
+
+  struct Drop {
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      io.put(record<"left">, io[mask<"drop">] * io[previous<"h">]);
+    }
+  };
+  struct Step {
+    static constexpr Product product = {"weight_hh", record<"left">};
+    static constexpr List<ColumnSpec> columns = {both("h")};
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto n = tanh(io[sum<"h">]), h = io[previous<"h">];
+      io.put(record<"n">, n);
+      io.put(state<"h">, fma(io[mask<"zone">], n - h, h));
+    }
+  };
+  struct StepBack {
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      const auto d_h = io[d_output] + io[d_state<"h">], d_n = d_h * io[mask<"zone">];
+      io.put(d_previous<"h">, d_h - d_n);
+      io.put(d_column<"h">, d_n * tanh_slope(io[record<"n">]));
+    }
+  };
+  struct DropBack {
+    using through = Step;
+    template <class Io>
+    static constexpr void apply(Io& io) {
+      io.put(d_previous<"h">, fma(io[product], io[mask<"drop">], io[d_previous<"h">]));
+    }
+  };
+
+  using forward = Stages<Drop, Step>;
+  using backward = Stages<StepBack, DropBack>;
 };
 
 }  // namespace

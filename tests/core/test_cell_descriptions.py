@@ -152,7 +152,19 @@ MISTAKES = {
     ),
     "a constant nobody uses": Mistake(
         "row_cells.h", "LayerNormRnn", '{{"eps", 1e-3}}', '{{"eps", 1e-3}, {"q", 1}}',
-        "no stage uses this parameter or constant", "q",
+        "no stage uses this parameter, constant or mask", "q",
+    ),
+    "a mask nobody uses": Mistake(
+        "row_cells.h", "ZoneoutRnn", 'masks = {{"zone", "zoneout"}', 'masks = {{"zone", "zoneout"}, {"q", "zoneout"}',
+        "no stage uses this parameter, constant or mask", "q",
+    ),
+    "a mask of an unknown probability": Mistake(
+        "row_cells.h", "ZoneoutRnn", '{{"zone", "zoneout"}', '{{"zone", "q"}',
+        "names what the cell has not declared", "q",
+    ),
+    "another mask in the backward pass": Mistake(
+        "row_cells.h", "ZoneoutRnn", 'fma(io[product], io[mask<"drop">]', 'fma(io[product], io[mask<"zone">]',
+        "do not give the derivative", "h",
     ),
     "a constant not declared": Mistake(
         "row_cells.h", "LayerNormRnn", '{{"eps", 1e-3}}', '{{"q", 1e-3}}',

@@ -1,4 +1,4 @@
-"""Stages of whole rows, constants and gradients of records, in cells that are for tests alone (row_cells.h).
+"""Stages of whole rows, constants, masks and gradients of records, in cells that are for tests alone (row_cells.h).
 
 They are in a build with -DPYLSTM_TEST_CELLS=ON: `nox -s cells`. tests/core/kernels.cpp runs them without Python.
 """
@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from pylstm import _core
+from pylstm.reference.dropout import philox
 from support.isas import isas, use_isa
 
 Array = np.ndarray[Any, Any]
 CELLS = _core.cells()
-CONSTANTS = {"eps": 1e-2, "keep": 0.3, "clip": 0.6}
+CONSTANTS = {"eps": 1e-2, "keep": 0.3, "clip": 0.6, "zoneout": 0.3, "dropout": 0.4}
+KEY = (0.0, 2**40 + 3, 7)  # no dropout between layers, seed, call
 SHAPES = [(6, 5, 4, 33), (3, 1, 2, 1), (4, 9, 7, 64), (5, 3, 3, 100)]  # T, N, I, H: around the edges of lines
 
 pytestmark = pytest.mark.skipif("layer_norm_rnn" not in CELLS, reason="needs a build with PYLSTM_TEST_CELLS")
@@ -34,12 +36,32 @@ def normalised(a: Array, eps: float) -> Array:
     return (a - a.mean(1, keepdims=True)) / np.sqrt(a.var(1, keepdims=True) + eps)
 
 
-def layer_norm_rnn(x: Array, h: Array, p: dict[str, Array], c: dict[str, float]) -> tuple[Array]:
+class Masks:
+    """Those of one step, all sequences and one direction of `directions`; their means in inference."""
+
+    def __init__(self, training: bool, n: int, t: int, width: int, direction: int, directions: int) -> None:
+        self.place = (training, n, t, width, direction, directions)
+
+    def __call__(self, number: int, p: float, each_step: bool, kept: float) -> Array:
+        training, n, t, width, direction, directions = self.place
+        if not training:
+            return np.array((1 - p) * kept)
+        _, seed, call = KEY
+        j = np.arange((width + 3) // 4, dtype=np.uint64)
+        counter = [j, *(np.full_like(j, c) for c in (n, t if each_step else 0, call * directions + direction))]
+        key = (seed & 0xFFFFFFFF, ((seed >> 32) + 0x85EBCA6B * (number + 1)) & 0xFFFFFFFF)
+        words = np.stack(philox(*counter, key), axis=-1).reshape(-1)[:width]
+        return np.where(words >= int(p * 2**32), kept, 0.0)
+
+
+def layer_norm_rnn(x: Array, h: Array, p: dict[str, Array], c: dict[str, float], _masks: Masks) -> tuple[Array]:
     a = x @ p["weight_ih"].T + p["bias_ih"] + h @ p["weight_hh"].T
     return (np.tanh(p["gain"] * normalised(a, c["eps"]) + p["shift"]),)
 
 
-def layer_norm_lstm(x: Array, h: Array, cell: Array, p: dict[str, Array], c: dict[str, float]) -> tuple[Array, Array]:
+def layer_norm_lstm(
+    x: Array, h: Array, cell: Array, p: dict[str, Array], c: dict[str, float], _masks: Masks
+) -> tuple[Array, Array]:
     def gates(of: str) -> Array:
         return np.concatenate([p[of + gate] for gate in "ifgo"])
 
@@ -50,13 +72,21 @@ def layer_norm_lstm(x: Array, h: Array, cell: Array, p: dict[str, Array], c: dic
     return sigmoid(o) * np.tanh(normalised(cell, c["eps"]) * p["gain_c"] + p["bias_c"]), cell
 
 
-def clipped_rnn(x: Array, h: Array, p: dict[str, Array], c: dict[str, float]) -> tuple[Array]:
+def clipped_rnn(x: Array, h: Array, p: dict[str, Array], c: dict[str, float], _masks: Masks) -> tuple[Array]:
     a = x @ p["weight_ih"].T + p["bias_ih"] + h @ p["weight_hh"].T + p["bias_hh"]
     return (np.clip(a / np.abs(a).max(1, keepdims=True) + c["keep"] * h, -c["clip"], c["clip"]),)
 
 
+def zoneout_rnn(x: Array, h: Array, p: dict[str, Array], c: dict[str, float], masks: Masks) -> tuple[Array]:
+    zone = masks(0, c["zoneout"], True, 1)
+    drop = masks(1, c["dropout"], False, 1 / (1 - c["dropout"]))
+    n = np.tanh(x @ p["weight_ih"].T + p["bias_ih"] + (drop * h) @ p["weight_hh"].T)
+    return (zone * n + (1 - zone) * h,)
+
+
 TWINS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "layer_norm_rnn": layer_norm_rnn, "layer_norm_lstm": layer_norm_lstm, "clipped_rnn": clipped_rnn,
+    "zoneout_rnn": zoneout_rnn,
 }  # fmt: skip
 
 
@@ -81,7 +111,8 @@ class Problem:
         for direction in range(self.directions):
             for parameter, (blocks, rows, columns, _) in CELLS[name]["parameters"].items():
                 shape_ = (blocks * sizes[rows], *((sizes[columns],) if columns != "one" else ()))
-                self.arrays[f"{parameter} {direction}"] = 0.7 * draw(*shape_)
+                scale = 0.7 if columns == "one" else 1.5 / np.sqrt(shape_[1])
+                self.arrays[f"{parameter} {direction}"] = scale * draw(*shape_)
         self.d_output = draw(self.steps, self.batch, self.directions * self.hidden).astype(dtype)
         self.d_states = tuple(draw(self.directions, self.batch, self.hidden).astype(dtype) for _ in self.states)
         self.ways = {what: draw(*array.shape) for what, array in self.arrays.items()}
@@ -98,17 +129,21 @@ class Problem:
         sizes = self.width, self.hidden, self.hidden, 1
         return _core.Network(self.name, self.dtype, *sizes, self.directions == 2, params, list(self.constants.values()))
 
-    def run(self, threads: int = 1, backward: bool = True, **moved: Any) -> dict[str, Array]:
-        """Outputs, final states and, with `backward`, all gradients, under the names of what they belong to."""
+    def run(
+        self, threads: int = 1, how: Literal["infer", "train", "backward"] = "backward", **moved: Any
+    ) -> dict[str, Array]:
+        """Outputs, final states and, with "backward", all gradients, under the names of what they belong to."""
         arrays = self.moved(**moved)
         network = self.network(arrays)
         out = _core.empty((self.steps, self.batch, self.directions * self.hidden), self.dtype)
         states = tuple(arrays[state] for state in self.states)
         lengths = self.lengths.astype(np.int64)
-        if not backward:
+        if how == "infer":
             final = network.infer(arrays["x"], states, lengths, out, threads)
             return {"output": out, **{f"final {i}": array for i, array in enumerate(final)}}
-        final, tape = network.train(arrays["x"], states, lengths, out, None, threads)
+        final, tape = network.train(arrays["x"], states, lengths, out, KEY, threads)
+        if how == "train":
+            return {"output": out, **{f"final {i}": array for i, array in enumerate(final)}}
         dx, d_states, d_params = tape.backward(self.d_output, self.d_states, True, threads)
         assert dx is not None
         found = {"output": out, **{f"final {i}": array for i, array in enumerate(final)}, "x": dx}
@@ -119,7 +154,7 @@ class Problem:
                 found[f"{parameter} {direction}"] = array
         return found
 
-    def twin(self) -> dict[str, Array]:
+    def twin(self, training: bool) -> dict[str, Array]:
         arrays = self.moved()
         output = np.zeros((self.steps, self.batch, self.directions * self.hidden))
         final = [arrays[state].astype(np.float64) for state in self.states]
@@ -130,7 +165,7 @@ class Problem:
                 for t in times[::-1] if d else times:
                     states = TWINS[self.name](
                         arrays["x"][t, n : n + 1].astype(np.float64), *(s[d, n : n + 1] for s in final), params,
-                        self.constants,
+                        self.constants, Masks(training, n, t, self.hidden, d, self.directions),
                     )  # fmt: skip
                     for kept, new in zip(final, states, strict=True):
                         kept[d, n] = new[0]
@@ -154,9 +189,8 @@ names = pytest.mark.parametrize("name", TWINS)
 def test_forward_equals_the_twin(name: str, shape: Any, dtype: str, isa: str) -> None:
     with use_isa(isa):
         problem = Problem(name, shape, dtype, both_ways=True)
-        expected = problem.twin()
-        for found in (problem.run(), problem.run(backward=False)):
-            for what, array in expected.items():
+        for found, training in ((problem.run(how="train"), True), (problem.run(how="infer"), False)):
+            for what, array in problem.twin(training).items():
                 bound = 1e-12 if dtype == "float64" else 2e-5
                 np.testing.assert_allclose(found[what], array, rtol=bound, atol=bound, err_msg=what)
 
@@ -167,7 +201,7 @@ def test_gradients_are_central_differences(name: str, shape: Any) -> None:
     problem = Problem(name, shape, "float64", both_ways=True)
     gradients, eps = problem.run(), 1e-6
     for what, way in problem.ways.items():
-        above, below = (problem.loss(problem.run(what=what, by=by, backward=False)) for by in (eps, -eps))
+        above, below = (problem.loss(problem.run(what=what, by=by, how="train")) for by in (eps, -eps))
         expected, found = (above - below) / (2 * eps), np.sum(gradients[what] * way)
         assert abs(found - expected) < 2e-7 * (1 + abs(expected)), what
 
@@ -201,7 +235,7 @@ def test_a_stream_has_the_bits_of_a_call(name: str, threads: int) -> None:
     problem = Problem(name, (6, 5, 4, 33), "float32")
     problem.lengths[:] = problem.steps
     arrays = problem.moved()
-    expected = problem.run(backward=False)
+    expected = problem.run(how="infer")
     stream = problem.network(arrays).stream(problem.batch, threads)
     with stream.hold(True):
         stream.put(tuple(arrays[state] for state in problem.states))
@@ -221,6 +255,34 @@ def test_the_number_of_constants_is_checked(constants: list[float]) -> None:
         problem.network(problem.moved())
 
 
-def test_the_core_names_its_constants() -> None:
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+def test_probabilities_are_checked(p: float) -> None:
+    problem = Problem("zoneout_rnn", SHAPES[0], "float32")
+    problem.constants["dropout"] = p
+    with pytest.raises(ValueError, match=r"constants: expected 'dropout' in 0\.\.1, got"):
+        problem.network(problem.moved())
+
+
+def test_masks_need_a_seed() -> None:
+    problem = Problem("zoneout_rnn", SHAPES[0], "float32")
+    arrays = problem.moved()
+    out = _core.empty((problem.steps, problem.batch, problem.hidden), problem.dtype)
+    with pytest.raises(ValueError, match="dropout: the cell draws masks and needs a seed"):
+        problem.network(arrays).train(arrays["x"], (None,), None, out, None, 1)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_masks_of_nothing_and_of_everything(p: float) -> None:
+    problem = Problem("zoneout_rnn", SHAPES[0], "float64")
+    problem.constants |= {"zoneout": p, "dropout": 0.0}
+    final = problem.run(how="train")["final 0"]
+    if p == 1:  # every unit stays as it is
+        assert np.array_equal(final, problem.arrays["state h"])
+    else:
+        np.testing.assert_allclose(final, problem.twin(False)["final 0"], rtol=1e-12, atol=1e-12)
+
+
+def test_the_core_names_constants_and_masks() -> None:
+    assert CELLS["zoneout_rnn"]["masks"] == ("zone", "drop")
     assert CELLS["clipped_rnn"]["constants"] == ("keep", "clip")
     assert CELLS["clipped_rnn"]["records"] == {"a": "hidden", "most": "one"}
