@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from cells import Cell, cell_of
 
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class Case:
     def directions(self) -> int:
         return 2 if self.bidirectional else 1
 
+    @property
+    def about(self) -> Cell:
+        return cell_of(self.cell)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -57,7 +61,7 @@ class Data:
     x: Array  # (T, N, I)
     lengths: Array | None  # (N,)
     d_output: Array  # (T, N, directions * H), 0 past a length
-    d_state: tuple[Array, ...]  # (layers * directions, N, H) each; h, and c for an LSTM
+    d_state: tuple[Array, ...]  # (layers * directions, N, H) each: one for every state of the cell
     state: tuple[Array, ...] | None  # initial states, shaped like d_state; None: zero
 
 
@@ -118,7 +122,7 @@ def make_data(case: Case) -> Data:
         return rng.standard_normal(shape).astype(case.dtype)
 
     weights = {}
-    bound, rows = 1 / math.sqrt(case.H), GATES[case.cell] * case.H
+    bound, rows = 1 / math.sqrt(case.H), case.about.gates * case.H
     for layer in range(case.layers):
         inputs = case.I if layer == 0 else case.directions * case.H
         for suffix in ["", "_reverse"][: case.directions]:
@@ -135,7 +139,7 @@ def make_data(case: Case) -> Data:
     d_output = normal(case.T, case.N, case.directions * case.H)
     if lengths is not None:
         d_output[np.arange(case.T)[:, None] >= lengths] = 0
-    states = 2 if case.cell == "lstm" else 1
+    states = len(case.about.states)
     state_shape = (case.layers * case.directions, case.N, case.H)
     d_state = tuple(normal(*state_shape) for _ in range(states))
     state = tuple(normal(*state_shape) for _ in range(states)) if case.initial else None

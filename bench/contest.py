@@ -96,6 +96,11 @@ class Child:
         self.process.communicate()  # closes its stdin, which ends it
 
 
+def told(case: Case) -> dict[str, Any]:
+    """What a worker has to know of a case."""
+    return {"case": asdict(case), "cell": case.about}
+
+
 def disagreement(mine: dict[str, list[float]], other: dict[str, list[float]], tolerance: float) -> str:
     """The first result that two peers do not share, or an empty string."""
     for name in mine.keys() & other.keys():
@@ -112,7 +117,7 @@ def compete(entries: list[Entry], repeats: int, between: Callable[[], None] | No
     rows: list[Row] = []
     try:
         for child, entry in zip(children, entries, strict=True):
-            answer = child.ask("setup", case=asdict(entry.case), training=entry.training)
+            answer = child.ask("setup", **told(entry.case), training=entry.training)
             rows.append({"peer": entry.peer, "samples": [], **answer})
             child.rest()
         agreed: dict[Case, Row] = {}

@@ -5,7 +5,7 @@
     BW(b) = bytes/s a core reads out of the cache that holds b bytes, while the other cores do, too
 
     forward  = 2 G H (I + H) R FLOP        training = 3 x forward
-    compute  = FLOP / (P F) + a H R kappa / P,  a = 5, 3, 1 activations of an LSTM, a GRU, an RNN
+    compute  = FLOP / (P F) + a H R kappa / P,  a = activations: 5, 3, 1 of an LSTM, a GRU, an RNN
     weights  = T w / BW(w) with the batch split, T (w / P) / BW(w / P) with the units split; x 2 in training
     memory   = bytes touched once / bandwidth
     latency  = T x 175 cycles; x 2 in training
@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibrate import Calibration
-from cases import GATES, Case, make_lengths
+from cases import Case, make_lengths
 
-ACTIVATIONS = {"lstm": 5, "gru": 3, "rnn": 1}
 STEP_CYCLES = 175  # h -> product -> cell -> h, were everything else free: latencies of adding, activations, L1
 
 
@@ -51,23 +50,23 @@ def layer_inputs(case: Case) -> list[int]:
 
 def flops(case: Case, training: bool) -> int:
     """Of the products alone. Training: forward, gradients to the rows before, gradients to the weights; dx included."""
-    per_row = sum(2 * GATES[case.cell] * case.H * (width + case.H) for width in layer_inputs(case))
+    per_row = sum(2 * case.about.gates * case.H * (width + case.H) for width in layer_inputs(case))
     return per_row * case.directions * rows(case) * (3 if training else 1)
 
 
 def activations(case: Case) -> int:
     """Calls of sigmoid and tanh in a forward pass."""
-    return ACTIVATIONS[case.cell] * case.H * rows(case) * case.layers * case.directions
+    return case.about.activations * case.H * rows(case) * case.layers * case.directions
 
 
 def touched_bytes(case: Case, training: bool) -> int:
     """Every byte that has to be read or written, counted once: input, output, weights; in training also the
-    gradients of these, and what the forward pass leaves for the way back (an LSTM: four gates and c in each row)."""
-    gates, width = GATES[case.cell], case.directions * case.H
+    gradients of these, and what the forward pass leaves for the way back: gates and inner states (c) of each row."""
+    gates, width = case.about.gates, case.directions * case.H
     weights = sum(gates * case.H * (inputs + case.H) for inputs in layer_inputs(case)) * case.directions
     values = rows(case) * (case.I + width) + weights
     if training:
-        records = gates + (case.cell == "lstm")
+        records = gates + len(case.about.states) - 1
         values = 2 * values + rows(case) * width * case.layers * records
     return values * np.dtype(case.dtype).itemsize
 
@@ -79,7 +78,7 @@ def compute_seconds(case: Case, training: bool, machine: Calibration) -> float:
 
 def weights_seconds(case: Case, training: bool, machine: Calibration) -> dict[str, float]:
     """Reading the recurrent weights at every step, for each way to split the work over the threads."""
-    share = GATES[case.cell] * case.H**2 * np.dtype(case.dtype).itemsize
+    share = case.about.gates * case.H**2 * np.dtype(case.dtype).itemsize
     steps = last_step(case) * case.layers * (2 if training else 1)
     found = {
         "batch": case.directions * steps * share / machine.read_rate(share),

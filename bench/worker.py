@@ -2,9 +2,11 @@
 
 `contest.py` starts it as `worker.py PEER THREADS` and speaks JSON with it, one object a line:
 
-    {"do": "setup", "case": {..}, "training": ..}  ->  {"version": .., "repeats": .., "check": {name: [..]}, ..}
-    {"do": "sample"}                               ->  {"seconds": per call}
-    {"do": "peak", "case": {..}, "training": ..}   ->  {"bytes": that calls add to the process, at most}
+    {"do": "setup", "case": {..}, "cell": [..], "training": ..}
+                    ->  {"version": .., "repeats": .., "check": {name: [..]}, ..}
+    {"do": "sample"}  ->  {"seconds": per call}
+    {"do": "peak", "case": {..}, "cell": [..], "training": ..}
+                    ->  {"bytes": that calls add to the process, at most}
 
 An answer {"unsupported": why} or {"error": what} stands for the ones above. Between two lines it sleeps in `readline`.
 """
@@ -25,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from cases import Array, Case, make_data
+from cells import Cell, tell
 
 # A sample repeats the call until it lasts this long: short enough to take turns, long enough to time.
 SAMPLE_SECONDS = 0.02
@@ -66,12 +69,13 @@ class Worker:
         self.module = importlib.import_module(f"peers.{peer}_peer")
         self.threads = threads
 
-    def make(self, case: dict[str, Any], training: bool) -> Any:
+    def make(self, case: dict[str, Any], cell: list[Any], training: bool) -> Any:
         made = Case(**case)
+        tell(made.cell, Cell(*cell))
         return self.module.Peer(made, make_data(made), training=training, threads=self.threads)
 
-    def setup(self, case: dict[str, Any], training: bool) -> dict[str, Any]:
-        self.peer = self.make(case, training)
+    def setup(self, case: dict[str, Any], cell: list[Any], training: bool) -> dict[str, Any]:
+        self.peer = self.make(case, cell, training)
         check = {name: fingerprint(value) for name, value in self.peer.results(self.peer.run()).items()}
         calls, fastest, began = 1, math.inf, time.perf_counter()
         while (spent := time.perf_counter() - began) < PATIENCE and (calls < WARM_CALLS or spent < WARM_SECONDS):
@@ -95,9 +99,9 @@ class Worker:
     def sample(self) -> dict[str, Any]:
         return {"seconds": self.timed(self.repeats)}
 
-    def peak(self, case: dict[str, Any], training: bool) -> dict[str, Any]:
+    def peak(self, case: dict[str, Any], cell: list[Any], training: bool) -> dict[str, Any]:
         """Memory that calls need beyond the layer and its input: results included, the library itself not."""
-        peer = self.make(case, training)
+        peer = self.make(case, cell, training)
         forget_peak()
         before, _ = resident_bytes()
         for _ in range(PEAK_CALLS):

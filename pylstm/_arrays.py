@@ -90,18 +90,15 @@ def float_array(name: str, value: ArrayLike, dtype: DTypeLike = np.float32) -> A
     return real_array(name, value, np.dtype(dtype) if native is None else native)
 
 
-def real_gradient(value: Any, name: str = "grads") -> Array:
-    """A gradient as an array of real numbers, of the dtype it has."""
-    if type(value) is np.ndarray and value.dtype.kind == "f":
-        return value
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array, got a masked array")
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name} cannot be made an array: {error}") from error
+def number_array(name: str, value: object, hint: str = "") -> Array:
+    """`value` as an array of real numbers, of the dtype it has.
+
+    hint: what an error says besides, where there are texts or objects.
+    """
+    array = value if type(value) is np.ndarray else array_of(name, value)
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got {_checks.kind(value)} of dtype {array.dtype}")
+        hint = hint if array.dtype.kind in "OUS" else ""
+        raise TypeError(f"{name} must hold real numbers, got {_checks.kind(value)} of dtype {array.dtype}{hint}")
     return array
 
 

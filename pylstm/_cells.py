@@ -1,4 +1,4 @@
-"""What the core says of its cells: names, gates, states, parameters. Nothing here computes."""
+"""What the core says of its cells: names, gates, states, parameters, functions. Nothing here computes."""
 
 from __future__ import annotations
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
-from contest import Child
+from contest import Child, told
 from extras import Finding, Options
 
 
@@ -16,7 +15,7 @@ def run(options: Options) -> Iterator[Finding]:
         mib = []
         for peer in ("pylstm", "torch"):
             child = Child(peer, options.threads)
-            answer = child.ask("peak", case=asdict(case), training=True)
+            answer = child.ask("peak", **told(case), training=True)
             child.close()
             mib.append(answer.get("bytes", 0) / 2**20)
         if all(mib):

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cases import GATES, Array, Case, Data
+from cases import Array, Case, Data
 from peers import BasePeer, fastest, suffixes
 
 CLASSES = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
@@ -27,7 +27,7 @@ UNROLL = 100  # steps at most: beyond, tracing alone takes a minute
 
 def reordered(case: Case, value: Array) -> Array:
     """Blocks of gates along axis 0, from PyTorch's order to Keras' or back."""
-    blocks = value.reshape(GATES[case.cell], case.H, -1)[GATE_ORDER[case.cell]]
+    blocks = value.reshape(case.about.gates, case.H, -1)[GATE_ORDER[case.cell]]
     return blocks.reshape(value.shape)
 
 
@@ -73,7 +73,7 @@ class Stack:
 
     @property
     def case_states(self) -> list[str]:
-        return ["h_n", "c_n"] if self.case.cell == "lstm" else ["h_n"]
+        return [f"{name}_n" for name in self.case.about.states]
 
 
 class Peer(BasePeer):

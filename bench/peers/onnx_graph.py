@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cases import GATES, Array, Case, Data
+from cases import Array, Case, Data
 from peers import Unsupported
 
 # Where each of ONNX's gate blocks stands in PyTorch's order: i f g o -> i o f c, and r z n -> z r h.
@@ -29,11 +29,11 @@ def build(case: Case, data: Data, training: bool) -> bytes:
     def reordered(name: str) -> Array:
         """(gates * H, ..) of one parameter, both directions stacked in front, in ONNX's order."""
         both = np.stack([data.weights[name + suffix] for suffix in ["", "_reverse"][: case.directions]])
-        blocks = both.reshape(case.directions, GATES[case.cell], case.H, -1)[:, GATE_ORDER[case.cell]]
+        blocks = both.reshape(case.directions, case.about.gates, case.H, -1)[:, GATE_ORDER[case.cell]]
         return blocks.reshape(both.shape)
 
     lengths = "lengths" if data.lengths is not None else ""
-    states = ["h_n", "c_n"] if case.cell == "lstm" else ["h_n"]
+    states = [f"{name}_n" for name in case.about.states]
     initial = [f"{s}_before" for s in states] if case.streamed or data.state is not None else []
     if initial and case.layers > 1:
         raise Unsupported("initial states of a stack")

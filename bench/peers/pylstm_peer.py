@@ -19,9 +19,9 @@ class Peer(BasePeer):
         )
         self.layer.load_state_dict(data.weights)
         self.case, self.data, self.training, self.threads = case, data, training, threads
-        self.state = data.state if data.state is None or case.cell == "lstm" else data.state[0]
-        self.d_state = data.d_state if case.cell == "lstm" else data.d_state[0]
-
+        several = len(case.about.states) > 1
+        self.state = data.state if data.state is None or several else data.state[0]
+        self.d_state = data.d_state if several else data.d_state[0]
         self.stream = self.layer.stream(case.N, num_threads=threads) if case.streamed else None
         self.frame, self.out = data.x[0], data.d_output[0].copy()
 
@@ -50,8 +50,8 @@ class Peer(BasePeer):
 
     def results(self, raw: Any) -> dict[str, Array]:
         output, state = (raw[None], self.stream.state) if self.stream is not None else raw[:2]
-        h_n, *c_n = state if isinstance(state, tuple) else (state,)
-        found = {"output": output, "h_n": h_n, **({"c_n": c_n[0]} if c_n else {})}
+        states = state if isinstance(state, tuple) else (state,)
+        found = {"output": output, **{f"{k}_n": s for k, s in zip(self.case.about.states, states, strict=True)}}
         if self.training:
             found |= {"d_x": raw[2].x, **{f"d_{name}": grad for name, grad in raw[2].params.items()}}
         return found

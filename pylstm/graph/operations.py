@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _products
+from .. import _activations, _products
 from .._arrays import Array
 
 Needs = tuple[bool, ...]
@@ -218,19 +218,18 @@ def max_over(needs: Needs, a: Array, axis: Axis = None, keepdims: bool = False) 
 
 
 def tanh(needs: Needs, a: Array) -> Result:  # noqa: ARG001
-    y = np.tanh(a)
-    return y, lambda d: (d * (1 - y * y),)
+    y = _activations.tanh(a)
+    return y, lambda d: (_activations.tanh_backward(d, y),)
 
 
 def sigmoid(needs: Needs, a: Array) -> Result:  # noqa: ARG001
-    e = np.exp(-np.abs(a))  # never overflows
-    y = np.where(a >= 0, 1 / (1 + e), e / (1 + e))
-    return y, lambda d: (d * (y * (1 - y)),)
+    y = _activations.sigmoid(a)
+    return y, lambda d: (_activations.sigmoid_backward(d, y),)
 
 
 def relu(needs: Needs, a: Array) -> Result:  # noqa: ARG001
-    y = np.maximum(a, a.dtype.type(0))
-    return y, lambda d: (np.where(y > 0, d, d.dtype.type(0)),)
+    y = _activations.relu(a)
+    return y, lambda d: (_activations.relu_backward(d, y),)
 
 
 def exp(needs: Needs, a: Array) -> Result:  # noqa: ARG001
@@ -248,9 +247,8 @@ def sqrt(needs: Needs, a: Array) -> Result:  # noqa: ARG001
 
 
 def softmax(needs: Needs, a: Array, axis: int = -1) -> Result:  # noqa: ARG001
-    e = np.exp(a - a.max(axis=axis, keepdims=True)) if a.size else a
-    y = e / e.sum(axis=axis, keepdims=True)
-    return y, lambda d: (y * (d - (d * y).sum(axis=axis, keepdims=True)),)
+    y = _activations.softmax(a, axis)
+    return y, lambda d: (_activations.softmax_backward(d, y, axis),)
 
 
 def log_softmax(needs: Needs, a: Array, axis: int = -1) -> Result:  # noqa: ARG001

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .. import _checks
+
 
 def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     """The same tuples, lists and dicts with `function(leaf)` in place of every other thing, in order."""
@@ -39,21 +41,19 @@ def paired(structure: Any, other: Any, name: str) -> Iterator[tuple[Any, Any, st
         return
     if isinstance(structure, (tuple, list)):
         if not isinstance(other, (tuple, list)):
-            raise TypeError(f"{name} must be a tuple of {len(structure)}, as the outputs are, got {_kind(other)}")
+            raise TypeError(
+                f"{name} must be a tuple of {len(structure)}, as the outputs are, got {_checks.kind(other)}"
+            )
         if len(other) != len(structure):
             raise ValueError(f"{name} must have {len(structure)} items, as the outputs have, got {len(other)}")
         for k, (item, own) in enumerate(zip(structure, other, strict=True)):
             yield from paired(item, own, f"{name}[{k}]")
     elif isinstance(structure, dict):
         if not isinstance(other, dict):
-            raise TypeError(f"{name} must be a dict, as the outputs are, got {_kind(other)}")
+            raise TypeError(f"{name} must be a dict, as the outputs are, got {_checks.kind(other)}")
         if unknown := [key for key in other if key not in structure]:
             raise ValueError(f"{name} has a key that the outputs do not have: {unknown[0]!r}")
         for key, own in other.items():
             yield from paired(structure[key], own, f"{name}[{key!r}]")
     else:
         yield structure, other, name
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

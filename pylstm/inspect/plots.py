@@ -11,20 +11,38 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
+from .._cells import CELLS
+from .trace import meanings_of
 
-# What the letters mean to a reader, and the range of their values.
-_TITLES = {
-    "i": "input gate: how much of the new enters",
-    "f": "forget gate: how much of the old stays",
-    "g": "candidate: what would enter",
-    "o": "output gate: how much shows",
-    "c": "cell state: the memory",
-    "h": "output",
-    "r": "reset gate: how much of the past the candidate sees",
-    "z": "update gate: how much of the past stays",
-    "n": "candidate",
-}
-_GATES = "ifozr"
+
+class _Letters:
+    """What the letters of a trace stand for: those of the cell that has most of them."""
+
+    def __init__(self, trace: Mapping[str, Any]) -> None:
+        letters = set(map(_letter, trace))
+
+        def fit(name: str) -> tuple[int, int]:
+            own = {*CELLS[name]["gates"], *CELLS[name]["states"]}
+            return len(letters & own), -len(own)
+
+        name = max(CELLS, key=fit)
+        self._cell = CELLS[name]
+        self._meanings = meanings_of(name)
+
+    def is_gate(self, letter: str) -> bool:
+        """Whether its numbers lie in 0..1."""
+        return self._cell["functions"].get(letter) == "sigmoid"
+
+    def is_state(self, letter: str) -> bool:
+        return letter in self._cell["states"]
+
+    def title(self, letter: str) -> str:
+        """For people, or nothing."""
+        return "output" if letter == next(iter(self._cell["states"])) else self._meanings.get(letter, "")
+
+
+def _letter(name: str) -> str:
+    return name.partition("_")[0]
 
 
 def _pyplot() -> Any:
@@ -118,7 +136,8 @@ def plot_trace(
         )
     if tokens is not None and len(tokens) != steps:
         raise ValueError(f"tokens must be {steps} texts, one per step, got {len(tokens)}")
-    chosen = _interesting_units(arrays, _checks.integer("units", units))
+    letters = _Letters(trace)
+    chosen = _interesting_units(arrays, letters, _checks.integer("units", units))
     bars = None if saliency is None else np.asarray(saliency)[:steps]
     if bars is not None and (bars.shape != (steps,) or bars.dtype.kind not in "biuf"):
         raise ValueError(f"saliency must be {steps} numbers, one per step, got shape {bars.shape} of {bars.dtype}")
@@ -141,7 +160,7 @@ def plot_trace(
             top.set_yticks([])
             top.spines[["top", "right", "left"]].set_visible(False)
         for ax, (name, array) in zip(column, arrays.items(), strict=True):
-            _strip(figure, ax, name, array[:, chosen[array.shape[1]]])
+            _strip(figure, ax, name, array[:, chosen[array.shape[1]]], letters)
         if tokens is not None:
             upright = max(map(len, tokens), default=0) <= 2
             column[-1].set_xticks(np.arange(steps), list(map(_visible, tokens)), rotation=0 if upright else 90)
@@ -149,25 +168,27 @@ def plot_trace(
         return _finish(figure, path)
 
 
-def _strip(figure: Any, ax: Any, name: str, values: NDArray[Any]) -> None:
+def _strip(figure: Any, ax: Any, name: str, values: NDArray[Any], letters: _Letters) -> None:
     letter, _, where = name.partition("_")
-    gate = letter in _GATES
-    limit = 1.0 if letter != "c" else max(1.0, float(np.abs(values).max(initial=0)))
+    gate = letters.is_gate(letter)
+    limit = 1.0 if gate else max(1.0, float(np.abs(values).max(initial=0)))
     image = ax.imshow(values.T, aspect="auto", interpolation="nearest", cmap="viridis" if gate else "RdBu_r",
                       vmin=0 if gate else -limit, vmax=limit)  # fmt: skip
-    ax.set_title(f"{letter}  {_TITLES.get(letter, '')}  ({where})", loc="left", fontsize=9)
+    ax.set_title(f"{letter}  {letters.title(letter)}  ({where})", loc="left", fontsize=9)
     ax.set_yticks([])
     ax.set_ylabel(f"{values.shape[1]} units", fontsize=8)
     figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
 
 
-def _interesting_units(arrays: Mapping[str, NDArray[Any]], units: int) -> dict[int, NDArray[np.int64]]:
+def _interesting_units(
+    arrays: Mapping[str, NDArray[Any]], letters: _Letters, units: int
+) -> dict[int, NDArray[np.int64]]:
     """For each width: the units that move most, by their value at the end. One order for all strips, so that a unit's
     gates and states stand on the same line."""
     chosen = {}
     for width in {array.shape[1] for array in arrays.values()}:
         same = {name: array for name, array in arrays.items() if array.shape[1] == width}
-        states = [array for name, array in same.items() if name[0] in "ch"] or list(same.values())
+        states = [array for name, array in same.items() if letters.is_state(_letter(name))] or list(same.values())
         state = states[-1]
         moving = np.argsort(-state.std(axis=0), kind="stable")[:units]
         chosen[width] = moving[np.argsort(-state[-1:, moving].sum(axis=0), kind="stable")]

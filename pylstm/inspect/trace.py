@@ -8,19 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import Array
+from .._cells import CELLS
 from ..reference import cells, sequence
 
 if TYPE_CHECKING:
     from ..layers.recurrent import Recurrent
-
-# What the cells of the reference save of a step, by the equations' names; None: not shown (the old state is the step
-# before, and h is added for all).
-_SAVED: dict[type, tuple[str | None, ...]] = {
-    cells.LSTM: (None, None, "i", "f", "g", "o", None, None),
-    cells.GRU: (None, "r", "z", "n", None),
-    cells.GRUResetBefore: (None, "r", "z", "n", None),
-    cells.RNN: (None, None),
-}
 
 
 def trace(
@@ -51,23 +43,20 @@ def trace(
     return {name: np.ascontiguousarray(layer._to_user(value, batched)) for name, value in found.items()}
 
 
-def _cell(layer: Recurrent[Any], suffix: str) -> cells.Cell:
-    params = {name[: -len(suffix)]: v for name, v in layer.params.items() if name.endswith(suffix)}
-    options = layer._config()
-    if "proj_size" in options:
-        return cells.LSTM(params)
-    if "reset_after" in options:
-        return cells.GRU(params) if options["reset_after"] else cells.GRUResetBefore(params)
-    return cells.RNN(params, options["nonlinearity"])
+def meanings_of(cell: str) -> dict[str, str]:
+    """What letters of a trace mean to a reader; the cell by its name in the core."""
+    return cells.BY_NAME[cell].meanings
 
 
 def _direction(
     layer: Recurrent[Any], suffix: str, x: Array, state: tuple[Array, ...], valid: sequence.Mask, reverse: bool
 ) -> dict[str, Array]:
     """One direction of one layer: name -> (T, N, size), zero past a length."""
-    cell = _cell(layer, suffix)
-    names = (*_SAVED[type(cell)], *layer._state_names)
-    found: dict[str, Array] = {}
+    params = {name[: -len(suffix)]: v for name, v in layer.params.items() if name.endswith(suffix)}
+    cell = cells.BY_NAME[layer._cell_name](params)
+    gates = [name for name in CELLS[layer._cell_name]["gates"] if name not in layer._state_names]
+    sizes = dict.fromkeys(gates, layer.hidden_size) | dict(zip(layer._state_names, layer._state_sizes, strict=True))
+    found = {name: np.zeros((*valid.shape, size), layer.dtype) for name, size in sizes.items()}
     bias = cell.params.get("bias_ih", 0)
     state = tuple(s.copy() for s in state)
     steps = range(x.shape[0])
@@ -77,10 +66,7 @@ def _direction(
         new, saved = cell.forward(a, tuple(s[rows] for s in state))
         for s, s_new in zip(state, new, strict=True):
             s[rows] = s_new
-        for name, value in zip(names, (*saved, *new), strict=True):
-            if name is not None:
-                array = found.setdefault(name, np.zeros((*valid.shape, value.shape[1]), layer.dtype))
-                array[t, rows] = value
-    for name, size in zip(layer._state_names, layer._state_sizes, strict=True):
-        found.setdefault(name, np.zeros((*valid.shape, size), layer.dtype))  # there was no step
+        values = dict(zip(cell.saves, saved, strict=True)) | dict(zip(layer._state_names, new, strict=True))
+        for name, array in found.items():
+            array[t, rows] = values[name]
     return found

@@ -23,7 +23,7 @@ class _Compiled(Recurrent[Any]):
 
     def _kinds(self) -> list[str]:
         """The parameters of a layer and direction, in the core's order."""
-        return list(CELLS[self._cell_name()]["parameters"])
+        return list(CELLS[self._cell_name]["parameters"])
 
     def _suffixes(self) -> list[str]:
         directions = ("", "_reverse")[: self.num_directions]
@@ -37,7 +37,7 @@ class _Compiled(Recurrent[Any]):
         if pack is None or pack[0] is not params:  # two threads may both pack: the same result
             arrays = [[params._arrays.get(kind + suffix) for kind in self._kinds()] for suffix in self._suffixes()]
             network = _core.Network(
-                self._cell_name(), self.dtype, self.input_size, self.hidden_size, self.output_size,
+                self._cell_name, self.dtype, self.input_size, self.hidden_size, self.output_size,
                 self.num_layers, self.bidirectional, arrays,
             )  # fmt: skip
             self._pack = pack = params, network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,9 @@ class GRUFront(Recurrent[Array]):
             recurrent_bias=recurrent_bias, dtype=dtype,
         )  # fmt: skip
 
-    def _cell_name(self) -> str:
-        return "gru_after" if self.reset_after else "gru_before"
+    @staticmethod
+    def _choose_cell(config: Mapping[str, Any]) -> str:
+        return "gru_after" if config["reset_after"] else "gru_before"
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
         return {"reset_after": _checks.flag("reset_after", config["reset_after"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,9 @@ class LSTMFront(Recurrent[tuple[Array, Array]]):
             recurrent_bias=recurrent_bias, dtype=dtype,
         )  # fmt: skip
 
-    def _cell_name(self) -> str:
-        return "lstm_projected" if self.proj_size else "lstm"
+    @staticmethod
+    def _choose_cell(config: Mapping[str, Any]) -> str:
+        return "lstm_projected" if config["proj_size"] else "lstm"
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
         proj_size = _checks.size("proj_size", config["proj_size"], minimum=0)

@@ -16,6 +16,13 @@ from .._cells import CELLS
 from .layer import Layer, Shape, seed_number, sizes
 
 
+def _present(cell: str, bias: bool, recurrent_bias: bool) -> list[str]:
+    """The parameters of one layer and direction that there are."""
+    absent = () if bias and recurrent_bias else ("bias_of_states",) if bias else ("bias_of_x", "bias_of_states")
+    parameters = CELLS[cell]["parameters"].items()
+    return [name for name, (kind, _, _, _, optional) in parameters if not (optional and kind in absent)]
+
+
 class RecurrentParameters(Layer):
     """Hyper-parameters and parameters of a recurrent layer.
 
@@ -43,6 +50,7 @@ class RecurrentParameters(Layer):
     recurrent_bias: bool
     num_directions: int
     output_size: int
+    _cell_name: str  # in the core
     _state_names: tuple[str, ...]
     _state_sizes: tuple[int, ...]
 
@@ -88,7 +96,8 @@ class RecurrentParameters(Layer):
         values.update(self._configure_cell({**config, **values}))
         values["num_directions"] = 2 if values["bidirectional"] else 1
         self.__dict__.update({"output_size": values["hidden_size"], **values})
-        states = CELLS[self._cell_name()]["states"]
+        self._cell_name = self._choose_cell(values)
+        states = CELLS[self._cell_name]["states"]
         self._state_names = tuple(states)
         self._state_sizes = tuple(self._size(width) for width in states.values())
         self._dropout_seed = self._dropout_calls = 0
@@ -100,9 +109,10 @@ class RecurrentParameters(Layer):
         """The hyper-parameters that only this cell has, checked; the others in `config` are so already. Where its
         output is of another size than its gates, `output_size` among them."""
 
+    @staticmethod
     @abc.abstractmethod
-    def _cell_name(self) -> str:
-        """The cell, by its name in the core."""
+    def _choose_cell(config: Mapping[str, Any]) -> str:
+        """The name in the core of the cell that these hyper-parameters mean; where they are wrong, that of any."""
 
     def _size(self, width: str, layer: int = 0) -> int:
         """Of an axis that the core describes so."""
@@ -111,25 +121,22 @@ class RecurrentParameters(Layer):
         return self.output_size if width == "output" else self.hidden_size
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        absent = () if self.bias and self.recurrent_bias else ("bias_hh",) if self.bias else ("bias_ih", "bias_hh")
+        parameters = CELLS[self._cell_name]["parameters"]
+        own = {name: parameters[name] for name in _present(self._cell_name, self.bias, self.recurrent_bias)}
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.num_directions]:
-                for name, (blocks, rows, columns, _) in CELLS[self._cell_name()]["parameters"].items():
-                    if name in absent:
-                        continue
+                for name, (_, blocks, rows, columns, _) in own.items():
                     second = () if columns == "one" else (self._size(columns, layer),)
                     shapes[name + suffix] = (blocks * self._size(rows), *second)
         return shapes
 
     @classmethod
     def _claims(cls, config: Mapping[str, Any]) -> int:
-        count = config.get("num_layers")
-        if type(count) is not int:
+        if type(config["num_layers"]) is not int:
             return 0  # refused later
-        bias = config.get("bias") is True
-        each = 2 + bias + (bias and config.get("recurrent_bias") is True)
-        return count * each * (2 if config.get("bidirectional") is True else 1)
+        each = _present(cls._choose_cell(config), config["bias"] is True, config["recurrent_bias"] is True)
+        return config["num_layers"] * len(each) * (2 if config["bidirectional"] is True else 1)
 
     # ---- as a layer of a model -----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,9 @@ class RNNFront(Recurrent[Array]):
             recurrent_bias=recurrent_bias, dtype=dtype,
         )  # fmt: skip
 
-    def _cell_name(self) -> str:
-        return f"rnn_{self.nonlinearity}"
+    @staticmethod
+    def _choose_cell(config: Mapping[str, Any]) -> str:
+        return "rnn_relu" if config["nonlinearity"] == "relu" else "rnn_tanh"
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
         return {"nonlinearity": _checks.choice("nonlinearity", config["nonlinearity"], ("tanh", "relu"))}

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from .. import _checks
-from .._arrays import real_gradient
+from .._arrays import number_array
 from .classification import ClassWeight, bce_loss, binary_cross_entropy, ce_loss, cross_entropy
 from .loss import Loss
 from .regression import mse, mse_loss
@@ -127,7 +127,7 @@ def _gradient_like(y: Any, given: Any, name: str) -> Any:
         if not isinstance(given, (tuple, list)) or len(given) != len(y):
             raise TypeError(f"{name} must be a tuple of {len(y)}, as the outputs are, got {_checks.kind(given)}")
         return tuple(_part_like(own, d, f"{name}[{k}]") for k, (own, d) in enumerate(zip(y, given, strict=True)))
-    gradient = real_gradient(given, name)
+    gradient = number_array(name, given)
     if gradient.shape != y.shape:
         raise ValueError(f"{name} must have the output's shape {y.shape}, got {gradient.shape}")
     return gradient

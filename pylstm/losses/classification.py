@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
-from .._arrays import Array, float_array, real_array
+from .._arrays import Array, array_of, float_array, real_array
 from .loss import Loss, counted, inverse, product, targets_like
 
 ClassWeight = Mapping[int, float] | ArrayLike | None
@@ -111,8 +111,8 @@ def ce_loss(
 ) -> Loss:
     """`cross_entropy` as a `Loss`."""
     x = float_array("logits", logits)
-    if x.ndim < 2:
-        raise ValueError(f"logits must have shape (N, C) or (N, T, C), got {x.shape}")
+    if x.ndim < 2 or x.shape[-1] < 1:
+        raise ValueError(f"logits must have shape (N, C) or (N, T, C) with C from 1, got {x.shape}")
     labels = label_array(targets, x.shape[:-1])
     classes = x.shape[-1]
     counts = (counted(labels.shape, lengths, x.dtype) != 0) & (labels != ignore_index)
@@ -147,19 +147,14 @@ def ce_loss(
     return Loss(total, weight, None if gradient is None else gradient.reshape(x.shape))
 
 
-def label_array(targets: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Labels as int64 of exactly `shape`."""
-    try:
-        labels = np.asarray(targets)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"targets cannot be made an array: {error}") from error
-    if isinstance(targets, np.ma.MaskedArray):
-        raise TypeError("targets must be a plain array, got a masked array")
+def label_array(targets: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Labels as int64 of exactly `shape`, unsigned ones as uint64: none becomes another one."""
+    labels = array_of("targets", targets)
     if labels.dtype.kind not in "iu" and labels.size:
         raise TypeError(f"targets must be labels, integers, got dtype {labels.dtype}")
     if labels.shape != shape:
         raise ValueError(f"targets must have shape {shape}, one label per prediction, got {labels.shape}")
-    return labels.astype(np.int64)
+    return labels.astype(np.uint64 if labels.dtype.kind == "u" else np.int64)
 
 
 def weight_array(class_weight: ClassWeight, classes: int, dtype: np.dtype[Any]) -> Array:

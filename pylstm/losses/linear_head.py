@@ -109,7 +109,7 @@ def head_loss(
         kept = of_label != 0  # what does not count may be anything, NaN included
         places, chosen, of_label = places[kept], chosen[kept], of_label[kept]
     losses, gradients = _core.linear_cross_entropy(
-        np.ascontiguousarray(x.reshape(-1, x.shape[-1])), matrix, offset, _indices(places), _indices(chosen),
+        np.ascontiguousarray(x.reshape(labels.size, x.shape[-1])), matrix, offset, _indices(places), _indices(chosen),
         of_label * (1.0 - smoothing), share, inverse(total_weight), need_gradients, threads,
     )  # fmt: skip
     if gradients is not None:

@@ -1,8 +1,7 @@
-"""Adam (Kingma & Ba 2015, algorithm 1), with its weight decay or that of AdamW (Loshchilov & Hutter 2019)."""
+"""Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019): as the papers have them, and as the core does."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,31 +10,42 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def adam_factors(
+def textbook(
+    p: Array,
+    m: Array,
+    v: Array,
+    g: Array,
+    step: int,
+    *,
     lr: float,
     betas: tuple[float, float],
     eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    step: int,
-    scale: float = 1.0,
-    limit: float = math.inf,
-) -> tuple[float, ...]:
-    """What step number `step` (from 1) multiplies with, in the order in which `adam` takes them.
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> tuple[Array, Array, Array]:
+    """The new p, m and v of step number `step` (from 1), equation by equation.
 
-    The textbook's quotient lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps), multiplied through by sqrt(1-b2^t), is
-    m / (sqrt(v) + eps') rate: the corrections of the bias are two numbers a step.
+    Algorithm 1 of Kingma & Ba; with weight decay algorithm 2 of Loshchilov & Hutter, which has both kinds. lr is their
+    step size times the schedule's multiplier, and lr·weight_decay what they take off the weights, as in PyTorch.
     """
     b1, b2 = betas
-    root = math.sqrt(1 - b2**step)
-    shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    return (scale, limit, shrink, decay, b1, 1 - b1, b2, math.sqrt(1 - b2), eps * root, lr * root / (1 - b1**step))
+    if not decoupled:
+        g = g + weight_decay * p
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * g**2
+    m_hat = m / (1 - b1**step)
+    v_hat = v / (1 - b2**step)
+    change = lr * m_hat / (np.sqrt(v_hat) + eps)
+    if decoupled:
+        change = change + lr * weight_decay * p
+    return p - change, m, v
 
 
 def adam(p: Array, mean: Array, square: Array, g: Array, factors: tuple[float, ...]) -> tuple[Array, Array, Array]:
-    """The new p, mean and square, all of the shape and dtype of p; factors from `adam_factors`.
+    """The same to the bit of the core: the new p, mean and square, all of the shape and dtype of p.
 
-    As in the core, numbers below the smallest normal one (denormals) count as zero wherever they come up.
+    factors: what the core takes, scale, limit, shrink, decay, beta1, rest1, beta2, root2, eps and rate. As in the core,
+    numbers below the smallest normal one (denormals) count as zero wherever they come up.
     """
     f = flushed
     scale, limit, shrink, decay, beta1, rest1, beta2, root2, eps, rate = (f(p.dtype.type(x)) for x in factors)

@@ -4,16 +4,18 @@ A cell holds its recurrent weights. All arrays have one row per sequence of the 
 
     a        W x + b, the input's share of the gates, one block of hidden_size columns per gate (N, G·H)
     state    what the cell carries from step to step, the output h first: (h,) or (h, c)
-    saved    whatever backward wants to find again
+    saved    whatever backward wants to find again, under the names in `saves`
     `d_...`  the gradient of the loss to ...
 
 `forward(a, state) -> (new state, saved)`. `backward(saved, d_new_state, grads) -> (da, d_state)` adds the gradients of
 the cell's own parameters to the arrays in `grads`, because every time step uses the same ones.
+
+`meanings` is what the letters of gates and inner states mean to a reader: titles of pictures.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,10 @@ class Cell(Protocol):
     """What the time loop needs to know of a cell."""
 
     params: dict[str, Array]
+    saves: ClassVar[tuple[str, ...]]
+    meanings: ClassVar[dict[str, str]]
+
+    def __init__(self, params: dict[str, Array]) -> None: ...
 
     def forward(self, a: Array, state: State) -> tuple[State, Any]: ...
 
@@ -48,12 +54,15 @@ def d_tanh(y: Array) -> Array:
 
 
 class RNN:
-    """h' = tanh(a + R h + b), or relu in place of tanh."""
+    """h' = tanh(a + R h + b)."""
 
-    def __init__(self, params: dict[str, Array], nonlinearity: str = "tanh") -> None:
+    saves: ClassVar[tuple[str, ...]] = ("h", "h_new")
+    meanings: ClassVar[dict[str, str]] = {}
+    relu: ClassVar[bool] = False  # in place of tanh
+
+    def __init__(self, params: dict[str, Array]) -> None:
         self.params = params
         self.R, self.b = params["weight_hh"], params.get("bias_hh")
-        self.relu = nonlinearity == "relu"
 
     def forward(self, a: Array, state: State) -> tuple[State, Any]:
         (h,) = state
@@ -74,6 +83,12 @@ class RNN:
         return ds, (dh,)
 
 
+class RNNRelu(RNN):
+    """h' = max(0, a + R h + b)."""
+
+    relu: ClassVar[bool] = True
+
+
 class LSTM:
     """Long short-term memory with forget gate and optional projection.
 
@@ -86,6 +101,15 @@ class LSTM:
     m  = o tanh(c')
     h' = m, or P m with a projection
     """
+
+    saves: ClassVar[tuple[str, ...]] = ("h", "c", "i", "f", "g", "o", "tanh_c", "m")
+    meanings: ClassVar[dict[str, str]] = {
+        "i": "input gate: how much of the new enters",
+        "f": "forget gate: how much of the old stays",
+        "g": "candidate: what would enter",
+        "o": "output gate: how much shows",
+        "c": "cell state: the memory",
+    }
 
     def __init__(self, params: dict[str, Array]) -> None:
         self.params = params
@@ -136,6 +160,13 @@ class GRU:
     h' = (1 - z) n + z h
     """
 
+    saves: ClassVar[tuple[str, ...]] = ("h", "r", "z", "n", "u_n")
+    meanings: ClassVar[dict[str, str]] = {
+        "r": "reset gate: how much of the past the candidate sees",
+        "z": "update gate: how much of the past stays",
+        "n": "candidate",
+    }
+
     def __init__(self, params: dict[str, Array]) -> None:
         self.params = params
         self.R, self.b = params["weight_hh"], params.get("bias_hh")
@@ -179,6 +210,9 @@ class GRUResetBefore:
     h' = (1 - z) n + z h
     """
 
+    saves: ClassVar[tuple[str, ...]] = ("h", "r", "z", "n", "q")
+    meanings: ClassVar[dict[str, str]] = GRU.meanings
+
     def __init__(self, params: dict[str, Array]) -> None:
         self.params = params
         R, b = params["weight_hh"], params.get("bias_hh")
@@ -218,3 +252,13 @@ class GRUResetBefore:
             grads["bias_hh"] += ds.sum(axis=0)
         dh = dh_new * z + dq * r + ds_rz @ self.R_rz
         return ds, (dh,)
+
+
+BY_NAME: dict[str, type[Cell]] = {  # the names are the core's
+    "lstm": LSTM,
+    "lstm_projected": LSTM,
+    "gru_after": GRU,
+    "gru_before": GRUResetBefore,
+    "rnn_tanh": RNN,
+    "rnn_relu": RNNRelu,
+}

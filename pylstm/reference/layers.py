@@ -16,14 +16,10 @@ from . import cells, sequence
 
 
 class _NumPyBackend(Recurrent[Any]):
-    def _cell(self, params: dict[str, Array]) -> cells.Cell:
-        raise NotImplementedError
-
     def _parameters_changed(self) -> None:
-        suffixes = ("", "_reverse")[: self.num_directions]
+        suffixes, make = ("", "_reverse")[: self.num_directions], cells.BY_NAME[self._cell_name]
         self._cells = [
-            [self._cell(self._own_params(f"_l{layer}{suffix}")) for suffix in suffixes]
-            for layer in range(self.num_layers)
+            [make(self._own_params(f"_l{layer}{suffix}")) for suffix in suffixes] for layer in range(self.num_layers)
         ]
 
     def _own_params(self, suffix: str) -> dict[str, Array]:
@@ -84,19 +80,10 @@ def _without_steps(array: Array) -> Array:
 class LSTM(_NumPyBackend, LSTMFront):
     __doc__ = LSTMFront.__doc__
 
-    def _cell(self, params: dict[str, Array]) -> cells.Cell:
-        return cells.LSTM(params)
-
 
 class GRU(_NumPyBackend, GRUFront):
     __doc__ = GRUFront.__doc__
 
-    def _cell(self, params: dict[str, Array]) -> cells.Cell:
-        return cells.GRU(params) if self.reset_after else cells.GRUResetBefore(params)
-
 
 class RNN(_NumPyBackend, RNNFront):
     __doc__ = RNNFront.__doc__
-
-    def _cell(self, params: dict[str, Array]) -> cells.Cell:
-        return cells.RNN(params, self.nonlinearity)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
-from .._arrays import Array, length_array
+from .._arrays import Array, length_array, number_array
 
 Indices = NDArray[np.int64]
 
 _POOL = 64  # batches' worth of sequences that are sorted by length together: more pads less and shuffles less
+_CLASSES = ": name the classes 0, 1, 2, ..."
 
 
 class Sequences:
@@ -45,7 +46,7 @@ class Sequences:
                 self.lengths: Indices | None = np.array([len(item) for item in items], np.int64)
                 self._kind = np.result_type(*{item.dtype for item in self._items}) if items else np.dtype(np.int64)
         if self._items is None:
-            self._array = _numbers(name, x)
+            self._array = number_array(name, x)
             if self._array.ndim == 0:
                 raise TypeError(f"{name} must be an array of numbers or a list of sequences, got {_checks.kind(x)}")
             self.lengths = None
@@ -226,13 +227,13 @@ class Targets:
         self._cut = False
         self.lengths: Indices | None = None  # of their own
         if not isinstance(y, (list, tuple)):
-            y = _numbers(name, y)
+            y = number_array(name, y, _CLASSES)
         if isinstance(y, np.ndarray) and y.ndim == 0:
             raise TypeError(f"{name} must be an array or a list, one target per sequence, got {y.dtype} without axes")
         if len(y) != len(x):
             raise ValueError(f"x holds {len(x)} sequences and {name} {len(y)} targets")
         if lengths is not None:
-            self._array = _numbers(name, y)
+            self._array = number_array(name, y, _CLASSES)
             if self._array.ndim < 2:
                 raise ValueError(f"target_lengths needs {name} of shape (N, T, ...), got {self._array.shape}")
             self.lengths, self._cut = length_array(lengths, self._array.shape[1], len(self._array)), True
@@ -250,7 +251,7 @@ class Targets:
                 if item.ndim == 0 or len(item) != length:
                     raise ValueError(f"{name}[{i}] must have a target for each of the {length} steps, got {item.shape}")
             return
-        self._array = _numbers(name, y)
+        self._array = number_array(name, y, _CLASSES)
         if x.lengths is None or per_step is False or free:
             return
         steps = x.steps if x.steps is not None else int(x.lengths.max(initial=0))
@@ -325,22 +326,8 @@ def pad(items: list[Array], steps: int, dtype: Any) -> Array:
     return out
 
 
-def _numbers(name: str, value: Any) -> Array:
-    """`value` as an array of numbers, of the dtype it has."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array, got a masked array; fill or drop the masked entries first")
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} cannot be made an array: {error}") from error
-    if array.dtype.kind not in "biuf":
-        hint = ": name the classes 0, 1, 2, ..." if name == "y" and array.dtype.kind in "OUS" else ""
-        raise TypeError(f"{name} must hold numbers, got {_checks.kind(value)} of dtype {array.dtype}{hint}")
-    return array
-
-
 def _item(index: int, value: Any, name: str = "x") -> Array:
-    item = _numbers(f"{name}[{index}]", value)
+    item = number_array(f"{name}[{index}]", value)
     if item.size == 0 and not isinstance(value, np.ndarray):
         item = item.astype(np.int64)  # [] has no dtype of its own
     return item

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
-from .._arrays import Array, real_gradient
+from .._arrays import Array, number_array
 from ..layers.row_gradient import RowGradient
 
 
@@ -25,9 +25,9 @@ def leaves(grads: Any) -> Iterator[Array]:
         for value in grads:
             yield from leaves(value)
     elif isinstance(grads, RowGradient):
-        yield real_gradient(grads.values)
+        yield number_array("grads", grads.values)
     elif grads is not None:
-        yield real_gradient(grads)
+        yield number_array("grads", grads)
 
 
 def sum_of_squares(a: Array, block: int = 2**14) -> float:
@@ -164,5 +164,5 @@ def _map(grads: Any, change: Any) -> Any:
         values = [_map(value, change) for value in grads]
         return type(grads)(*values) if hasattr(grads, "_fields") else type(grads)(values)
     if isinstance(grads, RowGradient):
-        return RowGradient(grads.rows, change(real_gradient(grads.values)), grads.shape)
-    return None if grads is None else change(real_gradient(grads))
+        return RowGradient(grads.rows, change(number_array("grads", grads.values)), grads.shape)
+    return None if grads is None else change(number_array("grads", grads))

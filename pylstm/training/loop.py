@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _checks
-from .._arrays import Array, real_gradient
+from .._arrays import Array, number_array
 from .._interrupts import Interrupts, Uninterrupted
 from ..files import saving
 from ..graph.structure import mapped
@@ -298,7 +298,7 @@ def _is_pair(found: Any) -> bool:
 def _times(gradient: Any, scale: float) -> Any:
     if isinstance(gradient, RowGradient):
         return gradient * scale
-    array = real_gradient(gradient, "the gradients that reduce returned")
+    array = number_array("the gradients that reduce returned", gradient)
     return array * array.dtype.type(scale) if array.dtype.kind == "f" else array * scale
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _checks
-from .._arrays import Array, real_gradient
+from .._arrays import Array, number_array
 from .._interrupts import Uninterrupted
 from ..layers.containers import refuse_shared
 from ..layers.layer import Gradient, Layer
@@ -247,7 +247,7 @@ class Optimizer(abc.ABC):
             if not isinstance(own, Mapping) or tuple(own) != self._used_slots():
                 raise ValueError(f"the state of {name} is not that of {self!r}")
             slots[name] = {
-                slot: np.array(real_gradient(array, f"{slot} of {name} in the state")) for slot, array in own.items()
+                slot: np.array(number_array(f"{slot} of {name} in the state", array)) for slot, array in own.items()
             }
             if any(array.dtype.char not in "fd" for array in slots[name].values()):
                 raise TypeError(f"the state of {name} must hold float32 or float64")
@@ -323,7 +323,7 @@ def _merge(layer: Layer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> dic
             if isinstance(value, RowGradient):
                 gradient: Gradient = _checked_rows(name, value)
             else:
-                gradient = real_gradient(value, f"the gradient of {name}")
+                gradient = number_array(f"the gradient of {name}", value)
             if gradient.shape != shapes[name]:
                 raise ValueError(f"the gradient of {name} must have shape {shapes[name]}, got {tuple(gradient.shape)}")
             total[name] = total[name] + gradient if name in total else gradient
@@ -332,7 +332,7 @@ def _merge(layer: Layer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> dic
 
 def _checked_rows(name: str, gradient: RowGradient) -> RowGradient:
     rows: Any = gradient.rows
-    values, shape = real_gradient(gradient.values, f"the gradient of {name}"), gradient.shape
+    values, shape = number_array(f"the gradient of {name}", gradient.values), gradient.shape
     if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.ndim != 1:
         raise TypeError(f"the rows of the gradient of {name} must be an array of integers (K,)")
     if values.shape != (len(rows), *gradient.shape[1:]):

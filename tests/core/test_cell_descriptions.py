@@ -17,6 +17,7 @@ import pytest
 
 import pylstm
 from pylstm import _core
+from pylstm.reference.cells import BY_NAME
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 COMPILER = os.environ.get("CXX") or next((c for c in ("g++", "clang++") if shutil.which(c)), "")
@@ -223,10 +224,39 @@ def test_the_cells_of_the_core() -> None:
         size = {"input": 3, "hidden": 5, "output": layer.output_size}
         shapes = {
             f"{parameter}_l0": (blocks * size[rows], *((size[columns],) if columns != "one" else ()))
-            for parameter, (blocks, rows, columns, _) in cell["parameters"].items()
+            for parameter, (_, blocks, rows, columns, _) in cell["parameters"].items()
         }
         assert shapes == {parameter: array.shape for parameter, array in layer.params.items()}
-        assert cell["parameters"]["weight_ih"][0] == len(cell["gates"])
+        assert cell["parameters"]["weight_ih"][:2] == ("matrix", len(cell["gates"]))
+        for options in ({}, {"recurrent_bias": False}, {"bias": False}):
+            config = {**layer._config(), **options}
+            fewer = type(layer)(**config)
+            absent = {"bias_ih", "bias_hh"} if "bias" in options else {"bias_hh"} if options else set()
+            assert fewer.params.keys() == {f"{key}_l0" for key in cell["parameters"].keys() - absent}
+            assert type(layer)._claims(config) == len(fewer.params)
+            assert type(layer)._claims({**config, "num_layers": 3, "bidirectional": True}) == 6 * len(fewer.params)
         assert tuple(cell["states"]) == layer._state_names
         assert tuple(size[width] for width in cell["states"].values()) == layer._state_sizes
         assert cell["projects"] == (layer.output_size != 5)
+
+
+def test_the_functions_of_the_cells() -> None:
+    """How many a step calls, and what of it is the value of one: the numbers of a trace lie in its range."""
+    cells = _core.cells()
+    assert {name: cell["activations"] for name, cell in cells.items()} == {
+        "lstm": 5, "lstm_projected": 5, "gru_after": 3, "gru_before": 3, "rnn_tanh": 1, "rnn_relu": 0
+    }  # fmt: skip
+    for name in ("lstm", "lstm_projected"):
+        assert cells[name]["functions"] == {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"}
+    for name in ("gru_after", "gru_before"):
+        assert cells[name]["functions"] == {"r": "sigmoid", "z": "sigmoid", "n": "tanh"}
+    assert [cells[name]["functions"] for name in ("rnn_tanh", "rnn_relu")] == [{"h": "tanh"}, {"h": "relu"}]
+
+
+def test_every_cell_has_a_twin_that_knows_its_letters() -> None:
+    assert BY_NAME.keys() == _core.cells().keys()
+    for name, twin in BY_NAME.items():
+        cell = _core.cells()[name]
+        inner = [letter for letter in cell["gates"] if letter not in cell["states"]]
+        assert set(inner) <= set(twin.saves)
+        assert twin.meanings.keys() == {*inner, *list(cell["states"])[1:]}

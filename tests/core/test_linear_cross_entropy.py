@@ -148,6 +148,28 @@ def test_nothing_that_counts(targets):
         assert not gradient.any()
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_hidden_of_no_columns(dtype, case):
+    """The logits are the bias."""
+    shape = 300, 0, 7
+    hidden, weight, bias, targets = problem(shape, dtype)
+    targets, chosen = options(case, shape, targets)
+    bias = None if case == "no bias" else bias
+    wide = [None if a is None else a.astype(np.float64) for a in (hidden, weight, bias)]
+    want, error = flat(twin(*wide, targets, **chosen)), 1e-14 if dtype == "float64" else 2e-6
+    for isa in isas():
+        for threads in (1, 3):
+            with use_isa(isa):
+                got = flat(pylstm.linear_cross_entropy(hidden, weight, bias, targets, num_threads=threads, **chosen))
+            for a, b in zip(got, want, strict=True):
+                assert a.shape == b.shape
+                np.testing.assert_allclose(a, b, atol=error * np.abs(b).max(initial=0))
+    deep = pylstm.linear_cross_entropy(hidden.reshape(3, 100, 0), weight, bias, targets.reshape(3, 100), **chosen)
+    assert deep[0] == pytest.approx(float(want[0]), rel=error)
+    assert deep[1][0].shape == (3, 100, 0)
+
+
 def parity(torch, arrays, targets, **chosen):
     """PyTorch's value and gradients."""
     leaves = [torch.tensor(a, requires_grad=True) for a in arrays]
@@ -237,6 +259,11 @@ def test_wrong_arguments():
         (ValueError, r"targets must have shape \(4,\)", lambda: f(hidden, weight, bias, targets[:3])),
         (ValueError, r"targets must be labels in 0..4.*got 5", lambda: f(hidden, weight, bias, [0, 1, 5, 2])),
         (ValueError, r"targets must be labels in 0..4.*got -1", lambda: f(hidden, weight, bias, [0, 1, -1, 2])),
+        (
+            ValueError,
+            r"targets must be labels in 0..4.*got 18446744073709551516",
+            lambda: f(hidden, weight, bias, np.array([0, 1, 2**64 - 100, 2], np.uint64)),
+        ),
         (TypeError, "targets must be labels", lambda: f(hidden, weight, bias, targets * 1.0)),
         (TypeError, "hidden", lambda: f(None, weight, bias, targets)),
         (TypeError, "weight", lambda: f(hidden, weight * 1j, bias, targets)),
@@ -249,6 +276,9 @@ def test_wrong_arguments():
     ]:
         with pytest.raises(error, match=said):
             call()
+    # what does not count may be anything
+    wide = np.array([[0, 2**64 - 1], [1, 3]], np.uint64)
+    f(hidden.reshape(2, 2, 3), weight, bias, wide, lengths=[1, 2])
 
 
 def test_kinds_of_arrays():
@@ -258,6 +288,7 @@ def test_kinds_of_arrays():
         (hidden[::-1].copy()[::-1], np.asfortranarray(weight), bias[:, None].repeat(2, 1)[:, 0], targets.astype("u1")),
         (hidden.tolist(), weight.tolist(), bias.tolist(), targets.tolist()),
         (hidden.astype(">f4"), weight.astype(np.float64), bias, targets.astype(">i4")),
+        (hidden, weight, bias, targets.astype(">u8")),
     ]:
         for a, b in zip(flat(pylstm.linear_cross_entropy(*given)), want, strict=True):
             np.testing.assert_array_equal(a, b)

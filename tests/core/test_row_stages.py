@@ -109,7 +109,7 @@ class Problem:
         self.states = [f"state {name}" for name in CELLS[name]["states"]]
         self.arrays |= {state: draw(self.directions, self.batch, self.hidden) for state in self.states}
         for direction in range(self.directions):
-            for parameter, (blocks, rows, columns, _) in CELLS[name]["parameters"].items():
+            for parameter, (_, blocks, rows, columns, _) in CELLS[name]["parameters"].items():
                 shape_ = (blocks * sizes[rows], *((sizes[columns],) if columns != "one" else ()))
                 scale = 0.7 if columns == "one" else 1.5 / np.sqrt(shape_[1])
                 self.arrays[f"{parameter} {direction}"] = scale * draw(*shape_)
@@ -284,5 +284,7 @@ def test_masks_of_nothing_and_of_everything(p: float) -> None:
 
 def test_the_core_names_constants_and_masks() -> None:
     assert CELLS["zoneout_rnn"]["masks"] == ("zone", "drop")
+    assert CELLS["layer_norm_lstm"]["functions"] == {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"}
+    assert CELLS["layer_norm_lstm"]["activations"] == 5
     assert CELLS["clipped_rnn"]["constants"] == ("keep", "clip")
     assert CELLS["clipped_rnn"]["records"] == {"a": "hidden", "most": "one"}

@@ -66,7 +66,9 @@ def test_a_trace_of_one_sequence_and_of_none():
         assert value.shape == (5, 4)
         assert value.dtype == np.float32
         np.testing.assert_array_equal(value, batch[name][:, 0])
-    assert layer.trace(x[:0])["c_l0"].shape == (0, 4)
+    none = layer.trace(x[:0])
+    assert list(none) == list(one)
+    assert all(value.shape == (0, 4) for value in none.values())
     with pytest.raises(ValueError, match="x must have shape"):
         layer.trace(np.zeros((5, 2)))
 
@@ -150,6 +152,9 @@ def test_plot_trace(plt, tmp_path):  # noqa: ARG001
     assert [label.get_text() for label in figure.axes[6].get_xticklabels()] == ["a", "b", "␣", "c", "⏎"]
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert any("forget gate" in title for title in titles)
+    ranges = {ax.get_title(loc="left")[0]: ax.images[0].get_clim() for ax in figure.axes if ax.images}
+    assert {letter for letter, limits in ranges.items() if limits == (0, 1)} == set("ifo")
+    assert {letter for letter, limits in ranges.items() if limits == (-1, 1)} == set("ghc")
     figure = pylstm.plot_trace(trace, names=["c_l0_reverse"], units=100)
     shown = next(ax.images[0].get_array() for ax in figure.axes if ax.images)
     np.testing.assert_allclose(np.sort(np.asarray(shown).ravel()), np.sort(trace["c_l0_reverse"].ravel()), rtol=1e-6)
@@ -160,6 +165,22 @@ def test_plot_trace(plt, tmp_path):  # noqa: ARG001
         pylstm.plot_trace(trace, ["a"])
     with pytest.raises(ValueError, match="one sequence"):
         pylstm.plot_trace(layer.trace(x[:, None]))
+
+
+def test_letters_of_every_cell(plt, variant):  # noqa: ARG001
+    layer = variant.make(pylstm, 3, 6, seed=0)
+    trace = layer.trace(10 * np.random.default_rng(0).standard_normal((5, 3)))
+    figure = pylstm.plot_trace(trace, units=6)
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.images]
+    limits = {ax.get_title(loc="left")[0]: ax.images[0].get_clim() for ax in figure.axes if ax.images}
+    assert all(len(title.split()) > 2 for title in titles)
+    assert [title for title in titles if "gate" in title] == [t for t in titles if limits[t[0]] == (0, 1)]
+    for name, values in trace.items():
+        low, high = limits[name[0]]
+        assert low <= values.min() <= values.max() <= high
+    own = {name: values for name, values in trace.items() if name.startswith("h")}
+    figure = pylstm.plot_trace({**own, "mine_l0": np.full((5, 2), 7.0)})
+    assert [ax.get_title(loc="left") for ax in figure.axes if ax.images] == ["h  output  (l0)", "mine    (l0)"]
 
 
 def test_plot_history(plt, tmp_path):  # noqa: ARG001

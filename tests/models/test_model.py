@@ -6,7 +6,7 @@ import numpy as np
 
 import pylstm
 import pylstm.reference
-from tests.support.models import F64, RNG, Captioner, Translator, check_gradients
+from support.models import F64, RNG, Captioner, Translator, check_gradients
 
 
 def cross_entropy(logits, targets):

@@ -7,7 +7,7 @@ import pytest
 
 import pylstm
 import pylstm.reference
-from tests.support.models import F64, RNG, Captioner, Each, check_gradients, linear
+from support.models import F64, RNG, Captioner, Each, check_gradients, linear
 
 
 def test_uses_of_a_layer_add_up_rows_too():

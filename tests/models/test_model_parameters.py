@@ -10,7 +10,7 @@ import pytest
 
 import pylstm
 import pylstm.reference
-from tests.support.models import RNG, Captioner, Holder, linear
+from support.models import RNG, Captioner, Holder, linear
 
 
 def test_layers_are_found_and_named():

@@ -12,7 +12,7 @@ import pytest
 
 import pylstm
 import pylstm.reference
-from tests.support.models import F64, RNG, Captioner, Each, linear
+from support.models import F64, RNG, Captioner, Each, linear
 
 
 def test_inputs_and_constants_may_be_written_to_after_forward():

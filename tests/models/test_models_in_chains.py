@@ -6,33 +6,11 @@ import numpy as np
 import pytest
 
 import pylstm
+from support.models import F64, Each, Held
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((4, 3))
-RNG_W = RNG.standard_normal((4, 3))
-F64 = {"dtype": np.float64}
-
-
-class Held(pylstm.Model):
-    keeps_time = True
-
-    def __init__(self, *held):
-        self.held = held
-
-    def run(self, x):
-        for layer in self.held:
-            x = layer(x)
-            x = x[0] if layer.returns_state else x
-        return x
-
-
-class Each(pylstm.Model):
-    def __init__(self, function, **layers):
-        self.function = function
-        vars(self).update(layers)
-
-    def run(self, *inputs, **kwargs):
-        return self.function(self, *inputs, **kwargs)
+W = RNG.standard_normal((4, 3))
 
 
 def test_a_layer_that_two_models_hold_is_refused_in_a_chain():
@@ -93,7 +71,7 @@ def test_operands_that_are_written_to(use):
     net = Each(lambda net, x, w: net.a(w) if use == "input" else net.a(x) * w, a=pylstm.Linear(3, 3, seed=0, **F64))
 
     def gradients(write):
-        w = RNG_W.copy()
+        w = W.copy()
         lent = w.view(type("Sub", (np.ndarray,), {})) if use == "operand" else Lends(w)
         y, backward = net.forward(X, w=lent)
         if write:

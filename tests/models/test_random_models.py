@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support import programs
-from tests.support.programs import STEPS, WIDTH, Net
+from support import programs
+from support.programs import STEPS, WIDTH, Net
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")

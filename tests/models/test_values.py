@@ -159,6 +159,20 @@ def test_extreme_numbers():
         assert np.isnan(backward(1.0)[0]).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "softmax"])
+def test_activations_have_the_bits_of_the_layer(name, dtype):
+    rng = np.random.default_rng(0)
+    x, d = (20 * rng.standard_normal((2, 30, 7))).astype(dtype)
+    x[0, :4] = 0.0, -0.0, -1e30, 1e30
+    layer, function = pylstm.Activation(name), getattr(pylstm, name)
+    want, want_back = layer.forward(x)
+    got, got_back = Function(function).forward(x)
+    for value in (layer(x), function(x), got):
+        assert value.tobytes() == want.tobytes()
+    assert got_back(d)[0].tobytes() == want_back(d)[0].tobytes()
+
+
 def test_the_largest_share_their_gradient():
     _, backward = Function(lambda x: x.max(axis=1)).forward(np.array([[1.0, 3.0, 3.0], [2.0, 1.0, 0.0]]))
     np.testing.assert_array_equal(backward([1.0, 4.0])[0], [[0, 0.5, 0.5], [4, 0, 0]])

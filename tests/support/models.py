@@ -57,6 +57,21 @@ class Holder(pylstm.Model):
         return x * 1
 
 
+class Held(pylstm.Model):
+    """Layers one after the other, as a chain calls them; in a model's `run`."""
+
+    keeps_time = True
+
+    def __init__(self, *held):
+        self.held = held
+
+    def run(self, x):
+        for layer in self.held:
+            x = layer(x)
+            x = x[0] if layer.returns_state else x
+        return x
+
+
 class Each(pylstm.Model):
     """`function(self, *inputs)` as `run`."""
 

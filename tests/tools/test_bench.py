@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,26 @@ def test_a_contest(options):
     assert [row.get("error") for row in rows] == [None, None]
     assert all(len(row["samples"]) == 2 and row["median"] > 0 for row in rows)
     assert rows[0]["prediction"]["cycles"] > 0
+
+
+WORKER = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import worker
+from cases import Case, make_data
+asked = json.loads(sys.argv[2])
+worker.tell(asked["case"]["cell"], worker.Cell(*asked["cell"]))
+data = make_data(Case(**asked["case"]))
+print(json.dumps([len(data.d_state), list(map(len, data.weights.values())), [m for m in sys.modules if "pylstm" in m]]))
+"""
+
+
+@pytest.mark.parametrize(("cell", "gates", "states"), [("lstm", 4, 2), ("gru", 3, 1), ("rnn", 1, 1)])
+def test_a_worker_is_told_of_the_cell_and_holds_no_second_library(cell, gates, states):
+    asked = json.dumps(load("contest").told(make_case(cell=cell, H=5)))
+    done = subprocess.run([sys.executable, "-s", "-c", WORKER, str(BENCH), asked], capture_output=True, text=True,
+                          check=True, cwd="/")  # fmt: skip
+    assert json.loads(done.stdout) == [states, [gates * 5] * 4, []]
 
 
 def test_a_result_survives_its_file(tmp_path):

@@ -111,6 +111,9 @@ def test_nothing_counts():
     [
         (lambda: pylstm.cross_entropy(np.ones((2, 3)), [0, 3]), "labels in 0..2.*got 3"),
         (lambda: pylstm.cross_entropy(np.ones((2, 3)), [0, -1]), "got -1"),
+        (lambda: pylstm.cross_entropy(np.ones((2, 3)), np.array([0, 2**64 - 100], np.uint64)), f"got {2**64 - 100}"),
+        (lambda: pylstm.cross_entropy(np.ones((2, 3)), np.array([0, 2**63], ">u8")), f"got {2**63}"),
+        (lambda: pylstm.cross_entropy(np.ones((2, 0)), [-100, -100]), "C from 1"),
         (lambda: pylstm.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), "labels, integers"),
         (lambda: pylstm.cross_entropy(np.ones((2, 3)), [0]), "shape \\(2,\\)"),
         (lambda: pylstm.cross_entropy(np.ones(3), [0]), "\\(N, C\\)"),

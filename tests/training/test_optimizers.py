@@ -9,7 +9,7 @@ import pytest
 
 import pylstm
 from pylstm import _core
-from pylstm.reference.adam import adam, adam_factors
+from pylstm.reference.adam import adam, textbook
 from pylstm.training import schedules
 from support.arrays import row_gradient
 from support.steps import gradients, make_layer
@@ -62,6 +62,28 @@ ADAMS = {
 }
 
 
+@pytest.mark.parametrize("name", ["plain", "decay", "decoupled"])
+def test_adam_follows_the_papers(name):
+    """What the core multiplies with, too: the bits below take that from the optimizer."""
+    make, options = ADAMS[name]
+    layer, optimizer, rng = make_layer(), make(**options), np.random.default_rng(1)
+    given = {
+        "lr": optimizer.lr, "betas": optimizer.betas, "eps": optimizer.eps, "weight_decay": optimizer.weight_decay,
+        "decoupled": make is pylstm.AdamW,
+    }  # fmt: skip
+    own = {key: (np.array(p), np.zeros(p.shape), np.zeros(p.shape)) for key, p in layer.params.items()}
+    for step in range(1, 101):
+        grads = gradients(rng)
+        limit = 0.7 if step % 2 else math.inf
+        optimizer.step(layer, grads, clip_value=0.7 if step % 2 else None)
+        slots = optimizer.state_dict()["slots"]
+        for key, (p, m, v) in own.items():
+            own[key] = wanted = textbook(p, m, v, np.clip(grads[key], -limit, limit), step, **given)
+            found = layer.params[key], slots[key]["mean"], slots[key]["square"]
+            for a, b in zip(found, wanted, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ADAMS)
 @pytest.mark.parametrize("isa", _core.available_isas())
@@ -85,9 +107,7 @@ def test_adam_of_the_core_is_its_numpy_twin(name, dtype, isa):
             limit = 0.7 if step % 2 else math.inf
             optimizer.step({"t": table, "l": linear}, {"t": {"weight": rows}, "l": small},
                            clip_value=limit if step % 2 else None)  # fmt: skip
-            decoupled = make is pylstm.AdamW
-            factors = adam_factors(optimizer.lr, optimizer.betas, optimizer.eps, optimizer.weight_decay, decoupled,
-                                   step, 1.0, limit)  # fmt: skip
+            factors = optimizer._factors(np.dtype(dtype), step, 1.0, limit)
             for twin, gradient in zip(twins, (rows.dense(), small["weight"], small["bias"]), strict=True):
                 some = rows.rows if optimizer.lazy and twin is twins[0] else slice(None)
                 parts = adam(*(array[some] for array in twin), gradient[some], factors)
@@ -148,7 +168,8 @@ def test_no_eps_divides_nothing_by_nothing(kind, dtype):
 
 def test_adam_of_the_core_refuses_what_would_be_a_wild_pointer():
     table = [np.zeros((4, 3), np.float32) for _ in range(3)]
-    rows, values, factors = np.array([1, 2]), np.zeros((2, 3), np.float32), adam_factors(1, (0.9, 0.9), 0, 0, False, 1)
+    rows, values = np.array([1, 2]), np.zeros((2, 3), np.float32)
+    factors = pylstm.Adam()._factors(np.dtype(np.float32), 1, 1.0, math.inf)
     _core.adam(*table, values, rows, False, factors, None)
     for wrong in (rows[::-1].copy(), rows + 2, rows - 2, np.array([1, 1]), np.array([1]), rows[None]):
         with pytest.raises(ValueError, match=r"rows|gradient"):
