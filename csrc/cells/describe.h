@@ -13,6 +13,9 @@
 //     io[sum<"r">]                 is the accumulator of a column, io[product] what has come through the product,
 //     io[previous<"h">]            any row of the list below,
 //     io.put(state<"h">, value)    writes one.
+// A cell may also declare
+//     static constexpr List<ConstantSpec> constants = {{"clip", 0.7}};    as io[constant<"clip">]
+//     static constexpr List<MaskSpec> masks = {{"zone", "zoneout"}};     as io[mask<"zone">]; "zoneout" is a constant
 // Vectors have + - * / < > ?: and the functions fma, exp, tanh, sigmoid, relu, sqrt, rsqrt, abs, tanh_slope and
 // sigmoid_slope. All of it lives in an unnamed namespace, since it is compiled once per instruction set.
 //
@@ -22,7 +25,7 @@
 //     row.mean([&](auto& u) { return u[record<"a">]; })    goes over the units of the row; also row.sum and row.max,
 //     row.each([&](auto& u) { u.put(record<"n">, ..); })    the same without a result,
 //     row[record<"scale">], row.put(record<"scale">, v)     are for rows of Size::one.
-// u is what io is in apply. What the row has been given by u.put or row.put can be read from then on.
+// u is what io is in apply. What the stage has written it can read from then on, but d_column and d_parameter.
 #pragma once
 
 #include "cell.h"
