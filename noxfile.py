@@ -166,6 +166,13 @@ def core(session: nox.Session) -> None:
 
 
 @nox.session(tags=["ci"])
+def cells(session: nox.Session) -> None:
+    """What only cells for tests use so far, against NumPy: stages of whole rows, constants."""
+    install(session, "PYLSTM_TEST_CELLS=ON")
+    session.run("pytest", *(session.posargs or ["tests/core/test_row_stages.py"]))
+
+
+@nox.session(tags=["ci"])
 def neon(session: nox.Session) -> None:
     """The core on AArch64 in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user): right, and the bits of AVX2."""
     missing = [tool for tool in ("aarch64-linux-gnu-g++", "qemu-aarch64") if shutil.which(tool) is None]

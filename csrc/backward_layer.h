@@ -35,7 +35,7 @@ struct BackwardShared {
       d_inner.emplace_back(checked_product({call.steps, batch, sizes.width()}));
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + block_columns * network.kernels().lanes),
                  T(0));
-    sums.assign(size_t(network.gate_width()), T(0));
+    sums.assign(size_t(network.sums_width()), T(0));
   }
 
   const BackwardCall<T>& call;

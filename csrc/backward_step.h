@@ -39,6 +39,7 @@ class BackwardStep {
       StageArgs<T>& a = args_[s & 1][index];
       const auto run_stage = at.network.kernels().stage[stage.id][0];
       a.rows = from_later(at, stage) ? later : active;
+      if (stage.whole_rows) at.set_rows(a, active);
       if (a.rows) run_stage(a);
       if (a.rows < active) {  // sequences that end at this step have no step after
         StageArgs<T> last = a;
@@ -96,6 +97,7 @@ class BackwardStep {
     RowTable<T> table;
     at.point_vectors(table);
     for (int i = 0; i < at.cell.records.count; ++i) table.at(Where::record, i) = {record_.data(), at.network.record(i)};
+    for (int i = 0; i < at.cell.masks.count; ++i) table.at(Where::mask, i) = {record_.data(), at.network.mask(i)};
     for (int i = 0; i < at.cell.states.count; ++i) {
       table.at(Where::state, i) = i ? Slot<T>{record_.data(), at.network.state_record(i)} : Slot<T>{h_.data(), 0};
       table.at(Where::previous, i) = {previous_[i].data(), 0};
@@ -105,6 +107,7 @@ class BackwardStep {
     table.at(Where::d_output) = {d_output_.data(), 0};
     T* const* const d_columns = d_columns_[odd].data();
     for (int i = 0; i < at.cell.columns.count; ++i) table.at(Where::d_column, i) = {d_columns, at.network.column(i)};
+    for (int i = 0; i < at.cell.records.count; ++i) table.at(Where::d_record, i) = {d_columns, at.network.d_record(i)};
     for (int i = 0; i < at.cell.parameters.count; ++i)
       table.at(Where::d_parameter, i) = {d_columns, at.network.vector(i)};
     return table;

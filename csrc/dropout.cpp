@@ -20,6 +20,9 @@ Words philox4x32(Words counter, uint32_t key0, uint32_t key1) {
   return counter;
 }
 
+// Words below it are dropped.
+uint32_t threshold(double p) { return uint32_t(std::min(std::floor(p * 4294967296.0), 4294967295.0)); }
+
 }  // namespace
 
 template <class T>
@@ -29,17 +32,35 @@ void apply_dropout(const Dropout& dropout, int layer, int layers, ptrdiff_t t, p
     std::fill_n(out, width, T(0));
     return;
   }
-  const uint32_t threshold = uint32_t(std::min(std::floor(dropout.p * 4294967296.0), 4294967295.0));
+  const uint32_t least = threshold(dropout.p);
   const T scale = T(1 / (1 - dropout.p));
   const uint32_t stream = dropout.call * uint32_t(layers) + uint32_t(layer);
   for (ptrdiff_t j = 0; j < width; j += 4) {
     const Words mask = philox4x32({{uint32_t(j >> 2), uint32_t(n), uint32_t(t), stream}}, uint32_t(dropout.seed),
                                   uint32_t(dropout.seed >> 32));
-    for (ptrdiff_t i = j; i < std::min(j + 4, width); ++i) out[i] = mask.word[i & 3] < threshold ? T(0) : in[i] * scale;
+    for (ptrdiff_t i = j; i < std::min(j + 4, width); ++i) out[i] = mask.word[i & 3] < least ? T(0) : in[i] * scale;
   }
 }
 
 template void apply_dropout(const Dropout&, int, int, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, float*);
 template void apply_dropout(const Dropout&, int, int, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, double*);
+
+template <class T>
+void fill_mask(const Dropout& key, int mask, double p, T kept, int layer, int layers, ptrdiff_t t, ptrdiff_t n,
+               ptrdiff_t width, T* out) {
+  if (p >= 1) {
+    std::fill_n(out, width, T(0));
+    return;
+  }
+  const uint32_t least = threshold(p), stream = key.call * uint32_t(layers) + uint32_t(layer);
+  const uint32_t high = uint32_t(key.seed >> 32) + 0x85EBCA6B * uint32_t(mask + 1);
+  for (ptrdiff_t j = 0; j < width; j += 4) {
+    const Words words = philox4x32({{uint32_t(j >> 2), uint32_t(n), uint32_t(t), stream}}, uint32_t(key.seed), high);
+    for (ptrdiff_t i = j; i < std::min(j + 4, width); ++i) out[i] = words.word[i & 3] < least ? T(0) : kept;
+  }
+}
+
+template void fill_mask(const Dropout&, int, double, float, int, int, ptrdiff_t, ptrdiff_t, ptrdiff_t, float*);
+template void fill_mask(const Dropout&, int, double, double, int, int, ptrdiff_t, ptrdiff_t, ptrdiff_t, double*);
 
 }  // namespace pylstm

@@ -66,6 +66,8 @@ class Worker : LayerWorker<T> {
         group_(id / shared.split.units / shared.split.directions) {
     for (auto* pointers : {&x_, &h_, &record_}) pointers->resize(size_t(rows.count()));
     for (int i = 0; i < cell.states.count; ++i) previous_[i].resize(size_t(rows.count()));
+    for (int i = 0; i < cell.masks.count; ++i)
+      mask_means_.emplace_back(size_t(rows.count()), const_cast<T*>(network.mask_mean(i)));
     chunk_x_.resize(size_t(shared.chunk_rows));
   }
 
@@ -83,7 +85,8 @@ class Worker : LayerWorker<T> {
 
  private:
   using Base = LayerWorker<T>;
-  using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row, Base::set_blocks, Base::enter;
+  using Base::as_const, Base::inner, Base::input_of, Base::time, Base::state_row, Base::set_blocks, Base::set_rows,
+      Base::enter;
   using Base::network, Base::cell, Base::sizes, Base::order, Base::unit, Base::rows, Base::reverse, Base::index,
       Base::weights;
   using typename Base::Rows;
@@ -103,13 +106,22 @@ class Worker : LayerWorker<T> {
     records_ = shared_.saved.records[size_t(index)].data();
     this->point_vectors(table_);
     for (int i = 0; i < cell.records.count; ++i) table_.at(Where::record, i) = {record_.data(), network.record(i)};
+    const bool draws = call_.training && cell.masks.count;
+    for (int i = 0; i < cell.masks.count; ++i)
+      table_.at(Where::mask, i) =
+          draws ? Slot<T>{record_.data(), network.mask(i)} : Slot<T>{mask_means_[size_t(i)].data(), 0};
     for (int i = 1; i < cell.states.count; ++i) {
       table_.at(Where::state, i) = {record_.data(), network.state_record(i)};
       table_.at(Where::previous, i) = {previous_[i].data(), 0};
     }
 
     const ptrdiff_t steps = rows.steps();
+    if (draws && steps) {
+      draw_masks(0);
+      if (!shared_.sharers[size_t(place())]->wait(unit)) return;
+    }
     for (ptrdiff_t s = 0; s < steps; ++s) {
+      if (draws && s + 1 < steps) draw_masks(s + 1);  // the others meet this worker before they read it
       if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s), chunk_row_ = 0;
       point_rows(s);
       for (int i = 0; i < cell.forward.count; ++i) {
@@ -128,6 +140,20 @@ class Worker : LayerWorker<T> {
   }
   const T* initial_row(int state, ptrdiff_t position) const {
     return state_row(call_.initial[state], state, position, shared_.zeros.data());
+  }
+
+  // Into the records of step s, where the backward pass finds them; the worker's share of the rows.
+  void draw_masks(ptrdiff_t s) {
+    const Share share(rows.active(s), unit, this->units);
+    for (ptrdiff_t i = share.begin; i < share.end; ++i) {
+      const ptrdiff_t p = rows.position(i);
+      for (int m = 0; m < cell.masks.count; ++m) {
+        const MaskSpec& mask = cell.masks[m];
+        fill_mask(call_.dropout, m, network.mask_probability(m), network.mask_kept(m), index,
+                  sizes.layers * sizes.directions, mask.drawn == Drawn::each_step ? time(p, s) : 0, order.sequence(p),
+                  sizes.of(mask.width), record_row(s, p) + network.mask(m));
+      }
+    }
   }
 
   void point_rows(ptrdiff_t s) {
@@ -156,6 +182,7 @@ class Worker : LayerWorker<T> {
     StageArgs<T> a;
     set_blocks(a, packed.blocks, s);
     a.rows = rows.active(s);
+    if (stage.whole_rows) set_rows(a, a.rows);
     if (stage.x_matrix >= 0 && shared_.chunk_steps) {
       a.init = gates(index) + chunk_row_ * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
@@ -238,6 +265,7 @@ class Worker : LayerWorker<T> {
   // Row pointers of the step under way, one for each of the group's sequences that still run.
   Rows x_, h_, record_, previous_[max_states];
   RowTable<T> table_;
+  std::vector<Rows> mask_means_;
   std::vector<const T*> chunk_x_;
 };
 

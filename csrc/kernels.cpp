@@ -6,6 +6,7 @@
 #include "adam_kernel.h"
 #include "few_outputs.h"
 #include "matmul_tile.h"
+#include "row_stage.h"
 #include "softmax_kernel.h"
 #include "stage.h"
 
@@ -18,15 +19,23 @@ constexpr void fill_stage(Kernels<T>& kernels, int id) {
   kernels.stage[id][1] = run_stage<T, Kernel, Kernel::saved != 0>;
 }
 template <class T, class Kernel>
+constexpr void fill_own(Kernels<T>& kernels) {
+  constexpr int id = Kernel::spec.id;
+  if constexpr (Kernel::spec.whole_rows)
+    kernels.stage[id][0] = run_rows<T, Kernel, false>, kernels.stage[id][1] = run_rows<T, Kernel, Kernel::saved != 0>;
+  else
+    fill_stage<T, Kernel>(kernels, id);
+}
+template <class T, class Kernel>
 constexpr void fill_forward(Kernels<T>& kernels) {
-  fill_stage<T, Kernel>(kernels, Kernel::spec.id);
+  fill_own<T, Kernel>(kernels);
   if constexpr (Kernel::takes_x) kernels.sums[Kernel::spec.id] = run_sums<T, Kernel>;
 }
 template <class T, int CELL, class... F, size_t... I, class... B, size_t... J>
 constexpr void fill_cell(Kernels<T>& kernels, cells::Stages<F...>, std::index_sequence<I...>, cells::Stages<B...>,
                          std::index_sequence<J...>) {
   (fill_forward<T, ForwardKernel<CELL, int(I), F>>(kernels), ...);
-  (fill_stage<T, BackwardKernel<CELL, int(J), B>>(kernels, cell_specs[CELL].backward[J].id), ...);
+  (fill_own<T, BackwardKernel<CELL, int(J), B>>(kernels), ...);
 }
 template <class... S>
 constexpr auto indices(cells::Stages<S...>) {

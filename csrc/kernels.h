@@ -26,12 +26,12 @@ struct Slot {
 };
 
 // One stage of a time step for a rectangle of rows x blocks: accumulators = init + first . panels + second . panels,
-// then the epilogue of the stage on every unit.
+// then the epilogue of the stage on every unit. A stage of whole rows reads `in`, writes `out` and has no product.
 template <class T>
 struct StageArgs {
   ptrdiff_t rows = 0;
   ptrdiff_t units = 0;                       // width of the stage's output
-  ptrdiff_t block_begin = 0, block_end = 0;  // blocks of units to do; pack.h says how wide a block is
+  ptrdiff_t block_begin = 0, block_end = 0;  // blocks of units to do, see pack.h; in a stage of whole rows: rows
   bool descending = false;                   // the last block first
   const Product<T>* product = nullptr;
   Operand<T> first, second;

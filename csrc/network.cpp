@@ -19,8 +19,14 @@ void pack_all(Arena& arena, const F& pack_layers) {
 
 template <class T>
 Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const Product<T>& product,
-                    const std::vector<Params<const T>>& params)
+                    const std::vector<Params<const T>>& params, const std::vector<double>& constants)
     : cell_(cell), sizes_(sizes), kernels_(kernels), product_(product) {
+  const size_t width = size_t(std::max(sizes.hidden, sizes.output));
+  for (const double constant : constants) constants_.emplace_back(width, T(constant));
+  for (const MaskSpec& mask : cell.masks) {
+    probabilities_.push_back(constants[size_t(cell.constant(mask.probability))]);
+    mask_means_.emplace_back(width, mask.kept == Kept::scaled ? T(1) : T(1 - probabilities_.back()));
+  }
   lay_out();
   weights_.layers.resize(params.size());
   for (size_t i = 0; i < params.size(); ++i) {
@@ -37,9 +43,14 @@ void Network<T>::lay_out() {
   const auto add = [](std::vector<ptrdiff_t>& at, ptrdiff_t width) { at.push_back(at.back() + width); };
   record_ = column_ = {0};
   for (const RowSpec& record : cell_.records) add(record_, sizes_.of(record.width));
+  mask_ = {record_.back()};
+  for (const MaskSpec& mask : cell_.masks) add(mask_, sizes_.of(mask.width));
   for (const Column& column : cell_.columns) add(column_, sizes_.of(column.width));
   vector_ = {column_.back()};
   for (const ParamSpec& p : cell_.parameters) add(vector_, p.kind == ParamKind::vector ? rows(p) : 0);
+  d_record_ = {vector_.back()};
+  for (int i = 0; i < cell_.records.count; ++i)
+    add(d_record_, cell_.d_record[i] ? sizes_.of(cell_.records[i].width) : 0);
 }
 
 template <class T>

@@ -63,9 +63,9 @@ struct Packed {
 template <class T>
 class Network {
  public:
-  // `product` is one of the kernels.
+  // `product` is one of the kernels. constants: those of the cell, in its order.
   Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const Product<T>& product,
-          const std::vector<Params<const T>>& params);
+          const std::vector<Params<const T>>& params, const std::vector<double>& constants = {});
   ~Network() { delete transposed_.load(); }
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
@@ -81,19 +81,33 @@ class Network {
   }
 
   // Elements of a row of what a step keeps, and where a record begins in it.
-  ptrdiff_t record_width() const { return record_.back(); }
+  ptrdiff_t record_width() const { return mask_.back(); }
   ptrdiff_t record(int i) const { return record_[size_t(i)]; }
   ptrdiff_t state_record(int i) const { return record(cell_.record_of_state(i)); }
-  // The same of a row of gradients: to the accumulators, then to the parameters that are vectors.
-  ptrdiff_t gate_width() const { return vector_.back(); }
+  // The same of a row of gradients: to the accumulators, to the parameters that are vectors, and to records. The first
+  // two are added up over all rows.
+  ptrdiff_t gate_width() const { return d_record_.back(); }
+  ptrdiff_t sums_width() const { return vector_.back(); }
   ptrdiff_t column(int i) const { return column_[size_t(i)]; }
   ptrdiff_t vector(int parameter) const { return vector_[size_t(parameter)]; }
+  ptrdiff_t d_record(int i) const { return d_record_[size_t(i)]; }
   ptrdiff_t run_width(const Run& run) const { return column(run.column + run.count) - column(run.column); }
   // Elements of a row of state i.
   ptrdiff_t state(int i) const { return sizes_.of(cell_.states[i].width); }
   // Rows and columns of a parameter.
   ptrdiff_t rows(const ParamSpec& p) const { return p.blocks * sizes_.of(p.rows); }
   ptrdiff_t columns(const ParamSpec& p, ptrdiff_t input) const { return sizes_.of(p.columns, input); }
+
+  // Of a constant, and of the mean of a mask, as many copies as any row is wide.
+  const T* constant(int i) const { return constants_[size_t(i)].data(); }
+  const T* mask_mean(int i) const { return mask_means_[size_t(i)].data(); }
+  // Where a mask begins in a row of records, its probability of zeros and the other number.
+  ptrdiff_t mask(int i) const { return mask_[size_t(i)]; }
+  double mask_probability(int i) const { return probabilities_[size_t(i)]; }
+  T mask_kept(int i) const {
+    const double p = mask_probability(i);
+    return cell_.masks[i].kept == Kept::one ? T(1) : p < 1 ? T(1 / (1 - p)) : T(0);
+  }
 
   // Makes the transposed panels on first use (inference never does); the parameters must still be there. Two threads
   // may both make them: nobody waits, and the first one's are kept.
@@ -112,7 +126,9 @@ class Network {
   Sizes sizes_;
   const Kernels<T>& kernels_;
   const Product<T>& product_;
-  std::vector<ptrdiff_t> record_, column_, vector_;
+  std::vector<ptrdiff_t> record_, mask_, column_, vector_, d_record_;
+  std::vector<std::vector<T>> constants_, mask_means_;
+  std::vector<double> probabilities_;
   Weights weights_;
   mutable std::atomic<const Transposed*> transposed_{nullptr};  // owned
 };

@@ -73,7 +73,8 @@ Problem describe(const Network<T>& network, const Order& order, bool backward) {
   p.steps = order.steps();
   p.hidden = network.sizes().hidden, p.output = network.sizes().output;
   p.input = network.sizes().layer_input(network.sizes().layers - 1);
-  p.gates = network.cell().gates.count, p.columns = network.cell().forward[0].columns;
+  p.gates = network.cell().gates.count, p.columns = 1;
+  for (const ForwardStage& stage : network.cell().forward) p.columns = std::max(p.columns, stage.columns);
   p.stages = network.cell().forward.count;
   p.layers = network.sizes().layers, p.directions = network.sizes().directions;
   p.lanes = network.kernels().lanes, p.tile_rows = network.kernels().tile_rows;

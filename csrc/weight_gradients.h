@@ -48,7 +48,7 @@ class WeightGradients {
     for (int i = 0; i < at.cell.parameters.count; ++i)
       biases = biases || (at.d_params.data[i] && is_bias(at.cell.parameters[i]));
     if (biases) sum(at, begin, end, 0, at.network.column(at.cell.bias_columns()));
-    sum(at, begin, end, at.network.vector(0), at.network.gate_width());
+    sum(at, begin, end, at.network.vector(0), at.network.sums_width());
   }
 
   // When all workers have added up all chunks: the sums that are the gradients to biases and other vectors.

@@ -42,6 +42,8 @@ class LayerWorker {
         rows(order_, group, groups) {
     for (const ParamSpec& p : cell.parameters)
       if (p.kind == ParamKind::vector) vectors_.emplace_back(size_t(rows.count()));
+    for (int i = 0; i < cell.constants.count; ++i)
+      constants_.emplace_back(size_t(rows.count()), const_cast<T*>(network.constant(i)));
   }
 
   static View<const T> as_const(const View<T>& v) { return {v.data, v.time, v.sequence}; }
@@ -66,11 +68,12 @@ class LayerWorker {
       if (cell.parameters[i].kind == ParamKind::vector)
         for (T*& row : vectors_[vector++]) row = const_cast<T*>(weights->params.data[i]);
   }
-  // The parameters that are vectors: the same row for every sequence.
+  // The parameters that are vectors, and the constants: the same row for every sequence.
   void point_vectors(RowTable<T>& table) {
     size_t vector = 0;
     for (int i = 0; i < cell.parameters.count; ++i)
       if (cell.parameters[i].kind == ParamKind::vector) table.at(Where::parameter, i) = {vectors_[vector++].data(), 0};
+    for (int i = 0; i < cell.constants.count; ++i) table.at(Where::constant, i) = {constants_[size_t(i)].data(), 0};
   }
 
   // Time of step s of a sequence: the reverse direction starts at the sequence's own end.
@@ -97,6 +100,12 @@ class LayerWorker {
     a.descending = step & 1;
   }
 
+  // The same of a stage of whole rows: those who share the units share its rows.
+  void set_rows(StageArgs<T>& a, ptrdiff_t count) const {
+    const Share share(count, unit, units);
+    a.block_begin = share.begin, a.block_end = share.end;
+  }
+
   const Network<T>& network;
   const CellSpec& cell;
   const Sizes& sizes;
@@ -111,6 +120,7 @@ class LayerWorker {
 
  private:
   std::vector<Rows> vectors_;  // of every parameter that is one
+  std::vector<Rows> constants_;
 };
 
 }  // namespace pylstm

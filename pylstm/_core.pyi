@@ -12,7 +12,7 @@ compiler: str
 has_openmp: bool
 
 class CellDescription(TypedDict):
-    """Widths are "hidden", "output" or "input"; of a parameter's second axis also "one": it has none.
+    """Widths are "hidden", "output", "input" or, of a record, "one"; a parameter's second axis of "one" is none.
 
     parameters: name -> (kind, blocks, width of one, second axis, may be absent). Kinds are "matrix", "vector",
     "bias_of_x" (added to what x adds to) and "bias_of_states".
@@ -22,6 +22,8 @@ class CellDescription(TypedDict):
     states: dict[str, str]  # name -> width; the first is h
     records: dict[str, str]  # what a step keeps for the backward pass, but the states
     parameters: dict[str, tuple[str, int, str, str, bool]]
+    constants: tuple[str, ...]  # numbers that are given when a network is made
+    masks: tuple[str, ...]  # random rows; `train` needs a seed for them
     projects: bool  # whether h may be narrower than the cell
     functions: dict[str, str]  # of the states and records that are the value of one: exp, tanh, sigmoid or relu
     activations: int  # calls of exp, tanh and sigmoid in a step of a unit
@@ -42,6 +44,7 @@ class Network:
         num_layers: int,
         bidirectional: bool,
         params: list[list[Array | None]],
+        constants: Sequence[float] = (),
     ) -> None: ...
     def infer(
         self,

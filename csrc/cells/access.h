@@ -10,14 +10,16 @@
 namespace pylstm::cells {
 namespace {
 
-// What the arithmetic of a stage reads and writes, by name and in its order.
+// What the arithmetic of a stage reads and writes, by name and in its order; of_row: once a row, not for every unit.
 struct Access {
   Where where = Where::none;
   Name name;
+  bool of_row = false;
   constexpr bool operator==(const Access&) const = default;
 };
 struct Accesses {
   List<Access> reads, writes;
+  List<Access> own;  // of the reads: what the stage has written before
   List<Name> sums;
   bool product = false;
   Access written_twice;
@@ -25,10 +27,15 @@ struct Accesses {
 
 struct Recorder {
   Accesses& found;
+  bool of_row = false;
 
   template <Where WHERE, Name NAME>
   constexpr Number operator[](Key<WHERE, NAME>) {
-    if (found.reads.find({WHERE, NAME}) < 0) found.reads.add({WHERE, NAME});
+    const Access access{WHERE, NAME, of_row};
+    if (found.reads.find(access) < 0) {
+      found.reads.add(access);
+      if (found.writes.find(access) >= 0) found.own.add(access);
+    }
     return 0.5;
   }
   template <Name NAME>
@@ -42,7 +49,7 @@ struct Recorder {
   }
   template <Where WHERE, Name NAME>
   constexpr void put(Key<WHERE, NAME>, Number) {
-    const Access access{WHERE, NAME};
+    const Access access{WHERE, NAME, of_row};
     if (found.writes.find(access) < 0)
       found.writes.add(access);
     else
@@ -50,11 +57,44 @@ struct Recorder {
   }
 };
 
+struct RowRecorder : Recorder {
+  template <class F>
+  constexpr Number sum(const F& of_unit) {
+    Recorder unit{found};
+    const Number ignored = of_unit(unit);
+    (void)ignored;
+    return 0.5;
+  }
+  template <class F>
+  constexpr Number mean(const F& of_unit) {
+    return sum(of_unit);
+  }
+  template <class F>
+  constexpr Number max(const F& of_unit) {
+    return sum(of_unit);
+  }
+  template <class F>
+  constexpr void each(const F& of_unit) {
+    Recorder unit{found};
+    of_unit(unit);
+  }
+};
+
+template <class Stage>
+constexpr bool takes_rows = requires(RowRecorder & row) {
+  Stage::apply_row(row);
+};
+
 template <class Stage>
 constexpr Accesses accesses() {
   Accesses found;
-  Recorder io{found};
-  Stage::apply(io);
+  if constexpr (takes_rows<Stage>) {
+    RowRecorder row{{found, true}};
+    Stage::apply_row(row);
+  } else {
+    Recorder io{found};
+    Stage::apply(io);
+  }
   return found;
 }
 
@@ -76,6 +116,22 @@ template <class Stage>
 constexpr List<ColumnSpec> columns_of() {
   if constexpr (requires { Stage::columns; })
     return Stage::columns;
+  else
+    return {};
+}
+
+template <class Cell>
+constexpr List<ConstantSpec> constants_of() {
+  if constexpr (requires { Cell::constants; })
+    return Cell::constants;
+  else
+    return {};
+}
+
+template <class Cell>
+constexpr List<MaskSpec> masks_of() {
+  if constexpr (requires { Cell::masks; })
+    return Cell::masks;
   else
     return {};
 }
@@ -113,6 +169,7 @@ constexpr Ref ref_of(const CellSpec& cell, const Access& access) {
       index = place(cell.states, access.name);
       break;
     case Where::record:
+    case Where::d_record:
       index = place(cell.records, access.name);
       if (index >= cell.record_of_state(1)) index = -1;
       break;
@@ -123,6 +180,12 @@ constexpr Ref ref_of(const CellSpec& cell, const Access& access) {
     case Where::d_parameter:
       index = place(cell.parameters, access.name);
       if (index >= 0 && cell.parameters[index].kind != ParamKind::vector) index = -1;
+      break;
+    case Where::constant:
+      index = cell.constant(access.name);
+      break;
+    case Where::mask:
+      index = place(cell.masks, access.name);
       break;
     case Where::d_output:
       index = 0;

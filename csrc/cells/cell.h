@@ -5,7 +5,7 @@
 // by an epilogue that turns the accumulators of a unit into its new state. Most cells have one; a second one follows
 // where a product needs what the first has made for all units: the GRU with reset before the product, the projection of
 // an LSTM. The backward pass is made of stages in the same way; the product of each goes back through that of a forward
-// stage.
+// stage. A stage whose arithmetic couples the units of a row (a mean over them) has no product and is done row by row.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace pylstm {
 
-// A name in a description: of a cell, gate, state, record, column or parameter. Also a template argument.
+// A name in a description: of a cell, gate, state, record, column, parameter or constant. Also a template argument.
 struct Name {
   char text[20] = {};
 
@@ -35,13 +35,16 @@ enum class Where {
   previous,    // the same before this step
   record,      // what a step keeps: for the next stage, the next step or the backward pass
   parameter,   // a parameter that is a vector over the units: one row for all sequences
+  constant,    // a number given when the network is made: one row of copies for all sequences
+  mask,        // random numbers: the same in the backward pass; in inference their mean
   d_output,    // gradient that reaches h from outside the layer
   d_state,     // gradient to a state after this step, but d_output and the product with the step after
   d_previous,  // gradient to a state before this step, but through the product
+  d_record,    // gradient to a record, from one backward stage of this step to the next
   d_column,    // gradient to an accumulator, this step
   d_parameter  // this step's part of the gradient to a parameter that is a vector
 };
-constexpr int where_count = 10;
+constexpr int where_count = 13;
 
 struct Ref {
   Where where = Where::none;
@@ -70,6 +73,23 @@ struct RowSpec {
   Size width = Size::hidden;
 };
 
+// `example`: the value with which the gradients are checked while compiling.
+struct ConstantSpec {
+  Name name;
+  double example = 0;
+};
+
+// A row that is zero where a random number falls below a probability, which is a constant; drawn anew for every
+// sequence and every step, or for every sequence. What is not zero is 1, or such that the mean is 1.
+enum class Drawn { each_step, each_sequence };
+enum class Kept { one, scaled };
+struct MaskSpec {
+  Name name, probability;
+  Drawn drawn = Drawn::each_step;
+  Kept kept = Kept::one;
+  Size width = Size::hidden;
+};
+
 // An accumulator of a unit: the blocks of rows of weight_ih and of its stage's matrix that add to it, or -1.
 struct Column {
   Name name;
@@ -83,7 +103,7 @@ struct Run {
 };
 
 // A description may have as many; what the loops provide for follows from the list (list.h).
-constexpr int most = 24;
+constexpr int most = 32;
 
 template <class T>
 struct List {
@@ -111,6 +131,7 @@ struct StageSpec {
   Size width = Size::hidden;  // of its output
   List<Ref> in, out;          // what only the backward pass reads comes last in out
   int kept = 0;               // the others
+  bool whole_rows = false;    // done row by row, not unit by unit; there is no product
 };
 
 struct ForwardStage : StageSpec {
@@ -131,18 +152,28 @@ struct CellSpec {
   List<Name> gates;  // blocks of rows of the matrix that multiplies x
   List<RowSpec> states, records;
   List<ParamSpec> parameters;
+  List<ConstantSpec> constants;
+  List<MaskSpec> masks;
   List<Column> columns;
   List<ForwardStage> forward;
   List<BackwardStage> backward;
   int x_matrix = -1;
-  bool projects = false;    // h may be narrower than the cell
-  bool carries[most] = {};  // state i is passed on beside the product with the step after
+  bool projects = false;     // h may be narrower than the cell
+  bool carries[most] = {};   // state i is passed on beside the product with the step after
+  bool d_record[most] = {};  // the gradient to record i goes from one backward stage to another
 
   // Where state i >= 1 after a step is kept: records that follow the declared ones.
   constexpr int record_of_state(int i) const { return records.count - states.count + i; }
 
   // The columns of x: the first ones, gate by gate.
   constexpr List<Run> x_runs() const { return {{0, 0, gates.count}}; }
+
+  // The place of a constant; -1: there is none of that name.
+  constexpr int constant(const Name& constant_name) const {
+    for (int i = 0; i < constants.count; ++i)
+      if (constants[i].name == constant_name) return i;
+    return -1;
+  }
 
   // Behind the last column that a bias adds to.
   constexpr int bias_columns() const {

@@ -23,6 +23,7 @@ enum class Fault {
   never_read,
   wrong_width,
   wrong_operand,
+  row_multiplies,
   wrong_gradient,
   unused_parameter,
   no_space
@@ -42,6 +43,8 @@ class Derivation {
     cell.records = Cell::records;
     for (int i = 1; i < cell.states.count; ++i) cell.records.add(cell.states[i]);
     cell.parameters = Cell::parameters;
+    cell.constants = constants_of<Cell>();
+    cell.masks = masks_of<Cell>();
     for (int i = 0; i < cell.parameters.count; ++i) {
       ParamSpec& p = cell.parameters[i];
       if (p.blocks == each_gate) p.blocks = cell.gates.count;
@@ -69,14 +72,14 @@ class Derivation {
 
   template <class... S>
   constexpr void add_forward(Stages<S...>) {
-    (add_forward_stage(product_of<S>(), columns_of<S>(), width_of<S>(), accesses<S>()), ...);
+    (add_forward_stage(product_of<S>(), columns_of<S>(), width_of<S>(), takes_rows<S>, accesses<S>()), ...);
     // What no later stage and no later step reads is kept for the backward pass alone.
     for (ForwardStage& stage : mutable_forward()) sort_kept(stage);
   }
   template <class Forward, class... S>
   constexpr void add_backward(Stages<S...>) {
     (add_backward_stage(
-         through_of<S, Forward>(), requires { typename S::through; }, width_of<S>(), accesses<S>()),
+         through_of<S, Forward>(), requires { typename S::through; }, width_of<S>(), takes_rows<S>, accesses<S>()),
      ...);
   }
 
@@ -99,10 +102,13 @@ class Derivation {
     runs.add({column, block, 1});
   }
 
-  constexpr void add_forward_stage(const Product& p, const List<ColumnSpec>& columns, Size width,
+  constexpr void add_forward_stage(const Product& p, const List<ColumnSpec>& columns, Size width, bool whole_rows,
                                    const Accesses& found) {
     ForwardStage stage;
-    stage.width = width;
+    stage.width = width, stage.whole_rows = whole_rows;
+    if (whole_rows && !p.matrix.empty()) return fail(Fault::row_multiplies, p.matrix);
+    if (whole_rows && columns.count) return fail(Fault::row_multiplies, columns[0].name);
+    if (whole_rows && found.sums.count) return fail(Fault::row_multiplies, found.sums[0]);
     stage.column = cell.columns.count, stage.columns = columns.count;
     if (!p.matrix.empty()) {
       stage.matrix = place(cell.parameters, p.matrix);
@@ -131,9 +137,10 @@ class Derivation {
     cell.forward.add(stage);
   }
 
-  constexpr void add_backward_stage(int through, bool has_through, Size width, const Accesses& found) {
+  constexpr void add_backward_stage(int through, bool has_through, Size width, bool whole_rows, const Accesses& found) {
     BackwardStage stage;
-    stage.width = width;
+    stage.width = width, stage.whole_rows = whole_rows;
+    if (whole_rows && (has_through || found.product)) return fail(Fault::row_multiplies, "product");
     stage.through = through;
     if (has_through != found.product || has_through != (through >= 0)) fail(Fault::product_not_read, "product");
     for (const Name& name : found.sums) fail(Fault::not_readable, name);
@@ -150,7 +157,10 @@ class Derivation {
   constexpr Size width_at(Ref ref) const {
     switch (ref.where) {
       case Where::record:
+      case Where::d_record:
         return cell.records[ref.index].width;
+      case Where::mask:
+        return cell.masks[ref.index].width;
       case Where::d_column:
         return cell.columns[ref.index].width;
       case Where::d_output:
@@ -161,6 +171,11 @@ class Derivation {
       default:
         return cell.states[ref.index].width;
     }
+  }
+
+  // A constant is there in any width.
+  constexpr bool fits(const Access& access, Ref ref, const StageSpec& stage) const {
+    return ref.where == Where::constant || !differ(width_at(ref), access.of_row ? Size::one : stage.width);
   }
 
   // Whether an earlier stage of the same pass has written it.
@@ -178,26 +193,28 @@ class Derivation {
       if (ref.index < 0) continue;
       const Where w = ref.where;
       const bool own = w == Where::state || w == Where::record;
-      const bool readable = forward ? own || w == Where::previous || w == Where::parameter
-                                    : w != Where::d_column && w != Where::d_parameter;
+      const bool readable =
+          forward ? own || w == Where::previous || w == Where::parameter || w == Where::constant || w == Where::mask
+                  : w != Where::d_column && w != Where::d_parameter;
       if (!readable) fail(Fault::not_readable, access.name);
-      if (readable && (own || w == Where::d_previous) &&
-          !(forward || own ? written(ref) : written_by(cell.backward, ref)))
+      if (readable && (own || w == Where::d_previous || w == Where::d_record) &&
+          !(own ? written(ref) : written_by(cell.backward, ref)) && !(stage.whole_rows && found.own.find(access) >= 0))
         fail(Fault::read_before_written, access.name);
-      if (differ(width_at(ref), stage.width)) fail(Fault::wrong_width, access.name);
-      stage.in.add(ref);
+      if (!fits(access, ref, stage)) fail(Fault::wrong_width, access.name);
+      if (stage.in.find(ref) < 0) stage.in.add(ref);
     }
     if (found.written_twice.where != Where::none) fail(Fault::written_twice, found.written_twice.name);
     for (const Access& access : found.writes) {
       const Ref ref = resolve(access);
       if (ref.index < 0) continue;
       const Where w = ref.where;
-      const bool writable = forward ? w == Where::state || w == Where::record
-                                    : w == Where::d_previous || w == Where::d_column || w == Where::d_parameter;
+      const bool writable =
+          forward ? w == Where::state || w == Where::record
+                  : w == Where::d_previous || w == Where::d_column || w == Where::d_parameter || w == Where::d_record;
       if (!writable) fail(Fault::not_writable, access.name);
       const bool again = forward ? written(ref) : written_by(cell.backward, ref);
-      if (writable && again && w != Where::d_previous) fail(Fault::written_twice, access.name);
-      if (differ(width_at(ref), stage.width)) fail(Fault::wrong_width, access.name);
+      if (writable && again && w != Where::d_previous && w != Where::d_record) fail(Fault::written_twice, access.name);
+      if (!fits(access, ref, stage)) fail(Fault::wrong_width, access.name);
       stage.out.add(ref);
     }
   }
@@ -242,6 +259,8 @@ class Derivation {
     for (int i = 0; i + cell.states.count - 1 < cell.records.count; ++i) {
       if (!written({Where::record, i})) fail(Fault::never_written, cell.records[i].name);
       if (!read_anywhere({Where::record, i})) fail(Fault::never_read, cell.records[i].name);
+      cell.d_record[i] = written_by(cell.backward, {Where::d_record, i});
+      if (cell.d_record[i] && !read_anywhere({Where::d_record, i})) fail(Fault::never_read, cell.records[i].name);
     }
     for (int i = 0; i < cell.columns.count; ++i)
       if (!written_by(cell.backward, {Where::d_column, i})) fail(Fault::never_written, cell.columns[i].name);
@@ -295,6 +314,15 @@ class Derivation {
       if (blocks == 0) fail(Fault::unused_parameter, p.name);
       if (blocks != 0 && blocks != p.blocks) fail(Fault::gate_not_taken, p.name);
     }
+    for (int i = 0; i < cell.masks.count; ++i) {
+      if (!read_anywhere({Where::mask, i})) fail(Fault::unused_parameter, cell.masks[i].name);
+      if (cell.constant(cell.masks[i].probability) < 0) fail(Fault::unknown_name, cell.masks[i].probability);
+    }
+    for (int i = 0; i < cell.constants.count; ++i) {
+      bool used = read_anywhere({Where::constant, i});
+      for (const MaskSpec& mask : cell.masks) used = used || mask.probability == cell.constants[i].name;
+      if (!used) fail(Fault::unused_parameter, cell.constants[i].name);
+    }
   }
 };
 
@@ -316,8 +344,9 @@ struct Description {
   static_assert(FAULT != Fault::never_read, "written, but no stage reads this");
   static_assert(FAULT != Fault::wrong_width, "a row of another width than the stage");
   static_assert(FAULT != Fault::wrong_operand, "a product can multiply the h before the step, or a record");
+  static_assert(FAULT != Fault::row_multiplies, "a stage of whole rows has no product and no columns");
   static_assert(FAULT != Fault::wrong_gradient, "no backward stage takes or leaves this gradient");
-  static_assert(FAULT != Fault::unused_parameter, "no stage uses this parameter");
+  static_assert(FAULT != Fault::unused_parameter, "no stage uses this parameter, constant or mask");
   static_assert(FAULT != Fault::no_space, "a stage can have 1, 2 or 4 columns");
   static constexpr bool right = FAULT == Fault::none;
 };

@@ -9,12 +9,23 @@
 //     template <class Io> static constexpr void apply(Io& io);
 // and a backward stage with
 //     using through = Step;        the forward stage through whose product the gradient comes; optional
-// in place of the first two. In apply,
+// in place of `product` and `columns`. In apply,
 //     io[sum<"r">]                 is the accumulator of a column, io[product] what has come through the product,
 //     io[previous<"h">]            any row of the list below,
 //     io.put(state<"h">, value)    writes one.
-// Vectors have + - * < > ?: and the functions fma, exp, tanh, sigmoid, relu, tanh_slope and sigmoid_slope. All of it
-// lives in an unnamed namespace, since it is compiled once per instruction set.
+// A cell may also declare
+//     static constexpr List<ConstantSpec> constants = {{"clip", 0.7}};    as io[constant<"clip">]
+//     static constexpr List<MaskSpec> masks = {{"zone", "zoneout"}};     as io[mask<"zone">]; "zoneout" is a constant
+// Vectors have + - * / < > ?: and the functions fma, exp, tanh, sigmoid, relu, sqrt, rsqrt, abs, tanh_slope and
+// sigmoid_slope. All of it lives in an unnamed namespace, since it is compiled once per instruction set.
+//
+// A stage that needs whole rows, as a normalisation does, has in place of apply, and without product, columns, through
+//     template <class Row> static constexpr void apply_row(Row& row);
+// In it,
+//     row.mean([&](auto& u) { return u[record<"a">]; })    goes over the units of the row; also row.sum and row.max,
+//     row.each([&](auto& u) { u.put(record<"n">, ..); })    the same without a result,
+//     row[record<"scale">], row.put(record<"scale">, v)     are for rows of Size::one.
+// u is what io is in apply. What the stage has written it can read from then on, but d_column and d_parameter.
 #pragma once
 
 #include "cell.h"
@@ -46,16 +57,22 @@ template <Name NAME>
 constexpr Key<Where::record, NAME> record{};
 template <Name NAME>
 constexpr Key<Where::parameter, NAME> parameter{};
+template <Name NAME>
+constexpr Key<Where::constant, NAME> constant{};
+template <Name NAME>
+constexpr Key<Where::mask, NAME> mask{};
 
 // In a backward stage, which reads those above as well, but for `sum`. The gradient to h after a step is product +
 // d_output + d_state<"h">; to another state it is d_state. What reaches a state before the step beside the product goes
-// to d_previous.
+// to d_previous; what one backward stage hands to a later one of the step, as the gradient to a record, to d_record.
 constexpr ProductKey product{};
 constexpr Key<Where::d_output, "d_output"> d_output{};
 template <Name NAME>
 constexpr Key<Where::d_state, NAME> d_state{};
 template <Name NAME>
 constexpr Key<Where::d_previous, NAME> d_previous{};
+template <Name NAME>
+constexpr Key<Where::d_record, NAME> d_record{};
 template <Name NAME>
 constexpr Key<Where::d_column, NAME> d_column{};
 template <Name NAME>

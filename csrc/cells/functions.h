@@ -36,6 +36,9 @@ struct Remembering {
   friend bool operator<(const Remembering&, const Remembering&) { return true; }
 
   friend Remembering fma(const Remembering& a, const Remembering& b, const Remembering& c) { return a * b + c; }
+  friend Remembering sqrt(const Remembering& x) { return x.calls; }
+  friend Remembering rsqrt(const Remembering& x) { return x.calls; }
+  friend Remembering abs(const Remembering& x) { return x.calls; }
   friend Remembering exp(const Remembering& x) { return called(x, "exp"); }
   friend Remembering tanh(const Remembering& x) { return called(x, "tanh"); }
   friend Remembering sigmoid(const Remembering& x) { return called(x, "sigmoid"); }
@@ -55,11 +58,42 @@ struct RememberingIo {
   }
 };
 
+struct RememberingRow : RememberingIo {
+  template <class F>
+  Remembering sum(const F& of_unit) {
+    RememberingIo unit{found};
+    of_unit(unit);
+    return &found;
+  }
+  template <class F>
+  Remembering mean(const F& of_unit) {
+    return sum(of_unit);
+  }
+  template <class F>
+  Remembering max(const F& of_unit) {
+    return sum(of_unit);
+  }
+  template <class F>
+  void each(const F& of_unit) {
+    RememberingIo unit{found};
+    of_unit(unit);
+  }
+};
+
+template <class S>
+void run_remembering(Functions& found) {
+  if constexpr (takes_rows<S>) {
+    RememberingRow row{{found}};
+    S::apply_row(row);
+  } else {
+    RememberingIo io{found};
+    S::apply(io);
+  }
+}
 template <class... S>
 Functions functions_of(Stages<S...>) {
   Functions found;
-  RememberingIo io{found};
-  (S::apply(io), ...);
+  (run_remembering<S>(found), ...);
   return found;
 }
 

@@ -86,7 +86,9 @@ constexpr int max_runs = largest([](const CellSpec& cell) {
 });
 constexpr int max_rows = largest([](const CellSpec& cell) {  // of one kind of Where
   int rows = cell.states.count;
-  for (int count : {cell.records.count, cell.columns.count, cell.parameters.count}) rows = count > rows ? count : rows;
+  for (int count :
+       {cell.records.count, cell.columns.count, cell.parameters.count, cell.constants.count, cell.masks.count})
+    rows = count > rows ? count : rows;
   return rows;
 });
 constexpr int stage_count = cell_specs.back().backward[cell_specs.back().backward.count - 1].id + 1;

@@ -28,6 +28,13 @@ struct Number {
   }
   friend constexpr Number sigmoid(Number x) { return 1 / (1 + exp(-x)); }
   friend constexpr Number tanh(Number x) { return 2 * sigmoid(2 * x) - 1; }
+  friend constexpr Number sqrt(Number x) {  // Newton
+    double y = x.value > 1 ? x.value : 1;
+    for (int i = 0; i < 40 && y * y > x.value; ++i) y = 0.5 * (y + x.value / y);
+    return y;
+  }
+  friend constexpr Number rsqrt(Number x) { return 1 / sqrt(x); }
+  friend constexpr Number abs(Number x) { return x < 0 ? -x : x; }
   friend constexpr Number relu(Number x) { return x > 0 ? x : 0; }
   friend constexpr Number sigmoid_slope(Number y) { return y - y * y; }
   friend constexpr Number tanh_slope(Number y) { return 1 - y * y; }

@@ -44,6 +44,7 @@ struct ForwardKernel {
   static constexpr const ForwardStage& spec = cell.forward[INDEX];
   static constexpr bool takes_x = spec.x_matrix >= 0;
   static constexpr TileShape shape = tile_shape(cell, spec);
+  using Arithmetic = Stage;
   static constexpr int inputs = spec.in.count, outputs = spec.kept, saved = spec.out.count - spec.kept;
   template <class V>
   static void apply(const V* a, const V* in, V* out) {
@@ -57,6 +58,7 @@ struct BackwardKernel {
   static constexpr const CellSpec& cell = cell_specs[CELL];
   static constexpr const BackwardStage& spec = cell.backward[INDEX];
   static constexpr TileShape shape = dense(1);
+  using Arithmetic = Stage;
   static constexpr int inputs = spec.in.count, outputs = spec.out.count, saved = 0;
   template <class V>
   static void apply(const V* a, const V* in, V* out) {

@@ -33,7 +33,7 @@ class NetworkBase {
 template <class T>
 class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> {
  public:
-  Bound(const CellSpec& cell, const Sizes& sizes, const py::list& params);
+  Bound(const CellSpec& cell, const Sizes& sizes, const py::list& params, const std::vector<double>& constants);
 
   py::tuple infer(const py::object& x, const py::tuple& states, const py::object& lengths, const py::object& out,
                   std::optional<int> threads) const override;
@@ -59,7 +59,7 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
   using Arrays = std::vector<std::vector<py::object>>;
 
   static Arrays take(const CellSpec& cell, const Sizes& sizes, const py::list& params);
-  Network<T> make(const CellSpec& cell, const Sizes& sizes) const;
+  Network<T> make(const CellSpec& cell, const Sizes& sizes, const std::vector<double>& constants) const;
   std::pair<py::tuple, std::unique_ptr<TapeBase>> run(const py::object& x_object, const py::tuple& states,
                                                       const py::object& lengths, const py::object& out, bool training,
                                                       const Dropout& dropout, std::optional<int> asked) const;

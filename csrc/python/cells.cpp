@@ -54,6 +54,11 @@ py::dict describe(const CellSpec& cell, const cells::Functions& functions) {
   found["states"] = rows(cell.states);
   found["records"] = rows(records);
   found["parameters"] = parameters;
+  py::list constants, masks;
+  for (const ConstantSpec& constant : cell.constants) constants.append(constant.name.text);
+  for (const MaskSpec& mask : cell.masks) masks.append(mask.name.text);
+  found["constants"] = py::tuple(constants);
+  found["masks"] = py::tuple(masks);
   found["projects"] = cell.projects;
   found["functions"] = function_of;
   found["activations"] = functions.activations;

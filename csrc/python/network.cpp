@@ -7,8 +7,8 @@
 
 namespace pylstm {
 template <class T>
-Bound<T>::Bound(const CellSpec& cell, const Sizes& sizes, const py::list& params)
-    : arrays_(take(cell, sizes, params)), network_(make(cell, sizes)) {}
+Bound<T>::Bound(const CellSpec& cell, const Sizes& sizes, const py::list& params, const std::vector<double>& constants)
+    : arrays_(take(cell, sizes, params)), network_(make(cell, sizes, constants)) {}
 
 template <class T>
 py::tuple Bound<T>::infer(const py::object& x, const py::tuple& states, const py::object& lengths,
@@ -21,6 +21,7 @@ py::tuple Bound<T>::train(const py::object& x, const py::tuple& states, const py
                           const py::object& out, std::optional<std::tuple<double, uint64_t, uint32_t>> key,
                           std::optional<int> threads) const {
   Dropout dropout;
+  if (!key && cell().masks.count) throw py::value_error("dropout: the cell draws masks and needs a seed and a call");
   if (key) dropout = {std::get<0>(*key), std::get<1>(*key), std::get<2>(*key)};
   auto [final, tape] = run(x, states, lengths, out, true, dropout, threads);
   return py::make_tuple(final, py::cast(std::move(tape)));
@@ -91,14 +92,14 @@ typename Bound<T>::Arrays Bound<T>::take(const CellSpec& cell, const Sizes& size
 }
 
 template <class T>
-Network<T> Bound<T>::make(const CellSpec& cell, const Sizes& sizes) const {
+Network<T> Bound<T>::make(const CellSpec& cell, const Sizes& sizes, const std::vector<double>& constants) const {
   std::vector<Params<const T>> pointers(arrays_.size());
   for (size_t i = 0; i < arrays_.size(); ++i)
     for (size_t p = 0; p < size_t(cell.parameters.count); ++p)
       if (!arrays_[i][p].is_none()) pointers[i].data[p] = data<const T>(arrays_[i][p]);
   const WithoutGil released;
   const Kernels<T>& kernels = current_isa().of<T>();
-  return Network<T>(cell, sizes, kernels, kernels.products[0], pointers);
+  return Network<T>(cell, sizes, kernels, kernels.products[0], pointers, constants);
 }
 
 template <class T>
@@ -158,17 +159,25 @@ template class Bound<double>;
 namespace {
 
 // A network for a cell and dtype, its weights packed for the ISA in use. params: for every layer and direction a list
-// of its arrays in the order of the cell's description, None for an optional one that is absent.
+// of its arrays in the order of the cell's description, None for an optional one that is absent. constants: numbers, in
+// that order, too.
 std::shared_ptr<NetworkBase> make_network(const std::string& name, const py::dtype& dtype, ptrdiff_t input,
                                           ptrdiff_t hidden, ptrdiff_t output, int layers, bool bidirectional,
-                                          const py::list& params) {
+                                          const py::list& params, const std::vector<double>& constants) {
   const CellSpec* cell = find_cell(name.c_str());
   if (!cell) throw py::value_error("cell: unknown name '" + name + "'");
   if (input < 1 || hidden < 1 || output < 1 || layers < 1) throw py::value_error("sizes: expected at least 1");
   if (!cell->projects && output != hidden) throw py::value_error("output: only a projected cell has one of its own");
+  if (ptrdiff_t(constants.size()) != cell->constants.count)
+    throw py::value_error("constants: expected " + std::to_string(cell->constants.count) + " numbers, got " +
+                          std::to_string(constants.size()));
+  for (const MaskSpec& mask : cell->masks)
+    if (const double p = constants[size_t(cell->constant(mask.probability))]; !(p >= 0 && p <= 1))
+      throw py::value_error(std::string("constants: expected '") + mask.probability.text + "' in 0..1, got " +
+                            std::to_string(p));
   const Sizes sizes{input, hidden, output, layers, bidirectional ? 2 : 1};
-  if (dtype.equal(py::dtype::of<float>())) return std::make_shared<Bound<float>>(*cell, sizes, params);
-  if (dtype.equal(py::dtype::of<double>())) return std::make_shared<Bound<double>>(*cell, sizes, params);
+  if (dtype.equal(py::dtype::of<float>())) return std::make_shared<Bound<float>>(*cell, sizes, params, constants);
+  if (dtype.equal(py::dtype::of<double>())) return std::make_shared<Bound<double>>(*cell, sizes, params, constants);
   throw py::type_error("dtype: expected float32 or float64");
 }
 
@@ -178,7 +187,8 @@ void add_network(py::module_& m) {
   py::class_<NetworkBase, std::shared_ptr<NetworkBase>> network(m, "Network");
   network
       .def(py::init(&make_network), py::arg("cell"), py::arg("dtype"), py::arg("input_size"), py::arg("hidden_size"),
-           py::arg("output_size"), py::arg("num_layers"), py::arg("bidirectional"), py::arg("params"))
+           py::arg("output_size"), py::arg("num_layers"), py::arg("bidirectional"), py::arg("params"),
+           py::arg("constants") = std::vector<double>())
       .def("infer", &NetworkBase::infer, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
            py::arg("num_threads"))
       .def("train", &NetworkBase::train, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),

@@ -189,6 +189,16 @@ inline V relu(V x) {
   return x > V{} ? x : x != x ? x : V{};  // NaN stays NaN
 }
 
+// Rounded twice: the root, then its reciprocal.
+template <class V>
+inline V rsqrt(V x) {
+  return splat<V>(1) / sqrt(x);
+}
+template <class V>
+inline V abs(V x) {
+  return (V)((bits_of<V>)x & ~sign_bit<V>());
+}
+
 // Derivatives, from the value of the function.
 template <class V>
 inline V sigmoid_slope(V y) {

@@ -1,8 +1,10 @@
 // Cells for tests alone, which use what the library's own do not: no product with h, stages without any product,
-// parameters that are vectors, four states. kernels.cpp runs them with the others.
+// parameters that are vectors, four states; stages of whole rows, constants and masks are in row_cells.h. kernels.cpp
+// runs them with the others.
 #pragma once
 
 #include "cells/describe.h"
+#include "row_cells.h"
 
 namespace pylstm::cells {
 namespace {
@@ -145,6 +147,7 @@ struct FourStates {
 
 namespace pylstm {
 namespace {
-using TestCells = CellList<cells::MinimalGru, cells::PeepholeLstm, cells::FourStates>;
+using TestCells = CellList<cells::MinimalGru, cells::PeepholeLstm, cells::FourStates, cells::LayerNormRnn,
+                           cells::LayerNormLstm, cells::ClippedRnn, cells::ZoneoutRnn>;
 }
 }  // namespace pylstm

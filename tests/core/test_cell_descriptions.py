@@ -1,6 +1,7 @@
 """A wrong description of a cell does not compile, and the compiler says which cell and what is wrong.
 
-Each mistake is planted into the text of a real cell of csrc/cells/; nothing is linked or run.
+Each mistake is planted into the text of a real cell of csrc/cells/, or of a cell for tests (row_cells.h); nothing is
+linked or run.
 """
 
 from __future__ import annotations
@@ -109,13 +110,79 @@ MISTAKES = {
         "lstm.h", "Lstm", 'product = {"weight_hh", previous<"h">};', 'product = {"weight_hh", previous<"c">};',
         "a product can multiply", "c",
     ),
+    "a row stage that multiplies": Mistake(
+        "row_cells.h", "LayerNormRnn", "struct Normalise {",
+        'struct Normalise { static constexpr Product product = {"weight_hh", record<"a">};',
+        "a stage of whole rows has no product", "weight_hh",
+    ),
+    "a row stage with columns": Mistake(
+        "row_cells.h", "LayerNormRnn", "struct Normalise {",
+        'struct Normalise { static constexpr List<ColumnSpec> columns = {of_x("q")};',
+        "a stage of whole rows has no product", "q",
+    ),
+    "a row stage behind a product": Mistake(
+        "row_cells.h", "LayerNormRnn", "struct NormaliseBack {", "struct NormaliseBack { using through = Sum;",
+        "a stage of whole rows has no product", "product",
+    ),
+    "the mean of a row forgotten": Mistake(
+        "row_cells.h", "LayerNormRnn", 'u[d_record<"n">] - mean - u', 'u[d_record<"n">] - u',
+        "do not give the derivative", "h",
+    ),
+    "another factor for a whole row": Mistake(
+        "row_cells.h", "ClippedRnn", "/ (most * most)", "/ most", "do not give the derivative", "h"
+    ),
+    "a row of one read by units": Mistake(
+        "row_cells.h", "LayerNormRnn", 'scale * (u[d_record<"n">]', 'u[record<"scale">] * (u[d_record<"n">]',
+        "a row of another width than the stage", "scale",
+    ),
+    "a row of units read as one": Mistake(
+        "row_cells.h", "LayerNormRnn", 'row[record<"scale">]', 'row[record<"n">]',
+        "a row of another width than the stage", "n",
+    ),
+    "a record read in a row before it is written": Mistake(
+        "row_cells.h", "LayerNormRnn", 'rsqrt(variance + row[constant<"eps">])',
+        'variance * row[constant<"eps">] * row[record<"scale">]', "read before it is written", "scale",
+    ),
+    "the gradient to a record before it is there": Mistake(
+        "row_cells.h", "LayerNormRnn", "Stages<OutputBack, NormaliseBack>", "Stages<NormaliseBack, OutputBack>",
+        "read before it is written", "n",
+    ),
+    "the gradient to a record that nobody takes": Mistake(
+        "row_cells.h", "LayerNormRnn", 'io.put(d_record<"n">,', 'io.put(d_record<"a">, d), io.put(d_record<"n">,',
+        "written, but no stage reads this", "a",
+    ),
+    "a constant nobody uses": Mistake(
+        "row_cells.h", "LayerNormRnn", '{{"eps", 1e-3}}', '{{"eps", 1e-3}, {"q", 1}}',
+        "no stage uses this parameter, constant or mask", "q",
+    ),
+    "a mask nobody uses": Mistake(
+        "row_cells.h", "ZoneoutRnn", 'masks = {{"zone", "zoneout"}', 'masks = {{"zone", "zoneout"}, {"q", "zoneout"}',
+        "no stage uses this parameter, constant or mask", "q",
+    ),
+    "a mask of an unknown probability": Mistake(
+        "row_cells.h", "ZoneoutRnn", '{{"zone", "zoneout"}', '{{"zone", "q"}',
+        "names what the cell has not declared", "q",
+    ),
+    "another mask in the backward pass": Mistake(
+        "row_cells.h", "ZoneoutRnn", 'fma(io[product], io[mask<"drop">]', 'fma(io[product], io[mask<"zone">]',
+        "do not give the derivative", "h",
+    ),
+    "a constant not declared": Mistake(
+        "row_cells.h", "LayerNormRnn", '{{"eps", 1e-3}}', '{{"q", 1e-3}}',
+        "names what the cell has not declared", "eps",
+    ),
 }  # fmt: skip
 
 
-def compiled(text: str, folder: Path) -> str:
-    """What the compiler has to say of a file with the text of a cell's file in it."""
+def place(file: str) -> Path:
+    return Path(__file__).with_name(file) if file == "row_cells.h" else CSRC / "cells" / file
+
+
+def compiled(text: str, folder: Path, only: str = "") -> str:
+    """What the compiler has to say of a file with the text of a cell's file in it, of all its cells or of one."""
     source = folder / "planted.cpp"
     structs = re.findall(r"^struct (\w+) \{\n  static constexpr Name name", text, re.MULTILINE)
+    structs = [only] if only in structs else structs
     structs = [f"{s}<false>" if f"template <bool RELU>\nstruct {s} " in text else s for s in structs]
     checks = [f"static_assert(described<{s}>().columns.count > 0 && slopes_are_right<{s}>());" for s in structs]
     lines = ['#include "cells/slopes.h"', *text.splitlines(), "namespace pylstm::cells {", *checks, "}"]
@@ -125,18 +192,19 @@ def compiled(text: str, folder: Path) -> str:
 
 
 @needs_compiler
-@pytest.mark.parametrize("file", ["lstm.h", "gru.h", "rnn.h"])
+@pytest.mark.parametrize("file", ["lstm.h", "gru.h", "rnn.h", "row_cells.h"])
 def test_the_cells_as_they_are_compile(file: str, tmp_path: Path) -> None:
-    assert "error" not in compiled((CSRC / "cells" / file).read_text(), tmp_path)
+    assert "error" not in compiled(place(file).read_text(), tmp_path)
 
 
 @needs_compiler
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=list(MISTAKES))
 def test_a_mistake_does_not_compile_and_is_named(mistake: Mistake, tmp_path: Path) -> None:
-    text = (CSRC / "cells" / mistake.file).read_text()
+    text = place(mistake.file).read_text()
     assert mistake.old in text, "the cell has changed: plant the mistake anew"
-    at = text.index(mistake.old, text.index(f"struct {mistake.cell} ") if mistake.file == "gru.h" else 0)
-    said = compiled(text[:at] + mistake.new + text[at + len(mistake.old) :], tmp_path)
+    begin = text.index(f"struct {mistake.cell} ") if mistake.file in ("gru.h", "row_cells.h") else 0
+    at = text.index(mistake.old, begin)
+    said = compiled(text[:at] + mistake.new + text[at + len(mistake.old) :], tmp_path, mistake.cell)
     assert mistake.message in said
     assert re.search(rf"(Description|Slope)<[^\n]*\b{mistake.cell}\b", said), said[:2000]
     if mistake.about and "g++" in COMPILER and "clang" not in COMPILER:  # Clang shows the letters' numbers
