@@ -166,13 +166,6 @@ def core(session: nox.Session) -> None:
 
 
 @nox.session(tags=["ci"])
-def cells(session: nox.Session) -> None:
-    """What only cells for tests use so far, against NumPy: stages of whole rows, constants."""
-    install(session, "PYLSTM_TEST_CELLS=ON")
-    session.run("pytest", *(session.posargs or ["tests/core/test_row_stages.py"]))
-
-
-@nox.session(tags=["ci"])
 def neon(session: nox.Session) -> None:
     """The core on AArch64 in an emulator (Debian: g++-aarch64-linux-gnu, qemu-user): right, and the bits of AVX2."""
     missing = [tool for tool in ("aarch64-linux-gnu-g++", "qemu-aarch64") if shutil.which(tool) is None]
@@ -189,12 +182,15 @@ def neon(session: nox.Session) -> None:
 # ---- sanitizers: builds that watch themselves, each with faults planted that it has to find --------------------------
 
 FAULTS = "PYLSTM_PLANT_FAULTS=ON"
+# With cells that are for tests alone: whole rows, constants, masks.
+TEST_CELLS = "PYLSTM_TEST_CELLS=ON"
 # Where the core meets arrays of every kind; `nox -s asan -- tests` runs everything.
 MEMORY = [
     "tests/core/test_linear.py",
     "tests/core/test_linear_cross_entropy.py",
     "tests/core/test_matmul.py",
     "tests/core/test_plan.py",
+    "tests/core/test_row_stages.py",
     "tests/core/test_sanitizers.py",
     "tests/layers/test_backward.py",
     "tests/layers/test_bad_inputs.py",
@@ -231,7 +227,7 @@ def sanitized(session: nox.Session, sanitizers: str, *runtimes: str, **options: 
         python(session, "pass", env)
     except CommandFailed:
         session.skip(f"no {' and '.join(runtimes)} that runs here")
-    install(session, f"PYLSTM_SANITIZE={sanitizers}", FAULTS, compiler="g++")
+    install(session, f"PYLSTM_SANITIZE={sanitizers}", FAULTS, TEST_CELLS, compiler="g++")
     return env
 
 

@@ -1,6 +1,6 @@
 """Stages of whole rows, constants, masks and gradients of records, in cells that are for tests alone (row_cells.h).
 
-They are in a build with -DPYLSTM_TEST_CELLS=ON: `nox -s cells`. tests/core/kernels.cpp runs them without Python.
+They are in a build with -DPYLSTM_TEST_CELLS=ON: `nox -s asan`. tests/core/kernels.cpp runs them without Python.
 """
 
 from __future__ import annotations
