@@ -309,8 +309,8 @@ def run(command: list[str], **options) -> subprocess.CompletedProcess:
 class Copy:
     """A copy of the source, a build of it, and a package made of both."""
 
-    def __init__(self, room: Path) -> None:
-        self.source, self.build, self.package = room / "src", room / "build", room / "package"
+    def __init__(self, folder: Path) -> None:
+        self.source, self.build, self.package = folder / "src", folder / "build", folder / "package"
         ignore = shutil.ignore_patterns(".git", "__pycache__", "*.so", "results")
         shutil.copytree(ROOT, self.source, ignore=ignore)
         hints = [f"-Dpybind11_DIR={run([sys.executable, '-m', 'pybind11', '--cmakedir']).stdout.strip()}"]
@@ -368,8 +368,8 @@ def main() -> None:
     args = parser.parse_args()
     chosen = {n: f for n, f in FAULTS.items() if not args.names or any(part in n for part in args.names)}
     wrong = 0
-    with tempfile.TemporaryDirectory() as room:
-        copy = Copy(Path(room))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Copy(Path(folder))
         for name, fault in chosen.items():
             began = time.monotonic()
             found = plant(copy, fault)
