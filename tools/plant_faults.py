@@ -238,6 +238,15 @@ FAULTS = {
         "CMakeLists.txt", "add_isa(baseline -march=x86-64-v2)", "add_isa(baseline -march=x86-64-v3)",
         "core/test_objects.py",
     ),
+    "x left out of a residual": Fault(
+        "pylstm/layers/containers.py", "return x + f, after", "return f, after", "models/test_containers.py -k by_hand"
+    ),
+    "zeros for a gradient that a layer leaves out": Fault(
+        "pylstm/graph/sweep.py",
+        'raise ValueError(f"backward of {layer!r} gave no gradient of {name}")',
+        "own = {**own, name: np.zeros(shapes[name])}",
+        "models/test_containers.py -k without_a_gradient",
+    ),
     "an unseeded shuffle": Fault(
         "pylstm/training/loop.py",
         "np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))",
