@@ -84,9 +84,7 @@ class Recorder:
     """What writes down the operations on values."""
 
     __slots__ = ("tape",)
-
-    def __init__(self) -> None:
-        self.tape: list[Node] | None = []
+    tape: list[Node] | None  # None: nothing is written down
 
     def check(self) -> None:
         """Raises RuntimeError where a value is used that is not to be used any more."""

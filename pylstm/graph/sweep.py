@@ -14,7 +14,7 @@ from .values import Place, Slot
 
 # A layer in a chain, with one input and one output: (backward, layer, plain, x, y, state). `backward` is that of
 # `forward` if it is plain, else of `vjp`. A state is handed on as it is, and so are the gradients to it: the one to the
-# state after comes in the place where the one to the state before is left. A tuple takes a tenth of an object's time.
+# state after comes in the place where the one to the state before is left. A tuple is made faster than an object.
 Step = tuple[Callable[..., Any], Any, bool, Place | None, Place, Place | None]
 
 
@@ -77,7 +77,7 @@ class Sums:
             dx, d_params = backward(d)
             if isinstance(dx, tuple):
                 if not dx:
-                    raise ValueError(f"backward of {layer!r} gave 0 gradients for 1 inputs")
+                    raise ValueError(f"backward of {layer!r} gave no gradient for its input")
                 dx = dx[0]
         else:
             if key in params:

@@ -144,7 +144,7 @@ class Container(Composite):
         return x, states
 
     def _input(self, x: Any, run: Any) -> Any:  # noqa: ARG002
-        """`x` as `_run` takes it, in a model's run or in none: checked and converted as far as no layer sees to it."""
+        """`x` as `_run` takes it, in a model's run or in none: checked and converted where no layer does that."""
         return x
 
     def _output(self, y: Any) -> Array:
@@ -185,7 +185,7 @@ class Container(Composite):
         chain, first = Chain(), Place() if need_dx and self._passes_gradients else None
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
-        form = None if type(last) is Place else (y.shape, y.dtype)  # None: its layer will look
+        form = None if type(last) is Place else (y.shape, y.dtype)  # None: the last layer checks its gradient
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
             sums = Sums()

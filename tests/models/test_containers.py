@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pylstm
-from tests.support.models import F64, RNG, Each
+from support.models import F64, RNG, Each
 
 WIDTH = 4
 
