@@ -21,10 +21,11 @@ Step = tuple[Callable[..., Any], Any, bool, Place | None, Place, Place | None]
 class Sums:
     """Gradients added up: of values by slot, of parameters by layer."""
 
-    __slots__ = ("_own", "_params", "_values")
+    __slots__ = ("_ended", "_own", "_params", "_values")
 
     def __init__(self) -> None:
         self._values: dict[Place, Any] = {}
+        self._ended: dict[Place, Any] = {}  # by what a layer of a chain gave no gradient to: the layer
         self._params: dict[int, Any] = {}
         self._own: set[Any] = set()  # what was made here, and may be added to in place
 
@@ -70,6 +71,11 @@ class Sums:
         values, params = self._values, self._params
         after = None if state is None else values.pop(state, None)
         if y not in values and after is None:
+            if y in self._ended:
+                raise ValueError(
+                    f"backward of {self._ended[y]!r} gave None for the gradient to its input, and {layer!r} before it "
+                    "needs one: zeros, if there is none"
+                )
             return
         d = values.pop(y, None)
         key = id(layer)
@@ -91,7 +97,10 @@ class Sums:
             self.add_params(layer, d_params)
         elif d_params:
             params[key] = d_params
-        if x is not None and dx is not None:
+        if dx is None:
+            if x is not None:
+                self._ended[x] = layer
+        elif x is not None:
             if x in values or type(x) is not Place:
                 self.add(x, dx, layer)
             else:
