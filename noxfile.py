@@ -215,7 +215,9 @@ THREADING = [
 ]
 
 
-def sanitized(session: nox.Session, sanitizers: str, *runtimes: str, **options: str) -> dict[str, str]:
+def sanitized(
+    session: nox.Session, sanitizers: str, *runtimes: str, settings: tuple[str, ...] = (), **options: str
+) -> dict[str, str]:
     """Installs a build with these sanitizers; the environment it runs in. Skips where they do not run."""
     paths = [
         str(session.run("g++", f"-print-file-name={name}", external=True, silent=True)).strip() for name in runtimes
@@ -227,7 +229,7 @@ def sanitized(session: nox.Session, sanitizers: str, *runtimes: str, **options: 
         python(session, "pass", env)
     except CommandFailed:
         session.skip(f"no {' and '.join(runtimes)} that runs here")
-    install(session, f"PYLSTM_SANITIZE={sanitizers}", FAULTS, TEST_CELLS, compiler="g++")
+    install(session, f"PYLSTM_SANITIZE={sanitizers}", FAULTS, *settings, compiler="g++")
     return env
 
 
@@ -239,6 +241,7 @@ def asan(session: nox.Session) -> None:
         "address,undefined",
         "libasan.so",
         "libubsan.so",
+        settings=(TEST_CELLS,),
         ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",  # the interpreter frees little at its end
         UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
         PYLSTM_CHECKER="asan",
