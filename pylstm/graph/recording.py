@@ -24,7 +24,7 @@ from .._arrays import Array, float_array
 from ..layers.layer import Layer, with_tuples
 from .structure import leaves, mapped
 from .sweep import Step, Sums
-from .values import Place, Slot, Value, new_value
+from .values import Begin, Place, Slot, Value, new_value
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ class Chain(Recorder):
         self.states.append(held)
         output = None
         if place is not None or layer._param_shapes:
-            output = Place()
+            output = Place() if type(place) is Place or layer._param_shapes else Begin()
             self.tape.append((backward, layer, plain, place, output, held))
         return new_value(y, self, output), after
 

@@ -91,11 +91,16 @@ class Sums:
             self.add_params(layer, d_params)
         elif d_params:
             params[key] = d_params
-        if x is not None and dx is not None:
-            if x in values or type(x) is not Place:
-                self.add(x, dx, layer)
-            else:
-                values[x] = dx
+        if dx is not None:
+            if x is not None:
+                if x in values or type(x) is Slot:
+                    self.add(x, dx, layer)
+                else:
+                    values[x] = dx
+        elif type(x) is Place:
+            raise ValueError(
+                f"backward of {layer!r} gave no gradient to its input: those of the layers before it would be lost"
+            )
 
     def take(self, slot: Place) -> Any:
         """The gradient of a value whose uses have all been seen."""

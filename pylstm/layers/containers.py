@@ -16,9 +16,9 @@ from .._arrays import Array, array_of, float_array
 from ..graph.functions import concatenate
 from ..graph.recording import Chain
 from ..graph.sweep import Sums, sweep
-from ..graph.values import Place, Value, new_value
+from ..graph.values import Begin, Slot, Value, new_value
 from .composite import Composite
-from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes
+from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes, with_tuples
 from .registry import built_in
 
 DEEPEST = 32  # containers in containers: every one takes some of Python's stack
@@ -168,7 +168,8 @@ class Container(Composite):
     def forward(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Array, Backward]:
-        (y, _), run_back = self.vjp(x, lengths=lengths, need_dx=need_dx)
+        trained = self._trained_vjp if type(self).vjp is Container.vjp else self.vjp  # that of a subclass
+        (y, _), run_back = trained(x, lengths=lengths, need_dx=need_dx)
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             d_inputs, d_params = run_back(dy)
@@ -180,12 +181,27 @@ class Container(Composite):
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Outputs, VJP]:
         """As of any layer with a state: a container's is the list of its layers' states, None where there is none."""
+        if not self._has_own_forward():
+            return self._trained_vjp(x, state, lengths=lengths, need_dx=need_dx)
+        if state is not None:
+            raise TypeError(f"{type(self).__name__}.forward takes no state: write a vjp, which does")
+        (y,), backward = with_tuples(*self.forward(x, lengths=lengths, need_dx=need_dx))
+        return (y, None), backward
+
+    def _has_own_forward(self) -> bool:
+        """Whether the class is somebody's who wrote `forward` alone: the training there is."""
+        own = type(self)
+        return own.forward is not Container.forward and own.vjp is Container.vjp
+
+    def _trained_vjp(
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
+    ) -> tuple[Outputs, VJP]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
-        chain, first = Chain(), Place() if need_dx and self._passes_gradients else None
+        chain, first = Chain(), Begin() if need_dx and self._passes_gradients else None
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
-        form = None if type(last) is Place else (y.shape, y.dtype)  # None: its layer will look
+        form = (y.shape, y.dtype) if last is None or type(last) is Slot else None  # None: its layer will look
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
             sums = Sums()
@@ -206,8 +222,16 @@ class Container(Composite):
         return lengths
 
     def _check_carry(self) -> None:
+        if self._has_own_forward():
+            self._refuse_states()
         for layer in self.layers:
             layer._check_carry()
+
+    def _refuse_states(self) -> None:
+        """Raises ValueError for layers with a state, which nobody carries on."""
+        for place, layer in _leaves(type(self).__name__, self):
+            if layer.returns_state:
+                raise ValueError(f"truncate cannot carry a state through {place}, {layer!r}")
 
     def output_shape(self, shape: Shape) -> Shape:
         shape = sizes(shape)
@@ -286,9 +310,8 @@ class Columns(Container):
         return join(outputs, axis=-1), None
 
     def _check_carry(self) -> None:
-        for place, layer in _leaves(type(self).__name__, self):
-            if layer.returns_state:
-                raise ValueError(f"truncate cannot carry a state through {place}, {layer!r}")
+        self._refuse_states()
+        for layer in self.layers:
             layer._check_carry()
 
     def _without_dropout(self) -> Layer:

@@ -130,6 +130,82 @@ def test_gradients_of_a_wrong_shape_are_refused(layer, need_dx):
     backward(np.ones((2, 3)))
 
 
+class Rounding(pylstm.Layer):
+    """A layer whose backward says that its input has no gradient."""
+
+    def __call__(self, x, **options):  # noqa: ARG002
+        return np.round(x)
+
+    def forward(self, x, **options):  # noqa: ARG002
+        return np.round(x), lambda dy: (None, {})  # noqa: ARG005
+
+
+@pytest.mark.parametrize("last", [
+    Rounding(), pylstm.Sequential([Rounding(), pylstm.Activation("tanh")]),
+    pylstm.Columns([pylstm.Linear(5, 3, **F64) for _ in range(WIDTH)]),
+])  # fmt: skip
+def test_gradients_that_a_layer_keeps_from_those_before_it_are_an_error(last):
+    name = type(last).__name__
+    x = RNG.standard_normal((2, 5, WIDTH))
+    for first in (pylstm.Linear(WIDTH, WIDTH, **F64), recurrent(0)):
+        for before in ([first], [pylstm.Residual([first])], [first, pylstm.Activation("tanh")]):
+            y, backward = pylstm.Sequential([*before, last]).forward(x)
+            for _ in range(2):
+                with pytest.raises(ValueError, match=rf"backward of {name}.* gave no gradient to its input"):
+                    backward(y)
+    y, backward = pylstm.Residual([pylstm.Linear(WIDTH, WIDTH, **F64), Rounding()]).forward(x)
+    with pytest.raises(ValueError, match="gave no gradient"):
+        backward(y)
+    # where no layer before it has parameters, nothing is lost
+    y, backward = pylstm.Sequential([pylstm.Activation("tanh"), last, pylstm.Dropout(0)]).forward(x)
+    assert backward(y)[0] is None
+
+
+class Doubled(pylstm.Sequential):
+    """A container with a forward of its own."""
+
+    def __call__(self, x, **options):
+        return 2 * super().__call__(x, **options)
+
+    def forward(self, x, **options):
+        y, back = super().forward(x, **options)
+        return 2 * y, lambda dy: back(2 * np.asarray(dy))
+
+
+class DoubledAgain(Doubled):
+    def vjp(self, x, state=None, **options):
+        (y, after), back = super().vjp(x, state, **options)
+        return (2 * y, after), lambda dy, *d_state, **given: back(2 * dy, *d_state, **given)
+
+
+@pytest.mark.parametrize("kind", [Doubled, DoubledAgain])
+def test_a_container_with_a_forward_of_its_own(kind):
+    """It is what trains the container, alone and among others."""
+    layers = [pylstm.Linear(3, 4, seed=0, **F64), pylstm.Activation("tanh"), pylstm.Linear(4, 2, seed=1, **F64)]
+    x, d = RNG.standard_normal((5, 3)), RNG.standard_normal((5, 2))
+    y, back = pylstm.Sequential(layers).forward(x)
+    dx, grads = back(2 * d)
+    for model in (kind(layers), pylstm.Sequential([kind(layers)])):
+        np.testing.assert_array_equal(model(x), 2 * y)
+        outputs, backward = model.vjp(x)
+        np.testing.assert_array_equal(outputs[0], 2 * y)
+        (mine, *_), found = backward(d)
+        np.testing.assert_array_equal(mine, dx)
+        for value, wanted in zip(found.values(), grads.values(), strict=True):
+            np.testing.assert_array_equal(value, wanted)
+    model = kind(layers)
+    loss = model.fit(x, 2 * y, loss="mse", optimizer=pylstm.SGD(1e-3), verbose=0)["loss"][0]
+    assert loss < 1e-20
+
+
+def test_states_that_a_forward_of_its_own_would_lose_are_refused():
+    model, x = Doubled([recurrent(0)]), np.ones((2, 6, WIDTH))
+    with pytest.raises(ValueError, match=r"cannot carry a state through Doubled.layers\[0\]"):
+        model.fit(x, x, loss="mse", optimizer=pylstm.SGD(0.1), truncate=2, verbose=0)
+    with pytest.raises(TypeError, match=r"Doubled\.forward takes no state"):
+        model.vjp(x, [None])
+
+
 class Forgetful(pylstm.Linear):
     """A layer whose backward leaves a parameter out."""
 
