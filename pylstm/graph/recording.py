@@ -11,6 +11,7 @@ ends the run; layers compute in the context that was before.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
@@ -220,6 +221,14 @@ class Run(Recorder):
         outputs, backward = self.before.run(layer.vjp, *arrays, need_dx=need_dx, **kwargs)
         return self._recorded(layer, backward, inputs, outputs)
 
+    def call_by_name(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call of a layer of somebody's class, whose inputs may come by name: `vjp` takes them by position, and
+        gives their gradients so."""
+        names = [name for name, given in kwargs.items() if any(isinstance(leaf, Value) for leaf in leaves(given))]
+        if names:
+            args, kwargs = _by_position(layer, names, args, dict(kwargs))
+        return self.call(layer, args, kwargs)
+
     def _call_forward(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Any:
         """The call of a layer whose `vjp` is its `forward`, on one value, in training: as most calls are."""
         array, slot = self._array(x), x._slot
@@ -257,12 +266,35 @@ class Run(Recorder):
         return given
 
     def _constant_output(self, array: Any) -> Any:
+        array = _of_no_axes(array)
         return new_value(array, self, None) if _is_float(array) else array
 
     def _output(self, array: Any, held: bool) -> Any:
         if isinstance(array, (tuple, list, dict)):
             return mapped(lambda one: self._output(one, held), array)
+        array = _of_no_axes(array)
         return new_value(array, self, Slot(array.shape, array.dtype), held=held) if _is_float(array) else array
+
+
+def _by_position(
+    layer: Any, names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call with those of these names, and what comes before them, given by position."""
+    kinds = inspect.signature(layer.__call__).parameters.values()
+    inputs = [one for one in kinds if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)][len(args) :]
+    left = list(names)
+    for one in inputs:
+        if not left or (one.name not in kwargs and one.default is one.empty):
+            break
+        args = (*args, kwargs.pop(one.name, one.default))
+        if one.name in left:
+            left.remove(one.name)
+    if left:
+        raise TypeError(
+            f"{left[0]} of {layer!r} is a value, whose gradient would be lost: only an input that the layer takes by "
+            "position has one"
+        )
+    return args, kwargs
 
 
 def _slots_of(output: Any) -> Any:
@@ -277,6 +309,11 @@ def _slots(argument: Any) -> Any:
 
 def _slot(given: Any) -> Place | None:
     return given._slot if isinstance(given, Value) else None
+
+
+def _of_no_axes(output: Any) -> Any:
+    """What NumPy gives for an array without axes, as one: it has a gradient as any other output."""
+    return np.asarray(output) if isinstance(output, np.floating) else output
 
 
 def _is_float(array: Any) -> bool:

@@ -60,7 +60,9 @@ def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(inner)
     def __call__(self: Layer, *args: Any, **kwargs: Any) -> Any:
         run = ACTIVE.get()
-        return inner(self, *args, **kwargs) if run is None else run.call(self, args, kwargs)
+        if run is None:
+            return inner(self, *args, **kwargs)
+        return run.call_by_name(self, args, kwargs) if kwargs else run.call(self, args, kwargs)
 
     return __call__
 
