@@ -192,10 +192,6 @@ class Run(Recorder):
             array = array.copy()
         return new_value(array, self, None, held=True)
 
-    def taken(self, value: Any, name: str) -> Value:
-        """A value as it is, an array as a constant."""
-        return value if isinstance(value, Value) else self.constant(value, name)
-
     def leaf(self, array: Array) -> Value:
         """An input whose gradient is wanted, as a value."""
         return new_value(array, self, Slot(array.shape, array.dtype), held=True)
@@ -266,14 +262,14 @@ class Run(Recorder):
         return given
 
     def _constant_output(self, array: Any) -> Any:
-        array = _of_no_axes(array)
-        return new_value(array, self, None) if _is_float(array) else array
+        data = _with_gradient(array)
+        return array if data is None else new_value(data, self, None)
 
     def _output(self, array: Any, held: bool) -> Any:
         if isinstance(array, (tuple, list, dict)):
             return mapped(lambda one: self._output(one, held), array)
-        array = _of_no_axes(array)
-        return new_value(array, self, Slot(array.shape, array.dtype), held=held) if _is_float(array) else array
+        data = _with_gradient(array)
+        return array if data is None else new_value(data, self, Slot(data.shape, data.dtype), held=held)
 
 
 def _by_position(
@@ -311,9 +307,16 @@ def _slot(given: Any) -> Place | None:
     return given._slot if isinstance(given, Value) else None
 
 
-def _of_no_axes(output: Any) -> Any:
-    """What NumPy gives for an array without axes, as one: it has a gradient as any other output."""
-    return np.asarray(output) if isinstance(output, np.floating) else output
+def _with_gradient(output: Any) -> Array | None:
+    """An output of a layer as the array that a value is made of, None if it has no gradient."""
+    if isinstance(output, np.ndarray):
+        return output if _is_float(output) else None
+    if isinstance(output, Value):
+        raise TypeError(
+            "the layer has computed with a value of the model's run that it was not called with, whose gradient would "
+            "be lost: make it an input of the layer, by position"
+        )
+    return np.asarray(output) if isinstance(output, np.floating) else None  # NumPy's form of one without axes
 
 
 def _is_float(array: Any) -> bool:

@@ -95,6 +95,12 @@ class Container(Composite):
     _inline = True
     _passes_gradients: ClassVar[bool] = True  # to x
 
+    _own_forward: ClassVar[bool] = False  # whether the class is somebody's who wrote `forward` alone to train it
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_forward = cls.forward is not Container.forward and cls.vjp is Container.vjp
+
     def __init__(self, layers: Iterable[Layer]) -> None:
         self._configure(layers)
 
@@ -181,17 +187,12 @@ class Container(Composite):
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Outputs, VJP]:
         """As of any layer with a state: a container's is the list of its layers' states, None where there is none."""
-        if not self._has_own_forward():
+        if not self._own_forward:
             return self._trained_vjp(x, state, lengths=lengths, need_dx=need_dx)
         if state is not None:
             raise TypeError(f"{type(self).__name__}.forward takes no state: write a vjp, which does")
         (y,), backward = with_tuples(*self.forward(x, lengths=lengths, need_dx=need_dx))
         return (y, None), backward
-
-    def _has_own_forward(self) -> bool:
-        """Whether the class is somebody's who wrote `forward` alone: the training there is."""
-        own = type(self)
-        return own.forward is not Container.forward and own.vjp is Container.vjp
 
     def _trained_vjp(
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
@@ -222,7 +223,7 @@ class Container(Composite):
         return lengths
 
     def _check_carry(self) -> None:
-        if self._has_own_forward():
+        if self._own_forward:
             self._refuse_states()
         for layer in self.layers:
             layer._check_carry()
@@ -263,7 +264,9 @@ class Residual(Container):
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
     def _input(self, x: Any, run: Any) -> Any:
-        return float_array("x", x, self.dtype) if run is None else run.taken(x, "x")
+        if run is None:
+            return float_array("x", x, self.dtype)
+        return x if isinstance(x, Value) else run.constant(float_array("x", x, self.dtype), "x")
 
     def _run(self, call: Call, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
         f, after = super()._run(call, x, state, lengths)

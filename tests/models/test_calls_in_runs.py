@@ -254,3 +254,39 @@ def test_an_output_without_axes_has_its_gradient(kind):
     assert y == net(X) == np.tanh(3 * net.a(X).mean())
     d = np.full((4, 3), 3 * (1 - y * y) / 12)
     np.testing.assert_allclose(backward(1.0)[1]["a.weight"], d.T @ X, rtol=1e-12)
+
+
+class Remembering(pylstm.Layer):
+    """A layer that computes with what somebody has put into it."""
+
+    other = 0.0
+
+    def __call__(self, x, **options):  # noqa: ARG002
+        return x + self.other
+
+    def forward(self, x, **options):  # noqa: ARG002
+        return x + self.other, lambda d: (d, {})
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_a_layer_that_holds_a_value_is_refused(record):
+    def run(net, x):
+        net.layer.other = net.b(x)
+        return net.layer(net.a(x))
+
+    net = Each(run, a=linear(**F64, seed=1), b=linear(**F64, seed=2), layer=Remembering())
+    with pytest.raises(TypeError, match="a value of the model's run that it was not called with"):
+        net.forward(X) if record else net(X)
+
+
+@pytest.mark.parametrize("model", [
+    pylstm.Residual([pylstm.Linear(2, 2, seed=0, **F64)]),
+    pylstm.Sequential([pylstm.Activation("tanh"), pylstm.Linear(2, 2, seed=0, **F64)]),
+])  # fmt: skip
+def test_lists_are_as_exact_in_a_run_as_outside(model):
+    x = [[0.1, 1 / 3], [16777217, 0.7]]
+    value, grads = pylstm.value_and_grad(lambda net, x: net(x).sum())(model, x)
+    y, backward = model.forward(x)
+    assert value == model(x).sum() == y.sum()
+    for name, wanted in backward(np.ones_like(y))[1].items():
+        np.testing.assert_array_equal(grads[name], wanted)
