@@ -199,6 +199,8 @@ class Container(Composite):
     ) -> tuple[Outputs, VJP]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
+        if state is not None:
+            self._check_states("state", state)
         chain, first = Chain(), Begin() if need_dx and self._passes_gradients else None
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
@@ -208,6 +210,7 @@ class Container(Composite):
             sums = Sums()
             sums.set(last, dy if form is None else gradient_like(dy, form))
             if d_state is not None:
+                self._check_states("d_state", d_state)
                 for slot, d_after in zip(states, d_state, strict=True):
                     sums.set(slot, d_after)
             sweep(nodes, sums, keep=True)
@@ -216,6 +219,12 @@ class Container(Composite):
             return (dx, d_before), sums.gathered(self._parts())
 
         return (y, after), backward
+
+    def _check_states(self, name: str, given: Any) -> None:
+        if not isinstance(given, (list, tuple)):
+            raise TypeError(f"{name} must be a list of states, one per layer, got {_checks.kind(given)}")
+        if len(given) != len(self.layers):
+            raise ValueError(f"{name} must hold {len(self.layers)} states, one per layer, got {len(given)}")
 
     def output_lengths(self, lengths: Any) -> Any:
         for layer in self.layers:

@@ -206,6 +206,19 @@ def test_states_that_a_forward_of_its_own_would_lose_are_refused():
         model.vjp(x, [None])
 
 
+@pytest.mark.parametrize("kind", [pylstm.Sequential, pylstm.Residual])
+def test_states_that_are_not_one_per_layer_are_refused(kind):
+    model, x = kind([recurrent(0), recurrent(1)]), np.ones((2, 3, WIDTH))
+    (y, after), backward = model.vjp(x)
+    for wrong, error, said in (([None], ValueError, "2 states, one per layer, got"), ([None] * 3, ValueError, "got 3"),
+                               (np.ones(2), TypeError, "list of states, one per layer, got ndarray")):  # fmt: skip
+        with pytest.raises(error, match=rf"^state must.*{said}"):
+            model.vjp(x, wrong)
+        with pytest.raises(error, match=rf"^d_state must.*{said}"):
+            backward(y, wrong)
+    backward(y, after)
+
+
 class Forgetful(pylstm.Linear):
     """A layer whose backward leaves a parameter out."""
 
