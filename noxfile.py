@@ -27,12 +27,12 @@ def wheel(session: nox.Session, source: str, *settings: str, compiler: str = "")
     """A wheel built with these settings of CMake; sessions of one run share it."""
     key = (source, compiler, *settings)
     if key not in WHEELS:
-        room = Path(session.cache_dir, "wheels", str(len(WHEELS)))
-        shutil.rmtree(room, ignore_errors=True)
+        folder = Path(session.cache_dir, "wheels", str(len(WHEELS)))
+        shutil.rmtree(folder, ignore_errors=True)
         options = [word for setting in settings for word in ("-C", f"cmake.define.{setting}")]
-        command = ["pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(room), source, *options]
+        command = ["pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), source, *options]
         session.run(*command, env={"CXX": compiler} if compiler else {})
-        (made,) = room.glob("*.whl")
+        (made,) = folder.glob("*.whl")
         WHEELS[key] = str(made)
     return WHEELS[key]
 
@@ -68,7 +68,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     sources = [
-        path for room in ("csrc", "tests", "tools") for end in ("h", "cpp") for path in Path(room).rglob(f"*.{end}")
+        path for folder in ("csrc", "tests", "tools") for end in ("h", "cpp") for path in Path(folder).rglob(f"*.{end}")
     ]
     session.run("clang-format", "--dry-run", "-Werror", *map(str, sorted(sources)))
 
@@ -119,13 +119,13 @@ def torch(session: nox.Session) -> None:
 def sdist(session: nox.Session) -> None:
     """What is published: a wheel made from the sdist, here without OpenMP, is small, and what runs the core passes.
 
-    The rooms in which the core is not at work have passed with OpenMP already: 60 minutes are for all of `.ci/run`.
+    The parts in which the core is not at work have passed with OpenMP already: 60 minutes are for all of `.ci/run`.
     """
     session.install("--quiet", "build")
-    room = session.create_tmp()
-    session.run("python", "-m", "build", "--sdist", "--outdir", room, ".")
-    (packed,) = Path(room).glob("pylstm-*.tar.gz")
-    session.run("tar", "-xzf", str(packed), "-C", room, external=True)
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--sdist", "--outdir", folder, ".")
+    (packed,) = Path(folder).glob("pylstm-*.tar.gz")
+    session.run("tar", "-xzf", str(packed), "-C", folder, external=True)
     source = str(packed).removesuffix(".tar.gz")
     install(session, "PYLSTM_OPENMP=OFF", source=source)
     size = os.path.getsize(wheel(session, source, "PYLSTM_OPENMP=OFF"))
@@ -306,8 +306,8 @@ def mutants(session: nox.Session) -> None:
     install(session)
     module, *tests = session.posargs or session.error("name a module of the package, then tests")
     path = python(session, f"import pylstm, pathlib; print(pathlib.Path(pylstm.__file__).parent / {module!r})")
-    room = Path(session.create_tmp())
-    settings, result = str(room / "settings.toml"), str(room / "result.sqlite")
+    folder = Path(session.create_tmp())
+    settings, result = str(folder / "settings.toml"), str(folder / "result.sqlite")
     Path(settings).write_text(
         f"""
         [cosmic-ray]

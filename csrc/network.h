@@ -63,7 +63,7 @@ struct Packed {
 template <class T>
 class Network {
  public:
-  // `product` is one of the kernels. constants: those of the cell, in its order.
+  // `product` is one of `kernels.products`. constants: those of the cell, in its order.
   Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& kernels, const Product<T>& product,
           const std::vector<Params<const T>>& params, const std::vector<double>& constants = {});
   ~Network() { delete transposed_.load(); }

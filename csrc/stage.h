@@ -136,7 +136,7 @@ void run_sums(const StageArgs<T>& a) {
 // than one over all rows of a batch. 64 rows were 2 % slower and no better; 256 are no faster.
 constexpr ptrdiff_t OUTER_ROWS = 128;
 
-// The dense tiles of numbers as they are.
+// The dense tiles of the storage type that keeps numbers as they are.
 template <class T>
 inline const Tile<T>* exact_tiles(int vectors) {
   static constexpr Product<T> exact = products_of<T>(Storages())[0];

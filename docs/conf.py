@@ -53,7 +53,7 @@ def public_names(module: ModuleType, listed: list[str]) -> dict[str, list[str]]:
         for attribute in dir(value):
             if attribute == "__call__" or not (attribute.startswith("_") or hasattr(foreign, attribute)):
                 bases = [base.__name__ for base in value.__mro__ if hasattr(base, attribute)]
-                places = [f"{room}.{base}" for base in bases for room in (module.__name__, pylstm.__name__)]
+                places = [f"{holder}.{base}" for base in bases for holder in (module.__name__, pylstm.__name__)]
                 names[f"{own}.{attribute}"] = [f"{place}.{attribute}" for place in places]
     return names
 

@@ -40,7 +40,7 @@ except ImportError:  # Windows
     resource = None
 
 ROOM, SECONDS = 64 << 20, 2.0
-SOURCE = tuple(str(Path(pylstm.__file__).parent / room) for room in ("files", "training", "layers", "models"))
+SOURCE = tuple(str(Path(pylstm.__file__).parent / part) for part in ("files", "training", "layers", "models"))
 # ---- what must hold --------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +176,7 @@ def limited(size: int):
 
 
 class Coverage:
-    """Which lines of the rooms that read files have run, and what is new; with sys.monitoring each is paid for once."""
+    """Which lines of the parts that read files have run, and what is new; with sys.monitoring each is paid for once."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[str, int]] = set()

@@ -238,6 +238,15 @@ FAULTS = {
         "CMakeLists.txt", "add_isa(baseline -march=x86-64-v2)", "add_isa(baseline -march=x86-64-v3)",
         "core/test_objects.py",
     ),
+    "x left out of a residual": Fault(
+        "pylstm/layers/containers.py", "return x + f, after", "return f, after", "models/test_containers.py -k by_hand"
+    ),
+    "zeros for a gradient that a layer leaves out": Fault(
+        "pylstm/graph/sweep.py",
+        'raise ValueError(f"backward of {layer!r} gave no gradient of {name}")',
+        "own = {**own, name: np.zeros(shapes[name])}",
+        "models/test_containers.py -k without_a_gradient",
+    ),
     "an unseeded shuffle": Fault(
         "pylstm/training/loop.py",
         "np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))",
@@ -309,8 +318,8 @@ def run(command: list[str], **options) -> subprocess.CompletedProcess:
 class Copy:
     """A copy of the source, a build of it, and a package made of both."""
 
-    def __init__(self, room: Path) -> None:
-        self.source, self.build, self.package = room / "src", room / "build", room / "package"
+    def __init__(self, folder: Path) -> None:
+        self.source, self.build, self.package = folder / "src", folder / "build", folder / "package"
         ignore = shutil.ignore_patterns(".git", "__pycache__", "*.so", "results")
         shutil.copytree(ROOT, self.source, ignore=ignore)
         hints = [f"-Dpybind11_DIR={run([sys.executable, '-m', 'pybind11', '--cmakedir']).stdout.strip()}"]
@@ -368,8 +377,8 @@ def main() -> None:
     args = parser.parse_args()
     chosen = {n: f for n, f in FAULTS.items() if not args.names or any(part in n for part in args.names)}
     wrong = 0
-    with tempfile.TemporaryDirectory() as room:
-        copy = Copy(Path(room))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Copy(Path(folder))
         for name, fault in chosen.items():
             began = time.monotonic()
             found = plant(copy, fault)

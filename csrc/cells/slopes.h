@@ -233,7 +233,7 @@ constexpr bool agrees(double above, double below, Ref ref) {
   const double off = trial<Cell>.gradient(ref) - (above - below) / (2 * slope_eps);
   return off < 1e-6 && off > -1e-6;
 }
-// Constants of their own for each ref, for the same reason.
+// A constant for each ref, since compilers bound the work that goes into one.
 template <class Cell, Where WHERE, int INDEX, bool ABOVE>
 constexpr double moved_loss = Trial<Cell>({WHERE, INDEX}, ABOVE ? slope_eps : -slope_eps).loss();
 template <class Cell, Where WHERE, int INDEX>

@@ -1,4 +1,5 @@
-// The storage types; the first of each number stores it as it is. A new one is a file and a line here.
+// The storage types. Of those for float32, and of those for float64, the first keeps numbers as they are. A new one is
+// a file and a line here.
 #pragma once
 
 #include <type_traits>

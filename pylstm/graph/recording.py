@@ -25,7 +25,7 @@ from .._arrays import Array, float_array
 from ..layers.layer import Layer, with_tuples
 from .structure import leaves, mapped
 from .sweep import Step, Sums
-from .values import Begin, Place, Slot, Value, new_value
+from .values import Place, Slot, Value, new_value
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ class Operation:
         if (d := sums.take(self.output)) is not None:
             for slot, gradient in zip(self.inputs, self.backward(d), strict=True):
                 sums.add(slot, gradient, self.backward)
+        elif sums._ended:
+            sums.pass_on(self.output, None, self.inputs)
 
 
 class LayerCall:
@@ -72,10 +74,16 @@ class LayerCall:
                 raise ValueError(f"backward of {layer!r} gave {len(d_inputs)} gradients for {len(self.inputs)} inputs")
             for place, gradients in zip(self.inputs, d_inputs, strict=False):
                 if type(place) is Slot:
-                    sums.add(place, gradients, layer)
+                    if gradients is None:
+                        sums.end(place, layer)
+                    else:
+                        sums.add(place, gradients, layer)
                 elif place is not None and gradients is not None:
                     for slot, gradient in zip(leaves(place), leaves(gradients), strict=True):
                         sums.add(slot, gradient, layer)
+        elif sums._ended:
+            for output in leaves(self.outputs):
+                sums.pass_on(output, self.layer, leaves(self.inputs))
 
 
 Node = Operation | LayerCall | Step
@@ -85,9 +93,7 @@ class Recorder:
     """What writes down the operations on values."""
 
     __slots__ = ("tape",)
-
-    def __init__(self) -> None:
-        self.tape: list[Node] | None = []
+    tape: list[Node] | None  # None: nothing is written down
 
     def check(self) -> None:
         """Raises RuntimeError where a value is used that is not to be used any more."""
@@ -148,7 +154,7 @@ class Chain(Recorder):
         self.states.append(held)
         output = None
         if place is not None or layer._param_shapes:
-            output = Place() if type(place) is Place or layer._param_shapes else Begin()
+            output = Place()
             self.tape.append((backward, layer, plain, place, output, held))
         return new_value(y, self, output), after
 

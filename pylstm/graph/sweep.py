@@ -14,17 +14,18 @@ from .values import Place, Slot
 
 # A layer in a chain, with one input and one output: (backward, layer, plain, x, y, state). `backward` is that of
 # `forward` if it is plain, else of `vjp`. A state is handed on as it is, and so are the gradients to it: the one to the
-# state after comes in the place where the one to the state before is left. A tuple takes a tenth of an object's time.
+# state after comes in the place where the one to the state before is left. A tuple is made faster than an object.
 Step = tuple[Callable[..., Any], Any, bool, Place | None, Place, Place | None]
 
 
 class Sums:
     """Gradients added up: of values by slot, of parameters by layer."""
 
-    __slots__ = ("_own", "_params", "_values")
+    __slots__ = ("_ended", "_own", "_params", "_values")
 
     def __init__(self) -> None:
         self._values: dict[Place, Any] = {}
+        self._ended: dict[Place, Any] = {}  # by what a layer of a chain gave no gradient to: the layer
         self._params: dict[int, Any] = {}
         self._own: set[Any] = set()  # what was made here, and may be added to in place
 
@@ -70,6 +71,8 @@ class Sums:
         values, params = self._values, self._params
         after = None if state is None else values.pop(state, None)
         if y not in values and after is None:
+            if self._ended:
+                self.pass_on(y, layer, (x,))
             return
         d = values.pop(y, None)
         key = id(layer)
@@ -77,7 +80,7 @@ class Sums:
             dx, d_params = backward(d)
             if isinstance(dx, tuple):
                 if not dx:
-                    raise ValueError(f"backward of {layer!r} gave 0 gradients for 1 inputs")
+                    raise ValueError(f"backward of {layer!r} gave no gradient for its input")
                 dx = dx[0]
         else:
             if key in params:
@@ -91,16 +94,32 @@ class Sums:
             self.add_params(layer, d_params)
         elif d_params:
             params[key] = d_params
-        if dx is not None:
-            if x is not None:
-                if x in values or type(x) is Slot:
-                    self.add(x, dx, layer)
-                else:
-                    values[x] = dx
-        elif type(x) is Place:
+        if dx is None:
+            self.end(x, layer)
+        elif x is not None:
+            if x in values or type(x) is not Place:
+                self.add(x, dx, layer)
+            else:
+                values[x] = dx
+
+    def end(self, slot: Place | None, layer: Any) -> None:
+        """A layer gave no gradient to this value."""
+        if slot is not None:
+            self._ended[slot] = layer
+
+    def pass_on(self, output: Place | None, layer: Any, inputs: Iterable[Place | None]) -> None:
+        """No gradient has come to an output. If it ended behind it, it ends for the inputs, too, and is an error where
+        a layer has parameters."""
+        last = None if output is None else self._ended.get(output)
+        if last is None:
+            return
+        if layer is not None and layer._param_shapes:
             raise ValueError(
-                f"backward of {layer!r} gave no gradient to its input: those of the layers before it would be lost"
+                f"backward of {last!r} gave None for the gradient to its input, and {layer!r} before it needs one: "
+                "zeros, if there is none"
             )
+        for slot in inputs:
+            self.end(slot, last)
 
     def take(self, slot: Place) -> Any:
         """The gradient of a value whose uses have all been seen."""

@@ -29,12 +29,6 @@ class Place:
     __slots__ = ()
 
 
-class Begin(Place):
-    """That of what a chain begins with, before any layer with parameters."""
-
-    __slots__ = ()
-
-
 class Slot(Place):
     """The place of a value's gradient, an array of this shape and dtype."""
 

@@ -16,7 +16,7 @@ from .._arrays import Array, array_of, float_array
 from ..graph.functions import concatenate
 from ..graph.recording import Chain
 from ..graph.sweep import Sums, sweep
-from ..graph.values import Begin, Slot, Value, new_value
+from ..graph.values import Place, Value, new_value
 from .composite import Composite
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes, with_tuples
 from .registry import built_in
@@ -150,7 +150,7 @@ class Container(Composite):
         return x, states
 
     def _input(self, x: Any, run: Any) -> Any:  # noqa: ARG002
-        """`x` as `_run` takes it, in a model's run or in none: checked and converted as far as no layer sees to it."""
+        """`x` as `_run` takes it, in a model's run or in none: checked and converted where no layer does that."""
         return x
 
     def _output(self, y: Any) -> Array:
@@ -201,10 +201,10 @@ class Container(Composite):
             refuse_in_training(self, "forward")
         if state is not None:
             self._check_states("state", state)
-        chain, first = Chain(), Begin() if need_dx and self._passes_gradients else None
+        chain, first = Chain(), Place() if need_dx and self._passes_gradients else None
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
-        form = (y.shape, y.dtype) if last is None or type(last) is Slot else None  # None: its layer will look
+        form = None if type(last) is Place else (y.shape, y.dtype)  # None: the last layer checks its gradient
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
             sums = Sums()

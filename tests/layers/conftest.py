@@ -1,4 +1,4 @@
-"""Layers that most files of this room try things on."""
+"""Layers that most files of this folder try things on."""
 
 from __future__ import annotations
 

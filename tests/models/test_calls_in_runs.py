@@ -7,7 +7,7 @@ import pytest
 
 import pylstm
 import pylstm.reference
-from tests.support.models import F64, RNG, Each, linear
+from support.models import F64, RNG, Each, linear
 
 X, STEPS, IDS = RNG.standard_normal((4, 2)), RNG.standard_normal((4, 5, 2)), np.array([[0, 1, 1]])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pylstm
-from tests.support.models import F64, RNG, Each
+from support.models import F64, RNG, Each
 
 WIDTH = 4
 
@@ -146,19 +146,46 @@ class Rounding(pylstm.Layer):
 ])  # fmt: skip
 def test_gradients_that_a_layer_keeps_from_those_before_it_are_an_error(last):
     name = type(last).__name__
+    said = rf"backward of {name}.* gave None for the gradient to its input, and"
     x = RNG.standard_normal((2, 5, WIDTH))
     for first in (pylstm.Linear(WIDTH, WIDTH, **F64), recurrent(0)):
         for before in ([first], [pylstm.Residual([first])], [first, pylstm.Activation("tanh")]):
             y, backward = pylstm.Sequential([*before, last]).forward(x)
             for _ in range(2):
-                with pytest.raises(ValueError, match=rf"backward of {name}.* gave no gradient to its input"):
+                with pytest.raises(ValueError, match=said):
                     backward(y)
     y, backward = pylstm.Residual([pylstm.Linear(WIDTH, WIDTH, **F64), Rounding()]).forward(x)
-    with pytest.raises(ValueError, match="gave no gradient"):
+    with pytest.raises(ValueError, match=said.replace(name, "Rounding")):
         backward(y)
     # where no layer before it has parameters, nothing is lost
     y, backward = pylstm.Sequential([pylstm.Activation("tanh"), last, pylstm.Dropout(0)]).forward(x)
     assert backward(y)[0] is None
+
+
+class RoundingPair(Rounding):
+    def __call__(self, x, other):
+        return np.round(x + other)
+
+    def forward(self, x, other, **options):  # noqa: ARG002
+        return np.round(x + other), lambda d: ((None, None), {})  # noqa: ARG005
+
+
+@pytest.mark.parametrize("run", [
+    lambda net, x: net.last(net.first(x) * 2),
+    lambda net, x: net.last(net.lstm(x)[0]),
+    lambda net, x: net.last(net.lstm(x)[1][0].sum(axis=0)),
+    lambda net, x: net.last(net.some(net.first(x) + 1)).tanh() * 2,
+    lambda net, x: net.pair(x, net.first(x)),
+])  # fmt: skip
+def test_so_they_are_in_a_model(run):
+    parts = {"first": pylstm.Linear(WIDTH, WIDTH, **F64), "lstm": recurrent(0), "some": pylstm.Activation("tanh")}
+    net = Each(run, **parts, last=Rounding(), pair=RoundingPair())
+    y, backward = net.forward(RNG.standard_normal((2, 5, WIDTH)))
+    with pytest.raises(ValueError, match=r"backward of Rounding.* gave None for the gradient to its input, and L"):
+        backward(np.ones_like(y))
+    # of an input of the model there may be none
+    y, backward = Each(lambda net, x: net.last(net.some(x * 2)), **parts, last=Rounding()).forward(np.ones(WIDTH))
+    np.testing.assert_array_equal(backward(y)[0], np.zeros(WIDTH))
 
 
 class Doubled(pylstm.Sequential):
@@ -234,3 +261,21 @@ def test_a_parameter_without_a_gradient_is_an_error():
         _, backward = model.forward(x)
         with pytest.raises(ValueError, match=r"Forgetful\(3, 3\) gave no gradient of bias"):
             backward(np.ones((2, 3)))
+
+
+class Blind(pylstm.Activation):
+    """A layer whose backward gives None for its input."""
+
+    def forward(self, x, **options):
+        y, _ = super().forward(x, **options)
+        return y, lambda dy: (None, {})  # noqa: ARG005
+
+
+def test_a_gradient_that_a_layer_before_needs_is_not_lost():
+    first, last, x = pylstm.Linear(3, 3), Blind("relu"), np.ones((2, 3))
+    net = Each(lambda net, x: net.last(net.first(x)), first=first, last=last)
+    for model in (pylstm.Sequential([first, last]), net):
+        _, backward = model.forward(x)
+        with pytest.raises(ValueError, match=r"Blind.* gave None for the gradient to its input, and Linear\(3, 3\)"):
+            backward(np.ones((2, 3)))
+    assert pylstm.Sequential([last]).forward(x)[1](np.ones((2, 3)))[0] is None  # nobody needs one

@@ -1,4 +1,4 @@
-"""The rooms of the source: who may import whom, where public names live, and what `import pylstm` waits for.
+"""The parts of the source: who may import whom, where public names live, and what `import pylstm` waits for.
 
 The graph is read from the source, imports inside of functions included: what is imported late is a dependency, too.
 """
@@ -90,7 +90,7 @@ def reached(graph: dict[str, set[str]], start: str) -> set[str]:
 GRAPH = import_graph(SOURCE, "pylstm")
 
 
-def room(name: str) -> str:
+def part(name: str) -> str:
     return name.split(".")[1]
 
 
@@ -115,16 +115,16 @@ def test_a_circle_would_be_found(tmp_path):
     assert circle(import_graph(tmp_path, "p"))
 
 
-# A room may import those before it. What looks inside is imported late, by the method of that name.
+# A part may import those before it. What looks inside is imported late, by the method of that name.
 ORDER = ["layers", "losses", "files", "training", "models"]
 
 
-def test_rooms_import_the_rooms_before_them():
+def test_parts_import_the_parts_before_them():
     wrong = [
         f"{name} imports {other}"
         for name, used in GRAPH.items()
         for other in used
-        if room(name) in ORDER and room(other) in ORDER and ORDER.index(room(other)) > ORDER.index(room(name))
+        if part(name) in ORDER and part(other) in ORDER and ORDER.index(part(other)) > ORDER.index(part(name))
     ]
     assert wrong == []
 
@@ -136,8 +136,8 @@ def test_what_looks_inside_is_imported_late():
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and "inspect" in (node.module or "").split(".")
     }
-    users = {name for name, used in GRAPH.items() if any(room(one) == "inspect" for one in used)}
-    assert {name for name in users - at_the_top if room(name) != "inspect"} == {
+    users = {name for name, used in GRAPH.items() if any(part(one) == "inspect" for one in used)}
+    assert {name for name in users - at_the_top if part(name) != "inspect"} == {
         "pylstm.layers.recurrent", "pylstm.models.sequential",
     }  # fmt: skip
     assert at_the_top == set()
@@ -146,9 +146,9 @@ def test_what_looks_inside_is_imported_late():
 def test_the_oracle_stands_alone():
     """Nothing fast imports the reference; its mathematics imports nothing of the library, and its layers the
     signatures and checks that the fast layers have, too, but nothing that computes."""
-    users = {name for name, used in GRAPH.items() if any(room(one) == "reference" for one in used)}
-    assert {name for name in users if room(name) != "reference"} == {"pylstm.inspect.trace"}
-    inside = {name for name in GRAPH if room(name) == "reference"}
+    users = {name for name, used in GRAPH.items() if any(part(one) == "reference" for one in used)}
+    assert {name for name in users if part(name) != "reference"} == {"pylstm.inspect.trace"}
+    inside = {name for name in GRAPH if part(name) == "reference"}
     for name in inside - {"pylstm.reference", "pylstm.reference.layers"}:
         assert GRAPH[name] <= {*inside, "pylstm._names"}, name
     computing = {name for name, used in GRAPH.items() if "pylstm._core" in used} - {"pylstm._arrays", "pylstm._cells"}
@@ -187,9 +187,9 @@ def test_import_waits_for_layers_only():
     code = "import sys, pylstm; print(*sorted(m for m in sys.modules if m.startswith('pylstm.')))"
     found = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", code],
                            capture_output=True, text=True, check=True, cwd="/").stdout.split()  # fmt: skip
-    rooms = {room(name) for name in found}
-    assert rooms & {"training", "losses", "files", "models", "inspect", "reference"} == set(), found
-    assert {name for name in found if room(name) == "layers"} <= {
+    parts = {part(name) for name in found}
+    assert parts & {"training", "losses", "files", "models", "inspect", "reference"} == set(), found
+    assert {name for name in found if part(name) == "layers"} <= {
         f"pylstm.layers{name}"
         for name in ("", ".compiled", ".gru", ".layer", ".lstm", ".parameters", ".recurrent", ".recurrent_parameters",
                      ".registry", ".rnn", ".row_gradient", ".stream")
