@@ -268,13 +268,13 @@ class Run(Recorder):
         return given
 
     def _constant_output(self, array: Any) -> Any:
-        data = _with_gradient(array)
+        data = array if _is_float(array) else _without_axes(array)
         return array if data is None else new_value(data, self, None)
 
     def _output(self, array: Any, held: bool) -> Any:
         if isinstance(array, (tuple, list, dict)):
             return mapped(lambda one: self._output(one, held), array)
-        data = _with_gradient(array)
+        data = array if _is_float(array) else _without_axes(array)
         return array if data is None else new_value(data, self, Slot(data.shape, data.dtype), held=held)
 
 
@@ -313,10 +313,8 @@ def _slot(given: Any) -> Place | None:
     return given._slot if isinstance(given, Value) else None
 
 
-def _with_gradient(output: Any) -> Array | None:
-    """An output of a layer as the array that a value is made of, None if it has no gradient."""
-    if isinstance(output, np.ndarray):
-        return output if _is_float(output) else None
+def _without_axes(output: Any) -> Array | None:
+    """An output of a layer that is no array of floats as one, None if it has no gradient."""
     if isinstance(output, Value):
         raise TypeError(
             "the layer has computed with a value of the model's run that it was not called with, whose gradient would "
