@@ -15,6 +15,7 @@ from .. import _checks
 from .._arrays import Array
 from ..layers.containers import DEEPEST, Container
 from ..layers.layer import Layer
+from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
 from ..losses.by_name import BY_NAME
 from ..losses.classification import binary_cross_entropy, cross_entropy
@@ -40,7 +41,7 @@ def save(
 ) -> None:
     """Write model, and `training` (numbers and arrays of a checkpoint), to `path`."""
     structure = describe(model)
-    arrays = dict(model.params)
+    arrays = outside().run(lambda: dict(model.params))  # in a run of the model, too: of a signal handler
     if training is not None:
         numbers, extra = training
         structure["training"] = checked(numbers, "training")

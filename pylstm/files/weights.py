@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from .. import _checks
+from ..layers.parameters import outside
 from .strict_json import ModelFileError, parse
 from .tensors import opened, write
 
@@ -15,7 +16,7 @@ _HEAD = {"format": "pylstm weights", "version": 1}
 
 def save(layer: Any, path: str | os.PathLike[str]) -> None:
     """Write a layer's parameters by name."""
-    write(_checks.path("path", path), json.dumps(_HEAD), dict(layer.params))
+    write(_checks.path("path", path), json.dumps(_HEAD), outside().run(lambda: dict(layer.params)))
 
 
 def load(layer: Any, path: str | os.PathLike[str]) -> None:

@@ -11,6 +11,7 @@ ends the run; layers compute in the context that was before.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
@@ -43,6 +44,8 @@ class Operation:
         if (d := sums.take(self.output)) is not None:
             for slot, gradient in zip(self.inputs, self.backward(d), strict=True):
                 sums.add(slot, gradient, self.backward)
+        elif sums._ended:
+            sums.pass_on(self.output, None, self.inputs)
 
 
 class LayerCall:
@@ -71,10 +74,16 @@ class LayerCall:
                 raise ValueError(f"backward of {layer!r} gave {len(d_inputs)} gradients for {len(self.inputs)} inputs")
             for place, gradients in zip(self.inputs, d_inputs, strict=False):
                 if type(place) is Slot:
-                    sums.add(place, gradients, layer)
+                    if gradients is None:
+                        sums.end(place, layer)
+                    else:
+                        sums.add(place, gradients, layer)
                 elif place is not None and gradients is not None:
                     for slot, gradient in zip(leaves(place), leaves(gradients), strict=True):
                         sums.add(slot, gradient, layer)
+        elif sums._ended:
+            for output in leaves(self.outputs):
+                sums.pass_on(output, self.layer, leaves(self.inputs))
 
 
 Node = Operation | LayerCall | Step
@@ -189,10 +198,6 @@ class Run(Recorder):
             array = array.copy()
         return new_value(array, self, None, held=True)
 
-    def taken(self, value: Any, name: str) -> Value:
-        """A value as it is, an array as a constant."""
-        return value if isinstance(value, Value) else self.constant(value, name)
-
     def leaf(self, array: Array) -> Value:
         """An input whose gradient is wanted, as a value."""
         return new_value(array, self, Slot(array.shape, array.dtype), held=True)
@@ -217,6 +222,14 @@ class Run(Recorder):
         need_dx = inputs[0] is not None if layer.returns_state else inputs.count(None) < len(inputs)
         outputs, backward = self.before.run(layer.vjp, *arrays, need_dx=need_dx, **kwargs)
         return self._recorded(layer, backward, inputs, outputs)
+
+    def call_by_name(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call of a layer of somebody's class, whose inputs may come by name: `vjp` takes them by position, and
+        gives their gradients so."""
+        names = [name for name, given in kwargs.items() if any(isinstance(leaf, Value) for leaf in leaves(given))]
+        if names:
+            args, kwargs = _by_position(layer, names, args, dict(kwargs))
+        return self.call(layer, args, kwargs)
 
     def _call_forward(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Any:
         """The call of a layer whose `vjp` is its `forward`, on one value, in training: as most calls are."""
@@ -255,12 +268,35 @@ class Run(Recorder):
         return given
 
     def _constant_output(self, array: Any) -> Any:
-        return new_value(array, self, None) if _is_float(array) else array
+        data = array if _is_float(array) else _without_axes(array)
+        return array if data is None else new_value(data, self, None)
 
     def _output(self, array: Any, held: bool) -> Any:
         if isinstance(array, (tuple, list, dict)):
             return mapped(lambda one: self._output(one, held), array)
-        return new_value(array, self, Slot(array.shape, array.dtype), held=held) if _is_float(array) else array
+        data = array if _is_float(array) else _without_axes(array)
+        return array if data is None else new_value(data, self, Slot(data.shape, data.dtype), held=held)
+
+
+def _by_position(
+    layer: Any, names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call with those of these names, and what comes before them, given by position."""
+    kinds = inspect.signature(layer.__call__).parameters.values()
+    inputs = [one for one in kinds if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)][len(args) :]
+    left = list(names)
+    for one in inputs:
+        if not left or (one.name not in kwargs and one.default is one.empty):
+            break
+        args = (*args, kwargs.pop(one.name, one.default))
+        if one.name in left:
+            left.remove(one.name)
+    if left:
+        raise TypeError(
+            f"{left[0]} of {layer!r} is a value, whose gradient would be lost: only an input that the layer takes by "
+            "position has one"
+        )
+    return args, kwargs
 
 
 def _slots_of(output: Any) -> Any:
@@ -275,6 +311,16 @@ def _slots(argument: Any) -> Any:
 
 def _slot(given: Any) -> Place | None:
     return given._slot if isinstance(given, Value) else None
+
+
+def _without_axes(output: Any) -> Array | None:
+    """An output of a layer that is no array of floats as one, None if it has no gradient."""
+    if isinstance(output, Value):
+        raise TypeError(
+            "the layer has computed with a value of the model's run that it was not called with, whose gradient would "
+            "be lost: make it an input of the layer, by position"
+        )
+    return np.asarray(output) if isinstance(output, np.floating) else None  # NumPy's form of one without axes
 
 
 def _is_float(array: Any) -> bool:

@@ -71,11 +71,8 @@ class Sums:
         values, params = self._values, self._params
         after = None if state is None else values.pop(state, None)
         if y not in values and after is None:
-            if y in self._ended:
-                raise ValueError(
-                    f"backward of {self._ended[y]!r} gave None for the gradient to its input, and {layer!r} before it "
-                    "needs one: zeros, if there is none"
-                )
+            if self._ended:
+                self.pass_on(y, layer, (x,))
             return
         d = values.pop(y, None)
         key = id(layer)
@@ -98,13 +95,31 @@ class Sums:
         elif d_params:
             params[key] = d_params
         if dx is None:
-            if x is not None:
-                self._ended[x] = layer
+            self.end(x, layer)
         elif x is not None:
             if x in values or type(x) is not Place:
                 self.add(x, dx, layer)
             else:
                 values[x] = dx
+
+    def end(self, slot: Place | None, layer: Any) -> None:
+        """A layer gave no gradient to this value."""
+        if slot is not None:
+            self._ended[slot] = layer
+
+    def pass_on(self, output: Place | None, layer: Any, inputs: Iterable[Place | None]) -> None:
+        """No gradient has come to an output. If it ended behind it, it ends for the inputs, too, and is an error where
+        a layer has parameters."""
+        last = None if output is None else self._ended.get(output)
+        if last is None:
+            return
+        if layer is not None and layer._param_shapes:
+            raise ValueError(
+                f"backward of {last!r} gave None for the gradient to its input, and {layer!r} before it needs one: "
+                "zeros, if there is none"
+            )
+        for slot in inputs:
+            self.end(slot, last)
 
     def take(self, slot: Place) -> Any:
         """The gradient of a value whose uses have all been seen."""

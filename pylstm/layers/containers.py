@@ -18,7 +18,7 @@ from ..graph.recording import Chain
 from ..graph.sweep import Sums, sweep
 from ..graph.values import Place, Value, new_value
 from .composite import Composite
-from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes
+from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes, with_tuples
 from .registry import built_in
 
 DEEPEST = 32  # containers in containers: every one takes some of Python's stack
@@ -95,6 +95,12 @@ class Container(Composite):
     _inline = True
     _passes_gradients: ClassVar[bool] = True  # to x
 
+    _own_forward: ClassVar[bool] = False  # whether the class is somebody's who wrote `forward` alone to train it
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_forward = cls.forward is not Container.forward and cls.vjp is Container.vjp
+
     def __init__(self, layers: Iterable[Layer]) -> None:
         self._configure(layers)
 
@@ -168,7 +174,8 @@ class Container(Composite):
     def forward(
         self, x: ArrayLike, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Array, Backward]:
-        (y, _), run_back = self.vjp(x, lengths=lengths, need_dx=need_dx)
+        trained = self._trained_vjp if type(self).vjp is Container.vjp else self.vjp  # that of a subclass
+        (y, _), run_back = trained(x, lengths=lengths, need_dx=need_dx)
 
         def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
             d_inputs, d_params = run_back(dy)
@@ -180,8 +187,20 @@ class Container(Composite):
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Outputs, VJP]:
         """As of any layer with a state: a container's is the list of its layers' states, None where there is none."""
+        if not self._own_forward:
+            return self._trained_vjp(x, state, lengths=lengths, need_dx=need_dx)
+        if state is not None:
+            raise TypeError(f"{type(self).__name__}.forward takes no state: write a vjp, which does")
+        (y,), backward = with_tuples(*self.forward(x, lengths=lengths, need_dx=need_dx))
+        return (y, None), backward
+
+    def _trained_vjp(
+        self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
+    ) -> tuple[Outputs, VJP]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
+        if state is not None:
+            self._check_states("state", state)
         chain, first = Chain(), Place() if need_dx and self._passes_gradients else None
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
@@ -191,6 +210,7 @@ class Container(Composite):
             sums = Sums()
             sums.set(last, dy if form is None else gradient_like(dy, form))
             if d_state is not None:
+                self._check_states("d_state", d_state)
                 for slot, d_after in zip(states, d_state, strict=True):
                     sums.set(slot, d_after)
             sweep(nodes, sums, keep=True)
@@ -200,14 +220,28 @@ class Container(Composite):
 
         return (y, after), backward
 
+    def _check_states(self, name: str, given: Any) -> None:
+        if not isinstance(given, (list, tuple)):
+            raise TypeError(f"{name} must be a list of states, one per layer, got {_checks.kind(given)}")
+        if len(given) != len(self.layers):
+            raise ValueError(f"{name} must hold {len(self.layers)} states, one per layer, got {len(given)}")
+
     def output_lengths(self, lengths: Any) -> Any:
         for layer in self.layers:
             lengths = layer.output_lengths(lengths)
         return lengths
 
     def _check_carry(self) -> None:
+        if self._own_forward:
+            self._refuse_states()
         for layer in self.layers:
             layer._check_carry()
+
+    def _refuse_states(self) -> None:
+        """Raises ValueError for layers with a state, which nobody carries on."""
+        for place, layer in _leaves(type(self).__name__, self):
+            if layer.returns_state:
+                raise ValueError(f"truncate cannot carry a state through {place}, {layer!r}")
 
     def output_shape(self, shape: Shape) -> Shape:
         shape = sizes(shape)
@@ -239,7 +273,9 @@ class Residual(Container):
             raise ValueError("the layers of Residual must keep the shape, and one of them pools over time")
 
     def _input(self, x: Any, run: Any) -> Any:
-        return float_array("x", x, self.dtype) if run is None else run.taken(x, "x")
+        if run is None:
+            return float_array("x", x, self.dtype)
+        return x if isinstance(x, Value) else run.constant(float_array("x", x, self.dtype), "x")
 
     def _run(self, call: Call, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
         f, after = super()._run(call, x, state, lengths)
@@ -286,9 +322,8 @@ class Columns(Container):
         return join(outputs, axis=-1), None
 
     def _check_carry(self) -> None:
-        for place, layer in _leaves(type(self).__name__, self):
-            if layer.returns_state:
-                raise ValueError(f"truncate cannot carry a state through {place}, {layer!r}")
+        self._refuse_states()
+        for layer in self.layers:
             layer._check_carry()
 
     def _without_dropout(self) -> Layer:

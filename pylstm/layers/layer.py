@@ -41,7 +41,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
-from .parameters import ParameterSet
+from .parameters import ParameterSet, outside
 from .parameters import Params as ParamsView
 from .row_gradient import RowGradient
 
@@ -60,7 +60,9 @@ def _asking(inner: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(inner)
     def __call__(self: Layer, *args: Any, **kwargs: Any) -> Any:
         run = ACTIVE.get()
-        return inner(self, *args, **kwargs) if run is None else run.call(self, args, kwargs)
+        if run is None:
+            return inner(self, *args, **kwargs)
+        return run.call_by_name(self, args, kwargs) if kwargs else run.call(self, args, kwargs)
 
     return __call__
 
@@ -150,8 +152,9 @@ class Layer(ParameterSet, abc.ABC):
             options: as in a call; need_dx=False leaves out the gradient to x.
 
         Returns:
-            The tuple (y, backward). `backward(dy)` takes the gradient of the loss to y, shaped like it, and returns
-            (dx, dparams): the gradient to x or None, and name -> gradient of every parameter.
+            The tuple (y, backward). `backward(dy)` takes the gradient of the loss to y, shaped like it, which it
+            must not write to (it may be somebody else's, too), and returns (dx, dparams): the gradient to x or None,
+            and name -> gradient of every parameter.
 
         Raises TypeError or ValueError, naming the argument.
         """
@@ -282,7 +285,7 @@ class Layer(ParameterSet, abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         # the parameters' memory does not pickle: it is made anew
         state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table")}
-        return {"attributes": state, "params": dict(self._params)}
+        return {"attributes": state, "params": outside().run(dict, self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])

@@ -78,7 +78,7 @@ def _restored(arrays: Mapping[str, Array]) -> Params:
     return Params({name: _arrays.frozen(array) for name, array in arrays.items()})
 
 
-def _outside() -> Context:
+def outside() -> Context:
     """A context that is in no model's run."""
     context = copy_context()
     context.run(ACTIVE.set, None)
@@ -114,7 +114,7 @@ class ParameterSet:
 
     def state_dict(self) -> dict[str, Array]:
         """The parameters, name -> writeable copy."""
-        return _outside().run(lambda: {name: value.copy() for name, value in self.params.items()})
+        return outside().run(lambda: {name: value.copy() for name, value in self.params.items()})
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
         """Replace every parameter: all of them, or none if anything does not fit.

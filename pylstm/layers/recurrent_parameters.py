@@ -14,6 +14,7 @@ from .. import _checks
 from .._calls import Calls
 from .._cells import CELLS
 from .layer import Layer, Shape, seed_number, sizes
+from .parameters import outside
 
 
 def _present(cell: str, bias: bool, recurrent_bias: bool) -> list[str]:
@@ -198,7 +199,7 @@ class RecurrentParameters(Layer):
     def __getstate__(self) -> dict[str, Any]:
         return {
             "config": self._config(),
-            "params": dict(self._params),
+            "params": outside().run(dict, self._params),
             "dropout": (self._dropout_seed, self._dropout_calls),
         }
 

@@ -114,6 +114,7 @@ def ce_loss(
     if x.ndim < 2 or x.shape[-1] < 1:
         raise ValueError(f"logits must have shape (N, C) or (N, T, C) with C from 1, got {x.shape}")
     labels = label_array(targets, x.shape[:-1])
+    ignore_index = _checks.integer("ignore_index", ignore_index, minimum=-(2**63), maximum=2**64 - 1)
     classes = x.shape[-1]
     counts = (counted(labels.shape, lengths, x.dtype) != 0) & (labels != ignore_index)
     checked = labels[counts]

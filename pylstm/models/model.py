@@ -6,7 +6,7 @@ import abc
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -242,7 +242,7 @@ class Model(Composite, Trainable):
 
 def _plain(output: Any) -> Any:
     """An output that is no value, as it is, unless there may be values in it that nobody would see."""
-    if isinstance(output, (Iterator, Set)):
+    if isinstance(output, (Awaitable, Iterator, Set)):
         raise TypeError(f"run must return values, in tuples, lists and dicts if they are several, got {kind(output)}")
     return output
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._arrays import Array, float_array
+from ..graph.values import Value
 from ..layers.activation import Activation
 from ..layers.containers import Columns, Container
 from ..layers.dropout import Dropout
@@ -62,7 +63,7 @@ class Sequential(Container, Trainable):
         return x
 
     def _input(self, x: Any, run: Any) -> Any:
-        return self._floats(x) if run is None else x
+        return self._floats(x) if run is None or not isinstance(x, Value) else x
 
     def _without_dropout(self) -> Layer:
         return Sequential([layer._without_dropout() for layer in self.layers])

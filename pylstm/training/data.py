@@ -44,7 +44,7 @@ class Sequences:
                         )
                 self._items = [item.astype(np.int64) if flat and item.dtype.kind == "f" else item for item in items]
                 self.lengths: Indices | None = np.array([len(item) for item in items], np.int64)
-                self._kind = np.result_type(*{item.dtype for item in self._items}) if items else np.dtype(np.int64)
+                self._kind = _common(self._items)
         if self._items is None:
             self._array = number_array(name, x)
             if self._array.ndim == 0:
@@ -270,7 +270,7 @@ class Targets:
     def _take_items(self, y: Any, name: str) -> list[Array]:
         self._items = items = [_item(i, value, name) for i, value in enumerate(y)]
         _alike(name, items)
-        self._kind = np.result_type(*{item.dtype for item in items}) if items else np.dtype(np.int64)
+        self._kind = _common(items)
         return items
 
     def batch(self, rows: Indices, steps: int) -> tuple[Array, Indices | None]:
@@ -316,6 +316,19 @@ class SeveralTargets:
 
 
 AllTargets = Targets | SeveralTargets
+
+
+def _common(items: list[Array]) -> np.dtype[Any]:
+    """A dtype that holds the numbers of all items: integers stay integers."""
+    kinds = {item.dtype for item in items}
+    kind: np.dtype[Any] = np.result_type(*kinds) if items else np.dtype(np.int64)
+    if kind.kind == "f" and not any(one.kind == "f" for one in kinds):  # what NumPy makes of uint64 and signed ones
+        full = [item for item in items if item.size]
+        if all(item.max() < 2**63 for item in full):
+            return np.dtype(np.int64)
+        if all(item.min() >= 0 for item in full):
+            return np.dtype(np.uint64)
+    return kind
 
 
 def pad(items: list[Array], steps: int, dtype: Any) -> Array:

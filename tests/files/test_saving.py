@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
+import signal
 import sys
 
 import numpy as np
@@ -105,3 +108,37 @@ def test_without_safetensors_the_message_says_what_to_install(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ImportError, match=r"pip install 'pylstm\[train\]'.*npz"):
         small().save(tmp_path / "m.safetensors")
+
+
+class Saved(pylstm.Model):
+    """A model whose run is interrupted by a signal, whose handler saves."""
+
+    def __init__(self):
+        self.a, self.b = pylstm.Embedding(3, 2, seed=0), pylstm.LSTM(2, 2, seed=1)
+
+    def run(self, x):
+        h = self.a(x)
+        signal.raise_signal(signal.SIGINT)
+        return self.b(h)[0]
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_a_signal_handler_saves_in_the_middle_of_a_run(tmp_path, suffix, record):
+    net, chain, copies = Saved(), small(), []
+
+    def handler(*_):
+        net.save_weights(tmp_path / f"net.{suffix}")
+        chain.save(tmp_path / f"chain.{suffix}")
+        copies.extend([pickle.loads(pickle.dumps(chain)), copy.deepcopy(net)])
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        (net.forward if record else net)(np.array([[0, 1, 2]]))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    other = Saved()
+    other.a, other.b = pylstm.Embedding(3, 2, seed=2), pylstm.LSTM(2, 2, seed=3)
+    other.load_weights(tmp_path / f"net.{suffix}")
+    loaded = pylstm.load(tmp_path / f"chain.{suffix}")
+    for found, wanted in ((other, net), (copies[1], net), (loaded, chain), (copies[0], chain)):
+        assert found.params == wanted.params

@@ -164,3 +164,129 @@ def test_a_model_without_lengths_in_a_chain_that_has_them():
         call(STEPS)
         call(STEPS, lengths=None)
     pylstm.Sequential([Any_()]).forward(STEPS, lengths=lengths)
+
+
+class Gated(pylstm.Layer):
+    """A layer of two inputs: x · g, and 0 where there is no g."""
+
+    def __call__(self, x, scale=1.0, gate=None, *, extra=None, lengths=None):  # noqa: ARG002
+        return x * scale * (0 if gate is None else gate)
+
+    def forward(self, x, scale=1.0, gate=None, *, need_dx=True, **options):  # noqa: ARG002
+        return self(x, scale, gate), lambda d: ((d * scale * gate, None, d * scale * x), {})
+
+
+class TwoSteps(pylstm.LSTM):
+    """A subclass with a call of its own."""
+
+    def __call__(self, x, state=None, *, lengths=None):
+        return super().__call__(x, state, lengths=lengths)
+
+
+def test_inputs_by_name_have_the_gradients_of_inputs_by_position():
+    a, b, gated = linear(**F64, seed=1), linear(**F64, seed=2), Gated()
+    ways = [
+        lambda net, x: net.gated(net.a(x), 1.0, net.b(x)),
+        lambda net, x: net.gated(net.a(x), gate=net.b(x)),
+        lambda net, x: net.gated(net.a(x), gate=net.b(x), scale=1.0),
+        lambda net, x: net.gated(gate=net.b(x), x=net.a(x)),
+    ]
+    d = RNG.standard_normal((4, 3))
+    wanted = [(d * b(X)).T @ X, (d * a(X)).T @ X]
+    for run in ways:
+        net = Each(run, a=a, b=b, gated=gated)
+        y, backward = net.forward(X)
+        np.testing.assert_array_equal(net(X), y)
+        grads = backward(d)[1]
+        np.testing.assert_allclose(grads["a.weight"], wanted[0], rtol=1e-12)
+        np.testing.assert_allclose(grads["b.weight"], wanted[1], rtol=1e-12)
+    cell = TwoSteps(2, 2, batch_first=True, seed=0, **F64)
+    found = []
+    for by_name in (True, False):
+
+        def run(net, x, by_name=by_name):
+            y, state = net.cell(x)
+            return net.cell(y, state=state)[0] if by_name else net.cell(y, state)[0]
+
+        y, backward = Each(run, cell=cell).forward(STEPS)
+        found.append(backward(np.ones_like(y))[1])
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name])
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_values_that_are_no_inputs_are_refused(record):
+    net = Each(lambda net, x: net.gated(x, 1.0, x, extra={"a": [net.a(x)]}), a=linear(**F64), gated=Gated())
+    with pytest.raises(TypeError, match=r"extra of Gated\(\) is a value, whose gradient would be lost"):
+        net.forward(X) if record else net(X)
+
+
+class Mean(pylstm.Layer):
+    """A layer whose output is what NumPy makes of an array without axes: a scalar."""
+
+    def __call__(self, x, *, lengths=None):  # noqa: ARG002
+        return x.mean()
+
+    def forward(self, x, **options):  # noqa: ARG002
+        return x.mean(), lambda d: (np.full(x.shape, d / x.size), {})
+
+
+class MeanAndMore(Mean):
+    def forward(self, x, **options):
+        y, back = super().forward(x, **options)
+        return (y, len(x)), lambda d, _: back(d)
+
+    def __call__(self, x, **options):
+        return super().__call__(x, **options), len(x)
+
+
+@pytest.mark.parametrize("kind", [Mean, MeanAndMore])
+def test_an_output_without_axes_has_its_gradient(kind):
+    def run(net, x):
+        y = net.mean(net.a(x))
+        y, number = y if kind is MeanAndMore else (y, 4)
+        assert type(number) is int
+        return (y * 3).tanh()
+
+    net = Each(run, a=linear(**F64), mean=kind())
+    y, backward = net.forward(X)
+    assert y.shape == () == net(X).shape
+    assert y == net(X) == np.tanh(3 * net.a(X).mean())
+    d = np.full((4, 3), 3 * (1 - y * y) / 12)
+    np.testing.assert_allclose(backward(1.0)[1]["a.weight"], d.T @ X, rtol=1e-12)
+
+
+class Remembering(pylstm.Layer):
+    """A layer that computes with what somebody has put into it."""
+
+    other = 0.0
+
+    def __call__(self, x, **options):  # noqa: ARG002
+        return x + self.other
+
+    def forward(self, x, **options):  # noqa: ARG002
+        return x + self.other, lambda d: (d, {})
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_a_layer_that_holds_a_value_is_refused(record):
+    def run(net, x):
+        net.layer.other = net.b(x)
+        return net.layer(net.a(x))
+
+    net = Each(run, a=linear(**F64, seed=1), b=linear(**F64, seed=2), layer=Remembering())
+    with pytest.raises(TypeError, match="a value of the model's run that it was not called with"):
+        net.forward(X) if record else net(X)
+
+
+@pytest.mark.parametrize("model", [
+    pylstm.Residual([pylstm.Linear(2, 2, seed=0, **F64)]),
+    pylstm.Sequential([pylstm.Activation("tanh"), pylstm.Linear(2, 2, seed=0, **F64)]),
+])  # fmt: skip
+def test_lists_are_as_exact_in_a_run_as_outside(model):
+    x = [[0.1, 1 / 3], [16777217, 0.7]]
+    value, grads = pylstm.value_and_grad(lambda net, x: net(x).sum())(model, x)
+    y, backward = model.forward(x)
+    assert value == model(x).sum() == y.sum()
+    for name, wanted in backward(np.ones_like(y))[1].items():
+        np.testing.assert_array_equal(grads[name], wanted)

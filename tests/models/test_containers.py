@@ -130,6 +130,122 @@ def test_gradients_of_a_wrong_shape_are_refused(layer, need_dx):
     backward(np.ones((2, 3)))
 
 
+class Rounding(pylstm.Layer):
+    """A layer whose backward says that its input has no gradient."""
+
+    def __call__(self, x, **options):  # noqa: ARG002
+        return np.round(x)
+
+    def forward(self, x, **options):  # noqa: ARG002
+        return np.round(x), lambda dy: (None, {})  # noqa: ARG005
+
+
+@pytest.mark.parametrize("last", [
+    Rounding(), pylstm.Sequential([Rounding(), pylstm.Activation("tanh")]),
+    pylstm.Columns([pylstm.Linear(5, 3, **F64) for _ in range(WIDTH)]),
+])  # fmt: skip
+def test_gradients_that_a_layer_keeps_from_those_before_it_are_an_error(last):
+    name = type(last).__name__
+    said = rf"backward of {name}.* gave None for the gradient to its input, and"
+    x = RNG.standard_normal((2, 5, WIDTH))
+    for first in (pylstm.Linear(WIDTH, WIDTH, **F64), recurrent(0)):
+        for before in ([first], [pylstm.Residual([first])], [first, pylstm.Activation("tanh")]):
+            y, backward = pylstm.Sequential([*before, last]).forward(x)
+            for _ in range(2):
+                with pytest.raises(ValueError, match=said):
+                    backward(y)
+    y, backward = pylstm.Residual([pylstm.Linear(WIDTH, WIDTH, **F64), Rounding()]).forward(x)
+    with pytest.raises(ValueError, match=said.replace(name, "Rounding")):
+        backward(y)
+    # where no layer before it has parameters, nothing is lost
+    y, backward = pylstm.Sequential([pylstm.Activation("tanh"), last, pylstm.Dropout(0)]).forward(x)
+    assert backward(y)[0] is None
+
+
+class RoundingPair(Rounding):
+    def __call__(self, x, other):
+        return np.round(x + other)
+
+    def forward(self, x, other, **options):  # noqa: ARG002
+        return np.round(x + other), lambda d: ((None, None), {})  # noqa: ARG005
+
+
+@pytest.mark.parametrize("run", [
+    lambda net, x: net.last(net.first(x) * 2),
+    lambda net, x: net.last(net.lstm(x)[0]),
+    lambda net, x: net.last(net.lstm(x)[1][0].sum(axis=0)),
+    lambda net, x: net.last(net.some(net.first(x) + 1)).tanh() * 2,
+    lambda net, x: net.pair(x, net.first(x)),
+])  # fmt: skip
+def test_so_they_are_in_a_model(run):
+    parts = {"first": pylstm.Linear(WIDTH, WIDTH, **F64), "lstm": recurrent(0), "some": pylstm.Activation("tanh")}
+    net = Each(run, **parts, last=Rounding(), pair=RoundingPair())
+    y, backward = net.forward(RNG.standard_normal((2, 5, WIDTH)))
+    with pytest.raises(ValueError, match=r"backward of Rounding.* gave None for the gradient to its input, and L"):
+        backward(np.ones_like(y))
+    # of an input of the model there may be none
+    y, backward = Each(lambda net, x: net.last(net.some(x * 2)), **parts, last=Rounding()).forward(np.ones(WIDTH))
+    np.testing.assert_array_equal(backward(y)[0], np.zeros(WIDTH))
+
+
+class Doubled(pylstm.Sequential):
+    """A container with a forward of its own."""
+
+    def __call__(self, x, **options):
+        return 2 * super().__call__(x, **options)
+
+    def forward(self, x, **options):
+        y, back = super().forward(x, **options)
+        return 2 * y, lambda dy: back(2 * np.asarray(dy))
+
+
+class DoubledAgain(Doubled):
+    def vjp(self, x, state=None, **options):
+        (y, after), back = super().vjp(x, state, **options)
+        return (2 * y, after), lambda dy, *d_state, **given: back(2 * dy, *d_state, **given)
+
+
+@pytest.mark.parametrize("kind", [Doubled, DoubledAgain])
+def test_a_container_with_a_forward_of_its_own(kind):
+    """It is what trains the container, alone and among others."""
+    layers = [pylstm.Linear(3, 4, seed=0, **F64), pylstm.Activation("tanh"), pylstm.Linear(4, 2, seed=1, **F64)]
+    x, d = RNG.standard_normal((5, 3)), RNG.standard_normal((5, 2))
+    y, back = pylstm.Sequential(layers).forward(x)
+    dx, grads = back(2 * d)
+    for model in (kind(layers), pylstm.Sequential([kind(layers)])):
+        np.testing.assert_array_equal(model(x), 2 * y)
+        outputs, backward = model.vjp(x)
+        np.testing.assert_array_equal(outputs[0], 2 * y)
+        (mine, *_), found = backward(d)
+        np.testing.assert_array_equal(mine, dx)
+        for value, wanted in zip(found.values(), grads.values(), strict=True):
+            np.testing.assert_array_equal(value, wanted)
+    model = kind(layers)
+    loss = model.fit(x, 2 * y, loss="mse", optimizer=pylstm.SGD(1e-3), verbose=0)["loss"][0]
+    assert loss < 1e-20
+
+
+def test_states_that_a_forward_of_its_own_would_lose_are_refused():
+    model, x = Doubled([recurrent(0)]), np.ones((2, 6, WIDTH))
+    with pytest.raises(ValueError, match=r"cannot carry a state through Doubled.layers\[0\]"):
+        model.fit(x, x, loss="mse", optimizer=pylstm.SGD(0.1), truncate=2, verbose=0)
+    with pytest.raises(TypeError, match=r"Doubled\.forward takes no state"):
+        model.vjp(x, [None])
+
+
+@pytest.mark.parametrize("kind", [pylstm.Sequential, pylstm.Residual])
+def test_states_that_are_not_one_per_layer_are_refused(kind):
+    model, x = kind([recurrent(0), recurrent(1)]), np.ones((2, 3, WIDTH))
+    (y, after), backward = model.vjp(x)
+    for wrong, error, said in (([None], ValueError, "2 states, one per layer, got"), ([None] * 3, ValueError, "got 3"),
+                               (np.ones(2), TypeError, "list of states, one per layer, got ndarray")):  # fmt: skip
+        with pytest.raises(error, match=rf"^state must.*{said}"):
+            model.vjp(x, wrong)
+        with pytest.raises(error, match=rf"^d_state must.*{said}"):
+            backward(y, wrong)
+    backward(y, after)
+
+
 class Forgetful(pylstm.Linear):
     """A layer whose backward leaves a parameter out."""
 

@@ -110,7 +110,15 @@ def test_outputs_that_would_hide_values():
     def generator(net, x):
         yield net.layer(x)
 
-    for run in (generator, lambda net, x: map(net.layer, [x]), lambda net, x: ({net.layer(x)}, 1)):
+    async def coroutine(net, x):
+        return net.layer(x)
+
+    def begun(net, x):
+        made = coroutine(net, x)
+        made.close()  # which nobody will wait for
+        return made
+
+    for run in (generator, begun, lambda net, x: map(net.layer, [x]), lambda net, x: ({net.layer(x)}, 1)):
         for call in (Each(run, layer=linear()), Each(run, layer=linear()).forward):
             with pytest.raises(TypeError, match="run must return values, in tuples, lists and dicts"):
                 call(np.ones(2))

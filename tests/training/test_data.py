@@ -102,3 +102,22 @@ def test_targets_per_step_must_fit():
         fit(model(per_step=True), x, y, True)
     with pytest.raises(ValueError, match="say which loss"):
         model().evaluate(x, y)
+
+
+def test_sequences_of_signed_and_unsigned_integers_stay_integers():
+    mixed = [np.array([1, 2], np.uint64), np.array([3]), []]
+    plain = [np.array([1, 2]), np.array([3]), np.array([], np.int64)]
+    tags = [np.array([0, 1], np.uint64), np.array([-100]), []]
+    nets = [pylstm.Sequential([pylstm.Embedding(4, 3), pylstm.Linear(3, 2)], seed=0) for _ in range(2)]
+    options = {"loss": "cross_entropy", "optimizer": pylstm.SGD(0.1), "verbose": 0, "seed": 0}
+    found = [
+        net.fit(x, y, **options)["loss"]
+        for net, x, y in zip(nets, (mixed, plain), (tags, list(map(np.int64, tags))), strict=True)
+    ]
+    assert found[0] == found[1]
+    for a, b in zip(nets[0].predict(mixed), nets[1].predict(plain), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=f"got {2**64 - 1}"):
+        nets[0].fit(plain, [[0, 1], np.array([2**64 - 1], np.uint64), []], **options)
+    with pytest.raises(TypeError, match="float64"):  # no integers hold them
+        nets[0].fit(plain, [[0, -1], np.array([2**64 - 1], np.uint64), []], **options)

@@ -134,6 +134,14 @@ def test_bad_input(call, message):
         call()
 
 
+@pytest.mark.parametrize("wrong", ["a", 1.5, None, True, np.array([0, 1])])
+def test_ignore_index_is_an_integer(wrong):
+    with pytest.raises(TypeError, match="ignore_index must be an integer"):
+        pylstm.cross_entropy(np.zeros((2, 3)), [0, 1], ignore_index=wrong)
+    largest = np.array([1, 2**64 - 1], np.uint64)
+    assert pylstm.cross_entropy(np.zeros((2, 3)), largest, ignore_index=2**64 - 1)[0] == pytest.approx(np.log(3))
+
+
 def test_against_torch():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(5)
