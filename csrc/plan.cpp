@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
-#include "caches.h"
 #include "parallel.h"
+
+#if defined(__linux__)
+#include <unistd.h>
+#endif
 
 namespace pylstm {
 namespace {
@@ -23,6 +26,19 @@ constexpr double barrier_cycles = 1500;       // two cores meeting, and the line
                                               // cores, each round of the barrier
 constexpr double fork_cycles = 15000;         // waking the pool, once a call
 constexpr double sharing_units = 1.02;        // meeting at every step suffers more from a disturbed core
+
+// Of one core's L2, and of the L3 that all share; a common size where the system does not tell. Asked when the library
+// is loaded: the first call that asked would hold a lock, which a child might find taken for ever.
+struct Caches {
+  ptrdiff_t l2 = ptrdiff_t(1) << 20, l3 = ptrdiff_t(16) << 20;
+  Caches() {
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+    if (const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0) l2 = bytes;
+    if (const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE); bytes > 0) l3 = bytes;
+#endif
+  }
+};
+const Caches caches;
 
 // Vectors of gates of a layer, in whole blocks of units, that the busiest worker has.
 ptrdiff_t worker_vectors(const Problem& p, int units) {
