@@ -92,7 +92,7 @@ inline const void* beyond(const T* p, ptrdiff_t elements) {
 }
 
 // Rows as they lie in a matrix are far apart, and the processor does not see the next ones coming: they are asked for,
-// a part with each panel. 4096 x 512 x 512 gained 10 %.
+// a part with each panel. 4096 x 512 x 512 takes 0.96 of the time on two threads.
 template <class T>
 void matmul_row_tile(const MatmulArgs<T>& m, ptrdiff_t rows) {
   constexpr ptrdiff_t width = MATMUL_VECTORS * lanes<T>, line = 64 / ptrdiff_t(sizeof(T));
