@@ -7,6 +7,16 @@
 namespace pylstm::cells {
 namespace {
 
+// W x + R h + b of the one gate, for a row stage behind it.
+struct RecordSum {
+  static constexpr Product product = {"weight_hh", previous<"h">};
+  static constexpr List<ColumnSpec> columns = {both("h")};
+  template <class Io>
+  static constexpr void apply(Io& io) {
+    io.put(record<"a">, io[sum<"h">]);
+  }
+};
+
 // h' = tanh(gain * n + shift), n = (a - mean a) / sqrt(var a + eps), a = W x + b + R h (Ba, Kiros & Hinton 2016). The
 // row stage stands between two others.
 struct LayerNormRnn {
@@ -18,14 +28,7 @@ struct LayerNormRnn {
                                                  unit_vector("shift")};
   static constexpr List<ConstantSpec> constants = {{"eps", 1e-3}};
 
-  struct Sum {
-    static constexpr Product product = {"weight_hh", previous<"h">};
-    static constexpr List<ColumnSpec> columns = {both("h")};
-    template <class Io>
-    static constexpr void apply(Io& io) {
-      io.put(record<"a">, io[sum<"h">]);
-    }
-  };
+  using Sum = RecordSum;
   struct Normalise {
     template <class Row>
     static constexpr void apply_row(Row& row) {
@@ -253,14 +256,7 @@ struct ClippedRnn {
   static constexpr List<ParamSpec> parameters = {weight_ih, weight_hh, bias_ih, bias_hh};
   static constexpr List<ConstantSpec> constants = {{"keep", 0.4}, {"clip", 0.7}};
 
-  struct Sum {
-    static constexpr Product product = {"weight_hh", previous<"h">};
-    static constexpr List<ColumnSpec> columns = {both("h")};
-    template <class Io>
-    static constexpr void apply(Io& io) {
-      io.put(record<"a">, io[sum<"h">]);
-    }
-  };
+  using Sum = RecordSum;
   struct Scale {
     template <class Row>
     static constexpr void apply_row(Row& row) {
