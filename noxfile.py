@@ -208,7 +208,10 @@ MEMORY = [
 # children that start threads.
 THREADING = [
     "tests/core/test_kept_plans.py",
+    "tests/core/test_linear.py",
+    "tests/core/test_linear_cross_entropy.py",
     "tests/core/test_matmul.py",
+    "tests/core/test_plan.py",
     "tests/core/test_sanitizers.py",
     "tests/layers/test_stream.py",
     "tests/system/test_threads.py",
