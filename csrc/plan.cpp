@@ -67,12 +67,13 @@ double read_cycles(const Problem& p, const Split& split, double bytes) {
 }  // namespace
 
 template <class T>
-Problem describe(const Network<T>& network, const Order& order, bool backward) {
+Problem describe(const Network<T>& network, const Order& order, bool backward, bool symbols) {
   Problem p;
   p.batch = order.steps() ? ceil_div(order.total(), order.steps()) : 0;  // sequences running at a step, on average
   p.steps = order.steps();
   p.hidden = network.sizes().hidden, p.output = network.sizes().output;
   p.input = network.sizes().layer_input(network.sizes().layers - 1);
+  if (symbols && network.sizes().layers == 1) p.input = 0;
   p.gates = network.cell().gates.count, p.columns = 1;
   for (const ForwardStage& stage : network.cell().forward) p.columns = std::max(p.columns, stage.columns);
   p.stages = network.cell().forward.count;
@@ -82,8 +83,8 @@ Problem describe(const Network<T>& network, const Order& order, bool backward) {
   p.backward = backward;
   return p;
 }
-template Problem describe(const Network<float>&, const Order&, bool);
-template Problem describe(const Network<double>&, const Order&, bool);
+template Problem describe(const Network<float>&, const Order&, bool, bool);
+template Problem describe(const Network<double>&, const Order&, bool, bool);
 
 double estimate(const Problem& p, const Split& split) {
   const ptrdiff_t rows = ceil_div(p.batch, split.rows);
@@ -134,6 +135,11 @@ ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
   // Half of L2 for the gate buffer, half for a panel and the rows.
   const ptrdiff_t row_bytes = worker_vectors(p, split.units) * p.lanes * p.element;
   return std::clamp(caches.l2 / 2 / row_bytes, 8 * p.tile_rows, most);
+}
+
+// TODO measured
+bool pays_once(ptrdiff_t total, ptrdiff_t distinct, ptrdiff_t input) {
+  return total >= 16 && 4 * distinct <= 3 * total && input >= 4;
 }
 
 Plan plan_with(const Problem& p, const Split& split) {

@@ -31,6 +31,15 @@ class CellDescription(TypedDict):
 def cells() -> dict[str, CellDescription]:
     """The cells by name, as their files in csrc/cells/ describe them."""
 
+class Symbols:
+    """Which rows of a table a batch names."""
+
+    rows: NDArray[np.int64]  # ascending, each once
+
+def symbols(ids: NDArray[np.int64], lengths: NDArray[np.int64] | None, count: int, width: int) -> Symbols | None:
+    """The symbols `ids` (T, N) of a table of `count` rows with `width` numbers each, or None where too few of them
+    repeat. Raises IndexError."""
+
 class Network:
     """Packed weights of a stack of layers, for the ISA in use when it was made. Immutable."""
 
@@ -48,7 +57,7 @@ class Network:
     ) -> None: ...
     def infer(
         self,
-        x: Array,
+        x: Array | tuple[Array, Symbols],  # (T, N, I), or a table (num, I) and symbols
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -56,7 +65,7 @@ class Network:
     ) -> tuple[Array, ...]: ...
     def train(
         self,
-        x: Array,
+        x: Array | tuple[Array, Symbols],  # (T, N, I), or a table (num, I) and symbols
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -147,6 +156,6 @@ def available_isas() -> list[str]: ...
 def isa() -> str: ...
 def use_isa(name: str) -> None: ...
 def activation(name: str, x: Array) -> Array: ...
-def force_plan(split: tuple[int, int, int] | None = None, chunk_rows: int = -1) -> None: ...
+def force_plan(split: tuple[int, int, int] | None = None, chunk_rows: int = -1, once: int = -1) -> None: ...
 def plan_counts() -> tuple[int, int, int]:
     """Plans made since the process began, plans kept, and kept at most."""

@@ -56,6 +56,10 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
   bool has_param(size_t layer, int p) const { return !arrays_[layer][size_t(p)].is_none(); }
 
  private:
+  // x of a call: an array (T, N, I), or a table and symbols.
+  void take_x(const py::object& x, Batch<T>& batch) const;
+  void take_symbols(const py::tuple& x, bool training, Batch<T>& batch) const;
+
   using Arrays = std::vector<std::vector<py::object>>;
 
   static Arrays take(const CellSpec& cell, const Sizes& sizes, const py::list& params);

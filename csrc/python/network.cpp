@@ -2,6 +2,7 @@
 #include "kept_plans.h"
 #include "python/bindings.h"
 #include "python/bound.h"
+#include "python/bound_symbols.h"
 #include "python/gil.h"
 #include "python/holder.h"
 
@@ -103,27 +104,45 @@ Network<T> Bound<T>::make(const CellSpec& cell, const Sizes& sizes, const std::v
 }
 
 template <class T>
+void Bound<T>::take_x(const py::object& object, Batch<T>& batch) const {
+  if (!py::isinstance<py::array>(object)) throw py::type_error("x: expected an array");
+  const auto x = py::reinterpret_borrow<py::array>(object);
+  if (x.ndim() != 3) throw py::value_error("x: expected three axes");
+  batch.steps = x.shape(0), batch.batch = x.shape(1);
+  batch.x = view<const T>("x", checked<T>("x", x, {batch.steps, batch.batch, sizes().input}, false));
+}
+
+template <class T>
+void Bound<T>::take_symbols(const py::tuple& x, bool training, Batch<T>& batch) const {
+  if (x.size() != 2) throw py::value_error("x: expected a table and symbols");
+  const py::object object = x[0];
+  batch.owned_symbols = x[1].cast<const BoundSymbols&>().symbols;
+  const Symbols& symbols = *batch.owned_symbols;
+  const py::array table = checked<T>("x", object, {symbols.count(), sizes().input}, false);
+  constexpr auto element = ptrdiff_t(sizeof(T));
+  if ((sizes().input > 1 && table.strides(1) != element) || (symbols.count() > 1 && table.strides(0) % element))
+    throw py::value_error("x: expected a table with a contiguous last axis");
+  batch.steps = symbols.steps(), batch.batch = symbols.batch();
+  if (training) batch.symbol_rows = AlignedBuffer<T>(checked_product({symbols.distinct(), sizes().input}));
+  batch.symbols = {&symbols, data<const T>(table), table.strides(0) / element, batch.symbol_rows.data()};
+}
+
+template <class T>
 std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& x_object, const py::tuple& states,
                                                               const py::object& lengths, const py::object& out,
                                                               bool training, const Dropout& dropout,
                                                               std::optional<int> asked) const {
-  if (!py::isinstance<py::array>(x_object)) throw py::type_error("x: expected an array");
-  const auto x = py::reinterpret_borrow<py::array>(x_object);
-  if (x.ndim() != 3) throw py::value_error("x: expected three axes");
   Batch<T> batch;
-  batch.steps = x.shape(0), batch.batch = x.shape(1);
-  batch.x = view<const T>("x", checked<T>("x", x, {batch.steps, batch.batch, sizes().input}, false));
+  if (py::isinstance<py::tuple>(x_object))
+    take_symbols(x_object, training, batch);
+  else
+    take_x(x_object, batch);
   batch.output = view<T>("out", checked<T>("out", out, {batch.steps, batch.batch, sizes().width()}, false, true));
   batch.owners = take_states("state", states, batch.batch, batch.initial);
-  batch.owners.push_back(x);
+  batch.owners.push_back(x_object);
   batch.owners.push_back(out);
 
-  const int64_t* lens = nullptr;
-  if (!lengths.is_none()) {
-    lens = data<const int64_t>(checked<int64_t>("lengths", lengths, {batch.batch}, true));
-    for (ptrdiff_t n = 0; n < batch.batch; ++n)
-      if (lens[n] < 0 || lens[n] > batch.steps) throw py::value_error("lengths: expected values in 0..T");
-  }
+  const int64_t* lens = checked_lengths(lengths, batch.steps, batch.batch);
   batch.order = std::make_shared<const Order>(lens, batch.steps, batch.batch);
 
   py::tuple final(static_cast<size_t>(cell().states.count));
@@ -131,6 +150,7 @@ std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& 
                       .order = *batch.order,
                       .steps = batch.steps,
                       .x = batch.x,
+                      .symbols = batch.symbols,
                       .output = batch.output,
                       .training = training,
                       .dropout = dropout,

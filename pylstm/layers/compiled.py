@@ -15,7 +15,9 @@ from .lstm import LSTMFront
 from .recurrent import Recurrent, RunBackward, States
 from .registry import built_in
 from .rnn import RNNFront
+from .row_gradient import RowGradient
 from .stream import Stepper
+from .table_rows import TableRows
 
 
 class _Compiled(Recurrent[Any]):
@@ -43,22 +45,32 @@ class _Compiled(Recurrent[Any]):
             self._pack = pack = params, network
         return pack[1]
 
+    _takes_table_rows = True
+
+    def _given(self, x: Array | TableRows, lengths: NDArray[np.int64] | None) -> Any:
+        """x as the core takes it: rows of a table by symbol where enough of them repeat."""
+        if type(x) is not TableRows:
+            return x
+        ids = x.symbols.astype(np.int64, copy=False)
+        symbols = _core.symbols(ids, lengths, *x.table.shape)
+        return x.looked_up() if symbols is None else (x.table, symbols)
+
     def _infer(
         self,
-        x: Array,
+        x: Array | TableRows,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
         num_threads: int | None,
     ) -> States:
         try:
-            return self._packed().infer(x, states, lengths, out, num_threads)
+            return self._packed().infer(self._given(x, lengths), states, lengths, out, num_threads)
         except MemoryError as error:
             raise _no_memory(x) from error
 
     def _train(
         self,
-        x: Array,
+        x: Array | TableRows,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -68,13 +80,16 @@ class _Compiled(Recurrent[Any]):
     ) -> tuple[States, RunBackward]:
         dropout = None if dropout_key is None else (self.dropout, *dropout_key)
         try:
-            new_states, tape = self._packed().train(x, states, lengths, out, dropout, num_threads)
+            given = self._given(x, lengths)
+            new_states, tape = self._packed().train(given, states, lengths, out, dropout, num_threads)
         except MemoryError as error:
             raise _no_memory(x) from error
 
+        rows = (x, given[1].rows) if type(given) is tuple and isinstance(x, TableRows) else None
+
         def run_backward(
             d_output: Array | None, d_states: tuple[Array | None, ...], into: dict[str, Array] | None
-        ) -> tuple[Array | None, States, dict[str, Array]]:
+        ) -> tuple[Array | RowGradient | None, States, dict[str, Array]]:
             sums = None
             if into is not None:
                 sums = [[into.get(kind + suffix) for kind in self._kinds()] for suffix in self._suffixes()]
@@ -85,6 +100,8 @@ class _Compiled(Recurrent[Any]):
                 for kind, array in zip(self._kinds(), row, strict=True)
                 if array is not None
             }
+            if rows is not None and dx is not None:
+                return rows[0]._row_gradient(rows[1].copy(), dx), d_initial, d_params
             return dx, d_initial, d_params
 
         return new_states, run_backward
@@ -96,7 +113,7 @@ class _Compiled(Recurrent[Any]):
         return self._packed().stream(batch_size, num_threads)
 
 
-def _no_memory(x: Array) -> MemoryError:
+def _no_memory(x: Array | TableRows) -> MemoryError:
     return MemoryError(f"not enough memory for {x.shape[0]} steps of {x.shape[1]} sequences, {x.shape[2]} numbers each")
 
 
@@ -104,15 +121,18 @@ def _no_memory(x: Array) -> MemoryError:
 class LSTM(_Compiled, LSTMFront):
     __doc__ = LSTMFront.__doc__
     _outputs_own = True
+    _takes_table_rows = True
 
 
 @built_in
 class GRU(_Compiled, GRUFront):
     __doc__ = GRUFront.__doc__
     _outputs_own = True
+    _takes_table_rows = True
 
 
 @built_in
 class RNN(_Compiled, RNNFront):
     __doc__ = RNNFront.__doc__
     _outputs_own = True
+    _takes_table_rows = True

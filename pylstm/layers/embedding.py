@@ -14,7 +14,8 @@ from .._arrays import Array
 from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .parameters import Params as ParamsView
 from .registry import built_in
-from .row_gradient import sum_rows
+from .row_gradient import RowGradient, sum_rows
+from .table_rows import TableRows, index_array
 
 
 @built_in
@@ -42,6 +43,7 @@ class Embedding(Layer):
     _config_names = ("num", "dim", "padding_idx", "dtype")
     _asks = True
     _outputs_own = True
+    _gives_table_rows = True
     num: int
     dim: int
     padding_idx: int | None
@@ -124,18 +126,40 @@ class Embedding(Layer):
 
         return y, backward
 
+    def table_rows(self, x: ArrayLike) -> TableRows:
+        """`embedding(x)`, not looked up: x for a recurrent layer, which then computes once what symbols have in common.
+
+        Args:
+            x: as in a call. It is not copied.
+
+        Returns:
+            A `TableRows`, of the table itself: training that goes on edits it, until a layer is called with it.
+
+        Raises TypeError or IndexError, as a call does.
+        """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "table_rows")
+        return self._table_rows(self._take_ids(x))
+
+    def _table_rows(self, ids: NDArray[Any]) -> TableRows:
+        rows = TableRows.__new__(TableRows)
+        rows.table, rows.symbols, rows.padding_idx = self._params._arrays["weight"].view(), ids, self.padding_idx
+        return rows
+
+    def _forward_rows(self, x: ArrayLike) -> tuple[TableRows, Callable[[RowGradient], tuple[None, Params]]]:
+        def backward(d: RowGradient) -> tuple[None, Params]:
+            return None, {"weight": d}
+
+        return self._table_rows(self._take_ids(x)), backward
+
     def _take_ids(self, x: ArrayLike) -> NDArray[Any]:
-        ids = _arrays.array_of("x", x, "a plain array of integers")
-        if ids.size == 0 and not isinstance(x, np.ndarray):
-            ids = ids.astype(np.int64)  # the list [] has no dtype of its own
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"x must hold integers, the rows of the embedding, got dtype {ids.dtype}")
+        ids = index_array("x", x)
         if ids.size:
             low, high = int(ids.min()), int(ids.max())
             if low < 0 or high >= self.num:
                 wrong = low if low < 0 else high
                 raise IndexError(f"x holds {wrong}, but the rows of {self!r} are 0..{self.num - 1}")
-        return ids if ids.dtype.isnative else ids.astype(ids.dtype.newbyteorder("="))
+        return ids
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*sizes(shape), self.dim)

@@ -114,6 +114,11 @@ class Layer(ParameterSet, abc.ABC):
     # Whether what the class' own `forward` gives is read-only, or read by nobody else: a model's run hands it out as it
     # is. Asked of the very class: a subclass may have another forward.
     _outputs_own: ClassVar[bool] = False
+    # Whether the output can be had as a `TableRows`, from `table_rows(x)` and, in training, from `_forward_rows(x)`,
+    # whose backward takes a `RowGradient`; and whether x may be one, to which the gradient is a `RowGradient` then. A
+    # chain asks two neighbours, and asks their very classes.
+    _gives_table_rows: ClassVar[bool] = False
+    _takes_table_rows: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

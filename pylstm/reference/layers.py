@@ -34,7 +34,7 @@ class _NumPyBackend(Recurrent[Any]):
 
     def _infer(
         self,
-        x: Array,
+        x: Any,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -45,7 +45,7 @@ class _NumPyBackend(Recurrent[Any]):
 
     def _train(
         self,
-        x: Array,
+        x: Any,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
