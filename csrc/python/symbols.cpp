@@ -2,6 +2,7 @@
 #include "python/bindings.h"
 #include "python/bound_symbols.h"
 #include "python/gil.h"
+#include "python/holder.h"
 
 namespace pylstm {
 namespace {
@@ -41,10 +42,12 @@ const int64_t* checked_lengths(const py::object& lengths, ptrdiff_t steps, ptrdi
 }
 
 void add_symbols(py::module_& m) {
-  py::class_<BoundSymbols>(m, "Symbols").def_property_readonly("rows", [](const BoundSymbols& self) {
+  py::class_<BoundSymbols> symbols(m, "Symbols");
+  symbols.def_property_readonly("rows", [](const BoundSymbols& self) {
     const auto& rows = self.symbols->rows();
     return py::array_t<int64_t>(py::ssize_t(rows.size()), rows.data());
   });
+  deleted_by_holder(symbols);
   m.def("symbols", &find_symbols, py::arg("ids"), py::arg("lengths"), py::arg("count"), py::arg("width"));
 }
 
