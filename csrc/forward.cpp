@@ -31,10 +31,12 @@ struct Shared {
       teams.push_back(std::make_unique<Barrier>(split.units * split.directions, interrupt));
     for (int i = 0; i < split.rows * split.directions; ++i)
       sharers.push_back(std::make_unique<Barrier>(split.units, interrupt));
-    if (const Symbols* symbols = call.symbols.symbols) {
-      input_table = std::make_unique<InputTable<T>>(network, symbols->distinct());
+    input_table = call.symbols.kept;
+    if (call.symbols.symbols && !input_table) {
+      own_table = std::make_unique<InputTable<T>>(network, call.symbols.symbols->distinct());
+      input_table = own_table.get();
       everyone = std::make_unique<Barrier>(split.threads(), interrupt);
-      for (const int64_t row : symbols->rows())
+      for (const int64_t row : call.symbols.symbols->rows())
         symbol_rows.push_back(call.symbols.table + row * call.symbols.table_row);
     }
     if (chunk_rows) {
@@ -58,7 +60,8 @@ struct Shared {
   std::vector<std::unique_ptr<Barrier>> teams;    // the workers of a group of sequences
   std::vector<std::unique_ptr<Barrier>> sharers;  // those of them that share the units of one direction
   std::vector<AlignedBuffer<T>> gates;            // per group and direction: accumulators of a chunk
-  std::unique_ptr<InputTable<T>> input_table;     // of the distinct rows that x is made of; null: x is no symbols
+  const InputTable<T>* input_table = nullptr;     // of the rows that x is made of; null: x is no symbols
+  std::unique_ptr<InputTable<T>> own_table;       // the same, made by this call
   std::unique_ptr<Barrier> everyone;              // meets behind it
   std::vector<const T*> symbol_rows;              // those rows
 };
@@ -85,7 +88,7 @@ class Worker : LayerWorker<T> {
 
   void run() {
     const Split& split = shared_.split;
-    if (shared_.input_table) {
+    if (shared_.own_table) {
       multiply_symbols();
       if (!shared_.everyone->wait(id_)) return;
     }
@@ -229,7 +232,7 @@ class Worker : LayerWorker<T> {
   // The worker's share of the distinct rows: copied where training needs them again, and multiplied.
   void multiply_symbols() {
     const SymbolInput<T>& input = call_.symbols;
-    const Share share(shared_.input_table->rows(), id_, shared_.split.threads());
+    const Share share(shared_.own_table->rows(), id_, shared_.split.threads());
     constexpr ptrdiff_t most = 512;  // until worker 0 asks for interrupts again
     for (ptrdiff_t begin = share.begin; begin < share.end && !shared_.interrupt.stopped(); begin += most) {
       const ptrdiff_t end = std::min(begin + most, share.end);
@@ -238,7 +241,7 @@ class Worker : LayerWorker<T> {
         std::copy_n(shared_.symbol_rows[size_t(row)], sizes.input, copy);
         shared_.symbol_rows[size_t(row)] = copy;
       }
-      shared_.input_table->multiply(shared_.symbol_rows.data() + begin, begin, end);
+      shared_.own_table->multiply(shared_.symbol_rows.data() + begin, begin, end);
       shared_.interrupt.poll(id_);
     }
   }

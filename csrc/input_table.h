@@ -2,9 +2,12 @@
 // input product. The same chain, and so the same bits.
 #pragma once
 
+#include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "network.h"
+#include "parallel.h"
 #include "rows.h"
 
 namespace pylstm {
@@ -13,10 +16,18 @@ template <class T>
 class InputTable {
  public:
   InputTable(const Network<T>& network, ptrdiff_t rows) : network_(network), rows_(rows) {
-    for (int d = 0; d < network.sizes().directions; ++d) sums_.emplace_back(offset(network.cell().forward.count));
+    for (int d = 0; d < network.sizes().directions; ++d)
+      sums_.emplace_back(offset(network, rows, network.cell().forward.count));
   }
 
+  const Network<T>& network() const { return network_; }
   ptrdiff_t rows() const { return rows_; }
+  // Of the tables that `rows` rows make; std::bad_alloc where that is no size.
+  static ptrdiff_t bytes(const Network<T>& network, ptrdiff_t rows) {
+    return checked_product({offset(network, rows, network.cell().forward.count), network.sizes().directions},
+                           sizeof(T)) *
+           ptrdiff_t(sizeof(T));
+  }
 
   // The rows [begin, end), of which x[0] is the first.
   void multiply(const T* const* x, ptrdiff_t begin, ptrdiff_t end) const {
@@ -44,21 +55,41 @@ class InputTable {
   }
 
  private:
-  ptrdiff_t row() const { return block_columns * network_.kernels().lanes; }
-  ptrdiff_t block() const { return checked_product({rows_, row()}); }
+  static ptrdiff_t row_of(const Network<T>& network) { return block_columns * network.kernels().lanes; }
+  ptrdiff_t row() const { return row_of(network_); }
+  ptrdiff_t block() const { return rows_ * row(); }
   // Of a stage's accumulators, [block][row][columns][lanes].
-  ptrdiff_t offset(int stage) const {
-    ptrdiff_t before = 0;
+  static ptrdiff_t offset(const Network<T>& network, ptrdiff_t rows, int stage) {
+    ptrdiff_t blocks = 0;
     for (int s = 0; s < stage; ++s)
-      if (network_.cell().forward[s].x_matrix >= 0)
-        before += checked_product({block(), network_.layer(0, 0).forward[s].blocks.count()}, sizeof(T));
-    return before;
+      if (network.cell().forward[s].x_matrix >= 0) blocks += network.layer(0, 0).forward[s].blocks.count();
+    return checked_product({rows, row_of(network), blocks}, sizeof(T));
   }
-  T* of(int direction, int stage) const { return sums_[size_t(direction)].data() + offset(stage); }
+  T* of(int direction, int stage) const { return sums_[size_t(direction)].data() + offset(network_, rows_, stage); }
 
   const Network<T>& network_;
   const ptrdiff_t rows_;
   std::vector<AlignedBuffer<T>> sums_;  // of each direction
 };
+
+// That of a whole table, made by `threads` threads at most.
+template <class T>
+std::unique_ptr<const InputTable<T>> multiplied(const Network<T>& network, const T* table, ptrdiff_t table_row,
+                                                ptrdiff_t count, int threads) {
+  auto made = std::make_unique<InputTable<T>>(network, count);
+  std::vector<const T*> rows;
+  rows.reserve(size_t(count));
+  for (ptrdiff_t i = 0; i < count; ++i) rows.push_back(table + i * table_row);
+  constexpr ptrdiff_t alone = 256;  // rows that are not worth waking a thread for
+  threads = int(std::min<ptrdiff_t>(threads, ceil_div(count, alone)));
+  for (int got = threads > 0 ? -1 : 0; got < threads;) {
+    got = parallel(threads, [&](int id) {
+      const Share share(count, id, threads);
+      made->multiply(rows.data() + share.begin, share.begin, share.end);
+    });
+    if (got < threads) threads = got, got = -1;
+  }
+  return made;
+}
 
 }  // namespace pylstm

@@ -11,8 +11,12 @@ namespace pylstm {
 
 // A bit for every row of the table, then how many rows are named before each word of bits: no sorting, and the rows
 // come out in ascending order.
-Symbols::Symbols(const View<const int64_t>& ids, const Order& order, ptrdiff_t steps, ptrdiff_t count)
-    : steps_(steps), batch_(order.batch()), count_(count), total_(order.total()) {
+Symbols::Symbols(const View<const int64_t>& ids, const Order& order, ptrdiff_t steps, ptrdiff_t count, Places places)
+    : steps_(steps),
+      batch_(order.batch()),
+      count_(count),
+      total_(order.total()),
+      in_table_(places == Places::in_table) {
   if (count_ > INT32_MAX) throw std::bad_alloc();
   places_.assign(size_t(checked_product({steps_, batch_}, sizeof(int32_t))), 0);
   std::vector<uint64_t> named(size_t(ceil_div(count_, 64)));
@@ -26,6 +30,7 @@ Symbols::Symbols(const View<const int64_t>& ids, const Order& order, ptrdiff_t s
       named[size_t(id >> 6)] |= uint64_t(1) << (id & 63);
     }
   }
+  if (in_table_) return;
   std::vector<int32_t> before(named.size());
   for (size_t word = 0; word < named.size(); ++word) {
     before[word] = int32_t(rows_.size());

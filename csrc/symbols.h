@@ -9,11 +9,18 @@
 
 namespace pylstm {
 
+template <class T>
+class InputTable;
+
 class Symbols {
  public:
+  enum class Places { among_distinct, in_table };
+
   // ids: (T, N), numbers of rows of a table that has `count`; those behind the end of a sequence are not looked at.
   // Every id is read once: they are a caller's, who may write to them meanwhile. Throws std::out_of_range.
-  Symbols(const View<const int64_t>& ids, const Order& order, ptrdiff_t steps, ptrdiff_t count);
+  // With places in the table itself nobody asks which rows are distinct.
+  Symbols(const View<const int64_t>& ids, const Order& order, ptrdiff_t steps, ptrdiff_t count,
+          Places places = Places::among_distinct);
 
   ptrdiff_t steps() const { return steps_; }
   ptrdiff_t batch() const { return batch_; }
@@ -21,11 +28,13 @@ class Symbols {
   ptrdiff_t total() const { return total_; }                  // sum of the lengths
   const std::vector<int64_t>& rows() const { return rows_; }  // ascending
   ptrdiff_t distinct() const { return ptrdiff_t(rows_.size()); }
-  // Among rows(), of step t of sequence n.
+  bool in_table() const { return in_table_; }
+  // Among rows() or in the table, of step t of sequence n.
   int32_t place(ptrdiff_t t, ptrdiff_t n) const { return places_[size_t(t * batch_ + n)]; }
 
  private:
   ptrdiff_t steps_, batch_, count_, total_;
+  bool in_table_;
   std::vector<int64_t> rows_;
   std::vector<int32_t> places_;  // (T, N)
 };
@@ -37,6 +46,7 @@ struct SymbolInput {
   const T* table = nullptr;  // row r at table + r * table_row
   ptrdiff_t table_row = 0;
   T* rows = nullptr;  // (distinct, input): where training keeps the rows for the backward pass; null: nowhere
+  const InputTable<T>* kept = nullptr;  // of the whole table, with places in it; null: made for the call
 };
 
 }  // namespace pylstm

@@ -36,9 +36,14 @@ class Symbols:
 
     rows: NDArray[np.int64]  # ascending, each once
 
-def symbols(ids: NDArray[np.int64], lengths: NDArray[np.int64] | None, count: int, width: int) -> Symbols | None:
+class InputTable:
+    """The input product of all rows of a table, for the network that made it."""
+
+def symbols(
+    ids: NDArray[np.int64], lengths: NDArray[np.int64] | None, count: int, width: int, in_table: bool = False
+) -> Symbols | None:
     """The symbols `ids` (T, N) of a table of `count` rows with `width` numbers each, or None where too few of them
-    repeat. Raises IndexError."""
+    repeat; with `in_table`, for an `InputTable`, in any case. Raises IndexError."""
 
 class Network:
     """Packed weights of a stack of layers, for the ISA in use when it was made. Immutable."""
@@ -57,7 +62,7 @@ class Network:
     ) -> None: ...
     def infer(
         self,
-        x: Array | tuple[Array, Symbols],  # (T, N, I), or a table (num, I) and symbols
+        x: Array | tuple[Array | InputTable, Symbols],  # (T, N, I), or a table (num, I) and symbols
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -65,7 +70,7 @@ class Network:
     ) -> tuple[Array, ...]: ...
     def train(
         self,
-        x: Array | tuple[Array, Symbols],  # (T, N, I), or a table (num, I) and symbols
+        x: Array | tuple[Array, Symbols],
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -75,6 +80,9 @@ class Network:
     def plan(self, steps: int, batch: int, backward: bool, num_threads: int) -> tuple[tuple[int, int, int], int, float]:
         """What the cost model would do: (rows, units, directions), rows of an input chunk (0: fused), cycles."""
     def stream(self, batch_size: int, num_threads: int | None) -> Stream: ...
+    def multiplied(self, table: Array, num_threads: int | None) -> InputTable: ...
+    def multiplied_bytes(self, rows: int) -> int:
+        """The memory of `multiplied` for a table of so many rows."""
 
 class Stream:
     """A state and everything a step needs, laid out once. `states` are the arrays that every step updates."""

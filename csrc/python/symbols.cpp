@@ -8,8 +8,9 @@ namespace pylstm {
 namespace {
 
 // The symbols of ids (T, N), or None where too few of them repeat to be worth while: x is looked up then. Distinct rows
-// of a table of `count` rows, `width` numbers each.
-py::object find_symbols(const py::array& ids, const py::object& lengths, ptrdiff_t count, ptrdiff_t width) {
+// of a table of `count` rows, `width` numbers each. in_table: their places in the whole table, in any case.
+py::object find_symbols(const py::array& ids, const py::object& lengths, ptrdiff_t count, ptrdiff_t width,
+                        bool in_table) {
   if (!ids.dtype().equal(py::dtype::of<int64_t>())) throw py::type_error("ids: expected int64");
   if (ids.ndim() != 2) throw py::value_error("ids: expected two axes");
   const ptrdiff_t steps = ids.shape(0), batch = ids.shape(1);
@@ -24,8 +25,9 @@ py::object find_symbols(const py::array& ids, const py::object& lengths, ptrdiff
   BoundSymbols found;
   {
     const WithoutGil released;
-    auto symbols = std::make_shared<const Symbols>(view, Order(lens, steps, batch), steps, count);
-    if (computes_once(symbols->total(), symbols->distinct(), width)) found.symbols = std::move(symbols);
+    const auto places = in_table ? Symbols::Places::in_table : Symbols::Places::among_distinct;
+    auto symbols = std::make_shared<const Symbols>(view, Order(lens, steps, batch), steps, count, places);
+    if (in_table || computes_once(symbols->total(), symbols->distinct(), width)) found.symbols = std::move(symbols);
   }
   if (!found.symbols) return py::none();
   return py::cast(std::move(found));
@@ -48,7 +50,10 @@ void add_symbols(py::module_& m) {
     return py::array_t<int64_t>(py::ssize_t(rows.size()), rows.data());
   });
   deleted_by_holder(symbols);
-  m.def("symbols", &find_symbols, py::arg("ids"), py::arg("lengths"), py::arg("count"), py::arg("width"));
+  m.def("symbols", &find_symbols, py::arg("ids"), py::arg("lengths"), py::arg("count"), py::arg("width"),
+        py::arg("in_table") = false);
+  py::class_<BoundTableBase> table(m, "InputTable");
+  deleted_by_holder(table);
 }
 
 }  // namespace pylstm

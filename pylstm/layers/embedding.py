@@ -47,6 +47,7 @@ class Embedding(Layer):
     num: int
     dim: int
     padding_idx: int | None
+    _edition: object | None = None  # another one whenever the table changes; None: it is about to
 
     def __init__(
         self,
@@ -89,15 +90,18 @@ class Embedding(Layer):
         params = ParamsView({"weight": _arrays.sealed(room)})
 
         def put() -> None:
+            self._edition = None
             self._table, self._params = table, params
+            self._edition = object()
 
         return put
 
     def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        return dict.fromkeys(names, self._table)  # in place: nothing is derived from the table, backward needs none
+        self._edition = None  # nobody keeps what was made of the table
+        return dict.fromkeys(names, self._table)  # in place: backward needs none of it
 
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        pass
+    def _end_update(self, arrays: dict[str, Array]) -> None:  # noqa: ARG002
+        self._edition = object()
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         if (run := ACTIVE.get()) is not None:
@@ -142,8 +146,10 @@ class Embedding(Layer):
         return self._table_rows(self._take_ids(x))
 
     def _table_rows(self, ids: NDArray[Any]) -> TableRows:
+        edition = self._edition  # first: of a table that changes meanwhile it is an old one
         rows = TableRows.__new__(TableRows)
         rows.table, rows.symbols, rows.padding_idx = self._params._arrays["weight"].view(), ids, self.padding_idx
+        rows._source = None if edition is None else (self, edition)
         return rows
 
     def _forward_rows(self, x: ArrayLike) -> tuple[TableRows, Callable[[RowGradient], tuple[None, Params]]]:

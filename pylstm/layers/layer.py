@@ -289,7 +289,7 @@ class Layer(ParameterSet, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # the parameters' memory does not pickle: it is made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table")}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_edition")}
         return {"attributes": state, "params": outside().run(dict, self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

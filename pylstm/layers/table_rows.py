@@ -43,10 +43,11 @@ class TableRows:
         padding_idx: as given, in 0..num-1 or None.
     """
 
-    __slots__ = ("padding_idx", "symbols", "table")
+    __slots__ = ("_source", "padding_idx", "symbols", "table")
     table: Array
     symbols: NDArray[Any]
     padding_idx: int | None
+    _source: tuple[Any, object] | None  # the embedding, and the edition of its table; None: a table that may change
 
     def __init__(self, table: ArrayLike, symbols: ArrayLike, padding_idx: int | None = None) -> None:
         rows = _arrays.float_array("table", table)
@@ -56,6 +57,7 @@ class TableRows:
         if padding_idx is not None:
             padding_idx = _checks.integer("padding_idx", padding_idx, -num, num - 1) % num
         self.table, self.symbols, self.padding_idx = rows.view(), index_array("symbols", symbols).view(), padding_idx
+        self._source = None
         check_range("symbols", self.symbols, num, "the table")
 
     @property
@@ -92,7 +94,18 @@ class TableRows:
     def _with(self, table: Array, symbols: NDArray[Any]) -> TableRows:
         made = TableRows.__new__(TableRows)
         made.table, made.symbols, made.padding_idx = table, symbols, self.padding_idx
+        made._source = self._source if table is self.table else None
         return made
+
+    def _edition(self) -> object | None:
+        """What stands for the table's numbers as they are; None: they are nobody's to keep."""
+        if self._source is None:
+            return None
+        embedding, edition = self._source
+        return edition if embedding._edition is edition else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TableRows, (self.table, self.symbols, self.padding_idx)
 
     def _gradient(self, d: Array) -> RowGradient:
         """The gradient to the table, from that to the rows looked up."""

@@ -90,10 +90,11 @@ def test_rows_by_symbol_have_the_bits_of_rows_looked_up(batch, split, isa):
                 assert bits([own[name]]) == bits([value])
     (_, one, own), (_, other, others) = found[1:]  # however the call is split
     assert bits([one.rows, one.values, *own.values()]) == bits([other.rows, other.values, *others.values()])
-    named = ids if lengths is None else [
-        ids[(n, t) if layer.batch_first else (t, n)] for n, length in enumerate(lengths) for t in range(length)
-    ]  # fmt: skip
-    np.testing.assert_array_equal(one.rows, np.unique(np.asarray(named, np.int64)))
+    if lengths is None:
+        np.testing.assert_array_equal(one.rows, np.unique(ids))
+    elif lengths.any():
+        own = [(ids[n] if layer.batch_first else ids[:, n])[:length] for n, length in enumerate(lengths)]
+        np.testing.assert_array_equal(one.rows, np.unique(np.concatenate(own)))
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
@@ -340,3 +341,127 @@ def test_inside_of_a_models_run_a_table_is_refused():
 
     with pytest.raises(TypeError, match="gradients would be lost"):
         Net().forward(np.zeros((2, 3), int))
+
+
+# ---- inference keeps the products of a table ------------------------------------------------------------------------
+
+
+def kept_table(layer):
+    return None if layer._kept is None else layer._kept.table
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
+@pytest.mark.parametrize("isa", isas())
+def test_products_are_kept_when_as_many_rows_were_multiplied_as_the_table_has(variant, isa):
+    rng = np.random.default_rng(8)
+    with use_isa(isa):
+        layer = variant.make(pylstm, 24, 20, num_layers=2, bidirectional=True, batch_first=True, seed=1)
+        embedding = pylstm.Embedding(300, 24, seed=2)
+        ids = rng.integers(0, 100, (7, 30))
+        lengths = rng.integers(0, 31, 7)
+        want = bits([layer(embedding(ids))[0], layer(embedding(ids), lengths=lengths)[0]])
+        made = []
+        for _ in range(5):
+            rows = embedding.table_rows(ids)
+            got = [layer(rows, num_threads=2)[0], layer(rows, lengths=lengths, num_threads=2)[0]]
+            assert bits(got) == want
+            made.append(kept_table(layer))
+        assert made[0] is None
+        assert made[-1] is not None
+        assert made[-1] is made[-2]
+        for few in (ids[:1, :1], ids[:, :0], ids[:0]):  # in any case, then
+            assert bits([layer(embedding.table_rows(few))[0]]) == bits([layer(embedding(few))[0]])
+        output = layer.forward(embedding.table_rows(ids))[0]
+        assert bits([output]) == want[:1]
+
+
+def test_a_changed_parameter_takes_effect():
+    rng = np.random.default_rng(9)
+    layer, embedding = pylstm.LSTM(32, 8, batch_first=True, seed=1), pylstm.Embedding(20, 32, seed=2)
+    model = pylstm.Sequential([embedding, layer])
+    ids = rng.integers(0, 20, (5, 12))
+    optimizer, gradient = pylstm.SGD(0.1), {"weight": rng.standard_normal((20, 32))}
+
+    def edit_weights():
+        layer.load_state_dict({name: value * 2 for name, value in layer.params.items()})
+
+    for change in [
+        lambda: optimizer.step(embedding, gradient),  # in place
+        lambda: embedding.load_state_dict({"weight": gradient["weight"]}),
+        edit_weights,
+        lambda: model.fit(ids, np.zeros((5, 12, 8)), loss="mse", optimizer=optimizer, epochs=1, verbose=0),
+    ]:
+        for _ in range(3):
+            before = model(ids)
+        assert kept_table(layer) is not None
+        rows = embedding.table_rows(ids)  # of before, too
+        change()
+        want = layer(embedding(ids))[0]
+        assert bits([model(ids)]) == bits([want])
+        assert bits([want]) != bits([before])
+        assert bits([layer(rows)[0]]) == bits([layer(np.asarray(rows))[0]])
+        assert kept_table(layer) is None
+
+
+def test_an_update_that_fails_keeps_nothing():
+    layer, embedding = pylstm.LSTM(32, 8, seed=1), pylstm.Embedding(4, 32, seed=2)
+    ids = np.arange(60).reshape(12, 5) % 4
+    table = embedding._begin_update(["weight"])["weight"]
+    for _ in range(3):
+        layer(embedding.table_rows(ids))
+        table[0] += 1  # whoever has it writes to it at any time
+        assert bits([layer(embedding.table_rows(ids))[0]]) == bits([layer(embedding(ids))[0]])
+    assert kept_table(layer) is None
+
+
+def test_tables_of_somebodys_own_and_large_ones_are_not_kept(monkeypatch):
+    layer, embedding = pylstm.LSTM(32, 8, seed=1), pylstm.Embedding(4, 32, seed=2)
+    ids = np.arange(60).reshape(12, 5) % 4
+    table = np.ones((4, 32), np.float32)
+    for factor in (1, 2, 3):
+        table *= factor
+        assert bits([layer(TableRows(table, ids))[0]]) == bits([layer(table[ids])[0]])
+    monkeypatch.setattr("pylstm.layers.compiled.MOST_KEPT", 1000)
+    for _ in range(3):
+        layer(embedding.table_rows(ids))
+        assert kept_table(layer) is None
+    other = pylstm.LSTM(32, 8, dtype=F64, seed=1)  # for which the table is converted
+    for _ in range(3):
+        other(embedding.table_rows(ids))
+        assert kept_table(other) is None
+
+
+def test_copies_and_pickles_start_without():
+    layer, embedding = pylstm.LSTM(32, 8, seed=1), pylstm.Embedding(4, 32, seed=2)
+    model = pylstm.Sequential([embedding, pylstm.LSTM(32, 8, batch_first=True, seed=1)])
+    ids = np.arange(60).reshape(12, 5) % 4
+    for _ in range(3):
+        layer(embedding.table_rows(ids))
+        y = model(ids)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert kept_table(twin.layers[1]) is None
+        for _ in range(3):
+            assert bits([twin(ids)]) == bits([y])
+        assert kept_table(twin.layers[1]) is not None
+
+
+def test_the_core_takes_no_table_of_another_network():
+    one, other = pylstm.LSTM(8, 4, seed=1)._packed(), pylstm.LSTM(8, 4, dtype=F64, seed=1)._packed()
+    table = one.multiplied(np.zeros((3, 8), "f4"), None)
+    ids = np.zeros((5, 2), np.int64)
+    whole, named = _core.symbols(ids, None, 3, 8, True), _core.symbols(np.zeros((50, 2), np.int64), None, 3, 64)
+    states, out = (None, None), np.empty((5, 2, 4), "f4")
+    one.infer((table, whole), states, None, out, None)
+    for network, x in [
+        (other, (table, whole)),
+        (pylstm.LSTM(8, 4, seed=1)._packed(), (table, whole)),
+        (one, (table, _core.symbols(ids, None, 2, 8, True))),
+        (one, (table, named)),
+        (one, (np.zeros((3, 8), "f4"), whole)),
+    ]:
+        with pytest.raises(ValueError, match="x: "):
+            network.infer(x, states, None, out, None)
+    with pytest.raises(ValueError, match="x: "):
+        one.train((table, whole), states, None, out, None, None)
+    with pytest.raises(IndexError):
+        _core.symbols(ids + 3, None, 3, 8, True)
