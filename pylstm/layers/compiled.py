@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,18 @@ from .stream import Stepper
 from .table_rows import TableRows
 
 MOST_KEPT = 2**26  # bytes of a table's products
+_INT64 = np.dtype(np.int64)
 
 
-class _Kept(NamedTuple):
-    """Of a network and an edition of a table: how many rows were multiplied, and the products of all, if kept."""
+class _Kept:
+    """Of a network and an edition of a table: how many rows were multiplied, and the products of all, if kept. Threads
+    may lose a count."""
 
-    network: _core.Network
-    edition: object
-    rows: int
-    table: _core.InputTable | None
+    __slots__ = ("edition", "network", "rows", "table")
+
+    def __init__(self, network: _core.Network, edition: object) -> None:
+        self.network, self.edition, self.rows = network, edition, 0
+        self.table: _core.InputTable | None = None
 
 
 class _Compiled(Recurrent[Any]):
@@ -59,35 +62,29 @@ class _Compiled(Recurrent[Any]):
 
     _takes_table_rows = True
 
-    def _given(self, x: Array | TableRows, lengths: NDArray[np.int64] | None) -> Any:
+    def _given(self, x: TableRows, lengths: NDArray[np.int64] | None) -> Any:
         """x as the core takes it: rows of a table by symbol where enough of them repeat."""
-        if type(x) is not TableRows:
-            return x
-        symbols = _core.symbols(x.symbols.astype(np.int64, copy=False), lengths, *x.table.shape)
-        return x.looked_up() if symbols is None else (x.table, symbols)
+        symbols = _core.symbols(_int64(x.symbols), lengths, *x.table.shape)
+        return x._taken() if symbols is None else (x.table, symbols)  # the core has looked at all that count
 
     def _inferred(
-        self, x: Array | TableRows, lengths: NDArray[np.int64] | None, network: _core.Network, num_threads: int | None
+        self, x: TableRows, lengths: NDArray[np.int64] | None, network: _core.Network, num_threads: int | None
     ) -> Any:
         """The same for inference, in which the products of a whole table are kept as soon as that many of its rows
         have been multiplied: so it never takes more than twice the time of what would have been best."""
-        if type(x) is not TableRows:
-            return x
         if (edition := x._edition()) is None:
             return self._given(x, lengths)
         kept = self._kept
         if kept is None or kept.network is not network or kept.edition is not edition:
-            kept = _Kept(network, edition, 0, None)
+            self._kept = kept = _Kept(network, edition)
         table, num = kept.table, len(x.table)
         if table is None and kept.rows >= num and network.multiplied_bytes(num) <= MOST_KEPT:
-            table = network.multiplied(x.table, num_threads)
-            self._kept = kept._replace(table=table)
+            kept.table = table = network.multiplied(x.table, num_threads)
         if table is not None:
             num, width = x.table.shape
-            return table, _core.symbols(x.symbols.astype(np.int64, copy=False), lengths, num, width, in_table=True)
+            return table, _core.symbols(_int64(x.symbols), lengths, num, width, in_table=True)
         given = self._given(x, lengths)
-        rows = x.symbols.size if type(given) is not tuple else len(given[1].rows)
-        self._kept = kept._replace(rows=kept.rows + rows)
+        kept.rows += x.symbols.size if type(given) is not tuple else len(given[1].rows)
         return given
 
     def _infer(
@@ -100,7 +97,8 @@ class _Compiled(Recurrent[Any]):
     ) -> States:
         try:
             network = self._packed()
-            return network.infer(self._inferred(x, lengths, network, num_threads), states, lengths, out, num_threads)
+            given: Any = self._inferred(x, lengths, network, num_threads) if type(x) is TableRows else x
+            return network.infer(given, states, lengths, out, num_threads)
         except MemoryError as error:
             raise _no_memory(x) from error
 
@@ -116,7 +114,7 @@ class _Compiled(Recurrent[Any]):
     ) -> tuple[States, RunBackward]:
         dropout = None if dropout_key is None else (self.dropout, *dropout_key)
         try:
-            given = self._given(x, lengths)
+            given: Any = self._given(x, lengths) if type(x) is TableRows else x
             new_states, tape = self._packed().train(given, states, lengths, out, dropout, num_threads)
         except MemoryError as error:
             raise _no_memory(x) from error
@@ -147,6 +145,10 @@ class _Compiled(Recurrent[Any]):
 
     def _stepper(self, batch_size: int, num_threads: int | None) -> Stepper:
         return self._packed().stream(batch_size, num_threads)
+
+
+def _int64(ids: NDArray[Any]) -> NDArray[np.int64]:
+    return ids if ids.dtype is _INT64 else ids.astype(np.int64, copy=False)
 
 
 def _no_memory(x: Array | TableRows) -> MemoryError:

@@ -64,10 +64,9 @@ class Recurrent(RecurrentParameters, Generic[State]):
     ) -> States:
         """Write the whole of `out` (zeros past a length) and return the new states.
 
-        x: (T, N, I), normalised (see `_arrays`), or, if the backend `_takes_table_rows`, rows of a normalised table of
-        the layer's dtype. states: one entry per state, C-contiguous (L·D, N, size), or None
-        for zeros. lengths: (N,) C-contiguous, or None. out: (T, N, D·S), normalised, overlaps no input. T and N may
-        be 0. Returned states: fresh arrays (L·D, N, size).
+        x: (T, N, I), normalised (see `_arrays`), or rows of a normalised table of the layer's dtype. states: one entry
+        per state, C-contiguous (L·D, N, size), or None for zeros. lengths: (N,) C-contiguous, or None. out: (T, N,
+        D·S), normalised, overlaps no input. T and N may be 0. Returned states: fresh arrays (L·D, N, size).
         """
 
     @abc.abstractmethod
@@ -151,8 +150,6 @@ class Recurrent(RecurrentParameters, Generic[State]):
             read = time_major.table if type(time_major) is TableRows else time_major
             output = _arrays.check_out(out, shape, self.dtype, (read, *states))
             view = self._to_time_major(np.asarray(out), batched)
-        if type(time_major) is TableRows and not self._takes_table_rows:
-            time_major = time_major.looked_up()
         return output, self._give_state(self._infer(time_major, states, lens, view, num_threads), batched)
 
     def forward(
@@ -198,8 +195,6 @@ class Recurrent(RecurrentParameters, Generic[State]):
         rows = time_major if type(time_major) is TableRows else None
         if rows is not None:
             time_major = rows = rows._with(rows.table, rows.symbols.copy())
-            if not self._takes_table_rows:
-                time_major = rows.looked_up()
         elif batched and not self.batch_first:
             time_major = time_major.view()
         shape = self._user_shape(steps, batch, self.num_directions * self.output_size, batched)
@@ -296,8 +291,6 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
     def _take_x(self, value: ArrayLike | TableRows) -> tuple[Any, bool]:
         x: Any
-        if type(value) is TableRows:
-            return self._take_rows(value)
         if (
             type(value) is np.ndarray
             and value.dtype is self.dtype
@@ -305,6 +298,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
             and flags.aligned
         ):
             x = value
+        elif type(value) is TableRows:
+            return self._take_rows(value)
         else:
             x = _arrays.real_array("x", value, self.dtype)
         shape = x.shape

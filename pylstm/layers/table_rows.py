@@ -87,9 +87,13 @@ class TableRows:
     def looked_up(self) -> Array:
         """`table[symbols]`, a new array."""
         check_range("symbols", self.symbols, len(self.table), "the table")  # an array may have been edited since
-        return self.table.take(self.symbols, axis=0, mode="clip")
+        return self._taken()
 
     # ---- for layers --------------------------------------------------------------------------------------------------
+
+    def _taken(self) -> Array:
+        """`looked_up` of symbols that were checked just now."""
+        return self.table.take(self.symbols, axis=0, mode="clip")
 
     def _with(self, table: Array, symbols: NDArray[Any]) -> TableRows:
         made = TableRows.__new__(TableRows)
