@@ -140,8 +140,8 @@ ptrdiff_t input_chunk_rows(const Problem& p, const Split& split) {
 // In numbers of x . W a row: what a row costs besides where it comes from the table (it is fetched in the step, and its
 // gradient added up), and that the table's product is one of its own beside the steps. Measured with 128 units and 1024
 // rows, forward and backward, against looking the rows up: 256 numbers a row gained 1.1 to 1.2 with three quarters of
-// the rows distinct, 64 lost a tenth there and gained 1.03 to 1.35 with a half, 16 gained nothing to 1.08 with a quarter
-// and 8 lost until a sixteenth. Batches of a few rows gain as large ones do.
+// the rows distinct, 64 lost a tenth there and gained 1.03 to 1.35 with a half, 16 gained nothing to 1.08 with a
+// quarter and 8 lost until a sixteenth. Batches of a few rows gain as large ones do.
 bool pays_once(ptrdiff_t total, ptrdiff_t distinct, ptrdiff_t input) {
   constexpr double fetch = 12, apart = 1.25;
   return apart * double(distinct) * double(input) + fetch * double(total) <= double(total) * double(input);

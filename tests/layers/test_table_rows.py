@@ -375,6 +375,19 @@ def test_products_are_kept_when_as_many_rows_were_multiplied_as_the_table_has(va
         assert bits([output]) == want[:1]
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_streams_take_rows(batch_first):
+    layer, embedding = pylstm.GRU(24, 8, batch_first=batch_first, seed=1), pylstm.Embedding(6, 24, seed=2)
+    ids = np.random.default_rng(10).integers(0, 6, (4, 9) if batch_first else (9, 4))
+    stream, other = layer.stream(4), layer.stream(4)
+    for _ in range(3):
+        assert bits([stream(embedding.table_rows(ids))]) == bits([other(embedding(ids))])
+    step, out = (ids[:, 0] if batch_first else ids[0]), np.empty((4, 8), np.float32)
+    assert bits([stream.step(embedding.table_rows(step), out=out)]) == bits([other.step(embedding(step))])
+    with pytest.raises(ValueError, match="batch_size=4"):
+        stream(embedding.table_rows(ids[:3, :3]))
+
+
 def test_a_changed_parameter_takes_effect():
     rng = np.random.default_rng(9)
     layer, embedding = pylstm.LSTM(32, 8, batch_first=True, seed=1), pylstm.Embedding(20, 32, seed=2)
