@@ -25,7 +25,7 @@ class DeferringRun(Run):
         self.check()
         self.used[id(layer)] = layer
         x, place = self._array(args[0]), args[0]._slot
-        call = _Call(layer, x, place is not None)
+        call = _Call(layer._deferred(x, need_dx=place is not None))  # raises if x does not fit
         value: Deferred = object.__new__(Deferred)
         slot = None
         if self.tape is not None:
@@ -39,23 +39,18 @@ class DeferringRun(Run):
 class _Call:
     """A layer's call whose outputs nobody has looked at."""
 
-    __slots__ = ("backward", "layer", "need_dx", "outputs", "x")
+    __slots__ = ("computed", "outputs")
 
-    def __init__(self, layer: Any, x: Array, need_dx: bool) -> None:
-        self.layer, self.x, self.need_dx = layer, x, need_dx
-        self.outputs: LinearOutputs = layer._deferred(x, None)  # raises if x does not fit
-        self.backward: Any = None  # as `forward` gives it, once the outputs are computed
+    def __init__(self, outputs: LinearOutputs) -> None:
+        self.outputs, self.computed = outputs, False
 
     def compute(self, run: Any) -> Array:
-        if run.tape is None or run.thread is None:  # a run that is over has given its outputs out
-            return self.outputs.compute()
-        y: Array
-        y, self.backward = run.before.run(self.layer.forward, self.x, need_dx=self.need_dx)
-        return y
+        self.computed = run.thread is not None  # a run that is over has given out what it has
+        return self.outputs.compute()
 
     def run_back(self, d: Any) -> Any:
         """From the gradient to the outputs; of those that the loss computed, what it gave is all there is."""
-        return d if self.backward is None else self.backward(d)
+        return self.outputs.backward(d) if self.computed else d
 
 
 class Deferred(Value):

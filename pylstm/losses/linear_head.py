@@ -10,8 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _checks, _core
 from .._arrays import Array, float_array, real_array
 from ..layers.linear import LinearOutputs
-from .classification import ClassWeight, counted_labels, weight_array
+from .classification import ClassWeight, ce_loss, counted_labels, weight_array
 from .loss import Loss, inverse
+
+# Below, outputs are computed as a whole. Measured with 2 threads, loss and gradients, of 1 to 8,000 rows of 64 and 256
+# numbers and 2 to 10,000 labels: with 4 labels or fewer the blocks take up to 1.9 times as long, since a tile is hardly
+# filled, and with 1 to 32 rows of 1,000 labels or more up to 2.4 times, since packing the weight is most of the work.
+# Above, they take 0.47 to 0.97 of the time, in evaluation 0.24 to 0.82.
+FEWEST_LABELS, FEWEST_ROWS = 8, 48
 
 
 def linear_cross_entropy(
@@ -69,7 +75,15 @@ def ce_of_linear(
     need_gradient: bool = True,
     need_largest: bool = False,
 ) -> Loss:
-    """`ce_loss` of outputs that nobody has computed; its gradient is what their `backward` takes."""
+    """`ce_loss` of outputs that nobody has computed; its gradient is what their `backward` would give."""
+    if len(outputs.weight) < FEWEST_LABELS or outputs.x.size < FEWEST_ROWS * outputs.x.shape[-1]:
+        y = outputs.compute()
+        loss = ce_loss(
+            y, targets, lengths, class_weight=class_weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
+            need_gradient=need_gradient,
+        )  # fmt: skip
+        gradient = None if loss.gradient is None else outputs.backward(loss.gradient)
+        return loss._replace(gradient=gradient, largest=y.argmax(axis=-1) if need_largest else None)
     loss = head_loss(
         outputs.x, outputs.weight, outputs.bias, targets, lengths, class_weight=class_weight, ignore_index=ignore_index,
         label_smoothing=label_smoothing, need_gradients=need_gradient, need_largest=need_largest,

@@ -11,6 +11,7 @@ import pytest
 
 import pylstm
 from pylstm import _core
+from pylstm.losses import linear_head
 from pylstm.losses.by_name import loss_function
 from pylstm.training import evaluation
 from pylstm.training.metrics import metric_functions
@@ -22,6 +23,11 @@ def outputs_seen(y, targets, lengths):  # noqa: ARG001
     """A metric that looks at the outputs: they have to be computed for it."""
     assert isinstance(y, np.ndarray)
     return 0.0
+
+
+@pytest.fixture(autouse=True)
+def however_few_rows(monkeypatch):
+    monkeypatch.setattr(linear_head, "FEWEST_ROWS", 0)
 
 
 def chain(per_step=True, bias=True, end=None, **options):
@@ -180,6 +186,26 @@ def test_what_somebody_else_computes_is_left_to_them(kind, monkeypatch):
     train(model, x, y, None)
     model.evaluate(x, y)
     assert {"forward", "call"} - set(seen) == {"forward": {"call"}, "call": {"forward"}}.get(kind, set())
+
+
+@pytest.mark.parametrize(("rows", "labels", "whole"), [(47, 8, True), (48, 7, True), (48, 8, False)])
+def test_few_rows_or_labels_are_computed_as_a_whole(rows, labels, whole, monkeypatch):
+    monkeypatch.undo()
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((rows, 5)), rng.integers(0, labels, rows)
+    calls = []
+    for name in ("linear", "linear_cross_entropy"):
+        core = getattr(_core, name)
+        monkeypatch.setattr(_core, name, lambda *args, core=core, name=name: calls.append(name) or core(*args))
+    models = [
+        pylstm.Sequential([pylstm.Linear(5, 4), pylstm.Activation("tanh"), pylstm.Linear(4, labels)]) for _ in range(2)
+    ]
+    models[1].load_state_dict(models[0].state_dict())
+    train(models[0], x, y, None, batch_size=rows, epochs=1)
+    assert calls == ["linear", "linear" if whole else "linear_cross_entropy"]
+    train(models[1], x, y, ["accuracy", outputs_seen], batch_size=rows, epochs=1)
+    for a, b in zip(models[0].params.values(), models[1].params.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0 if whole else 1e-4, atol=0 if whole else 1e-6)
 
 
 def test_values_of_linear_layers_are_computed_when_they_are_looked_at():
