@@ -42,13 +42,12 @@ class Batch:
 
     @property
     def steps(self) -> int:
-        return self.x.shape[1]
+        return int(self.x.shape[1])
 
     @property
     def rows(self) -> int:
         """Steps of all sequences, padding left out."""
-        count: int = np.count_nonzero(self.valid)
-        return count
+        return int(np.count_nonzero(self.valid))
 
     @property
     def valid(self) -> Array:
