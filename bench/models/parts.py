@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ CORE = {  # of calls of the core, by the first name that theirs begins with
     "adam": "optimizer",
     "sum_rows": "embedding",
 }
+OF_CORE = re.compile(r"method pylstm\._core\.(\w+)|method '(\w+)' of 'pylstm\._core\.")
 FILES = {  # of everything else, by what the file's path within pylstm begins with
     "training/data": "batches",
     "training/optimizer": "optimizer",
@@ -76,13 +78,8 @@ def is_ours(site: Site) -> bool:
 def part_of(site: Site) -> str:
     """Of a function of the core or a file that is known; else empty."""
     file, _, name = site
-    if "pylstm._core." in name:
-        function = name.split("pylstm._core.")[1]
-    elif "'pylstm._core." in name or "of 'pylstm" in name:
-        function = name.split("'")[1]
-    else:
-        function = ""
-    if function:
+    if called := OF_CORE.search(name):
+        function = called[1] or called[2]
         return next((part for start, part in CORE.items() if function.startswith(start)), "")
     if not is_ours(site):
         return ""

@@ -175,6 +175,31 @@ def test_a_contest_and_the_parts_of_a_step():
     assert any("recurrent backward" in line for line in load("report").parts_text(record))
 
 
+def test_time_belongs_to_who_asked_for_it():
+    """NumPy's functions, and those of the core without a part of their own, count where they are called."""
+    head, loop, embedding = [
+        (f"/somewhere/pylstm/{name}.py", 1, "f") for name in ("layers/linear", "training/loop", "layers/embedding")
+    ]
+    wrapper, add = ("/numpy/fromnumeric.py", 2, "sum"), ("~", 0, "<method 'reduce' of 'numpy.ufunc' objects>")
+    unknown, forward = [("~", 0, f"<built-in method pylstm._core.{name}>") for name in ("something", "train")]
+    method = ("~", 0, "<method 'backward' of 'pylstm._core.Network' objects>")
+    names = {"head": head, "loop": loop, "wrapper": wrapper, "embedding": embedding}
+
+    def times(own, **callers):
+        return 1, 1, own, own, {names[name]: (1, 1, seconds, seconds) for name, seconds in callers.items()}
+
+    found = load("models.parts").by_part({
+        head: times(1.0), loop: times(2.0), embedding: times(4.0), wrapper: times(8.0, head=6.0, loop=2.0),
+        add: times(16.0, wrapper=8.0, embedding=8.0), unknown: times(32.0, embedding=32.0),
+        forward: times(64.0, loop=64.0), method: times(128.0, loop=128.0),
+    })  # fmt: skip
+    assert found["head"] == 1 + 6 + 8 * 6 / 8
+    assert found["python"] == 2 + 2 + 8 * 2 / 8
+    assert found["embedding"] == 4 + 8 + 32
+    assert (found["recurrent forward"], found["recurrent backward"]) == (64, 128)
+    assert found["total"] == 255
+
+
 def test_a_table_of_whole_models():
     results, table, report = load("results"), load("table"), load("report")
     document = results.new() | {"versions": {"pylstm": "1", "torch": "2+cpu", "keras_jax": "3 on JAX 4"}}
