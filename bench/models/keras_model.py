@@ -27,12 +27,12 @@ LOSSES = {
 class Model(ModelPeer):
     """jit_compile as the backend's module asks; `train_on_batch` and `predict_on_batch` on prepared batches."""
 
+    optimizer: Any = keras.optimizers.Adam
+
     def __init__(self, case: ModelCase, data: Data, *, training: bool, threads: int) -> None:  # noqa: ARG002
         self.case, self.data, self.training = case, data, training
         self.model = build(case, data.weights)
-        self.model.compile(
-            loss=LOSSES[case.loss](), optimizer=keras.optimizers.Adam(1e-3, epsilon=EPSILON), jit_compile=True
-        )
+        self.model.compile(loss=LOSSES[case.loss](), optimizer=self.optimizer(1e-3, epsilon=EPSILON), jit_compile=True)
         self.batches = [prepared(case, batch) for batch in data.batches]
 
     def run(self) -> Any:

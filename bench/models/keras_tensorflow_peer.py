@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
@@ -12,7 +13,16 @@ from models.cases import ModelCase
 from models.data import Data
 
 
+class Adam(keras.optimizers.Adam):  # type: ignore[misc]
+    """The gradient of a table comes as rows of which some belong to the same symbol. Keras would square them one by one,
+    which is not Adam, nor what it does on JAX."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(tf.convert_to_tensor(gradient), variable, learning_rate)
+
+
 class Peer(keras_model.Model):
+    optimizer = Adam
     version = f"{keras.__version__} on TensorFlow {tf.__version__}"
 
     def __init__(self, case: ModelCase, data: Data, *, training: bool, threads: int) -> None:
