@@ -14,8 +14,8 @@ from models.data import Data
 
 
 class Adam(keras.optimizers.Adam):  # type: ignore[misc]
-    """The gradient of a table comes as rows of which some belong to the same symbol. Keras would square them one by one,
-    which is not Adam, nor what it does on JAX."""
+    """The gradient of a table comes as rows, of which several may belong to one symbol. Keras would square them one by
+    one, which is not Adam, nor what it does on JAX."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         super().update_step(tf.convert_to_tensor(gradient), variable, learning_rate)
