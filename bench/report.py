@@ -65,8 +65,9 @@ def pace_text(record: Record) -> str:
 
 def show(record: Record) -> None:
     print(f"\n{record['case']['name']} {record['mode']}: {results.case_of(record).shape}{pace_text(record)}")
+    width = max(12, *(len(row["peer"]) for row in record["rows"]))
     for row in record["rows"]:
-        print(f"  {row['peer']:<12} {row_text(row, record)}", flush=True)
+        print(f"  {row['peer']:<{width}} {row_text(row, record)}", flush=True)
         if text := prediction_text(row, record):
             print(f"  {text}", flush=True)
     for text in parts_text(record):
