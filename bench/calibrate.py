@@ -115,6 +115,11 @@ class Machine:
         rate, meeting = json.loads(_output([self._program, str(self.threads)]))
         return rate, meeting
 
+    def sustained(self, seconds: float) -> float | None:
+        """FLOP/s of float32 that a loop of multiply-adds keeps up for so long: less than a burst of `now`, because
+        cores slow down when all their units work."""
+        return float(_output([self._program, str(self.threads), str(seconds)])) if self._program else None
+
 
 def build(folder: Path) -> tuple[str, str]:
     """The program and how it was made; an empty name where there is no compiler, or one that does not know this CPU."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from cells import Cell, cell_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
+TOLERANCE = {"float32": 2e-3, "float64": 1e-9}  # of a result's norm, between peers
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Case:
     initial: bool = False  # initial states are given
     denormal: bool = False  # input, initial states and gradients are, and, without biases, all that follows from them
     dtype: str = "float32"
+
+    room: ClassVar[str] = "peers"  # the folder of its peers
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE[self.dtype]
 
     @property
     def modes(self) -> list[str]:

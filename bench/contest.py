@@ -15,6 +15,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from cases import Case
+from models.cases import ModelCase
 
 HERE = Path(__file__).resolve().parent
 PEERS = {  # name -> the modules it needs
@@ -30,7 +31,6 @@ PEERS = {  # name -> the modules it needs
 # second, or would take for ever.
 REST, LONGEST_REST = 0.01, 0.5
 IDLE = 2e-4  # seconds of computing in a REST
-TOLERANCE = {"float32": 2e-3, "float64": 1e-9}  # of a result's norm, between peers
 
 Row = dict[str, Any]  # peer, samples, and what `finish` makes of them; or unsupported, or error
 
@@ -40,19 +40,22 @@ class Entry:
     """Who takes part, and with what."""
 
     peer: str
-    case: Case
+    case: Case | ModelCase
     training: bool
     threads: int
+
+    def start(self) -> Child:
+        return Child(self.peer, self.threads, self.case.room)
 
 
 class Child:
     """The parent's end of one worker."""
 
-    def __init__(self, peer: str, threads: int) -> None:
+    def __init__(self, peer: str, threads: int, room: str = Case.room) -> None:
         count = str(threads)
         names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYLSTM_NUM_THREADS"]
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), peer, count],
+            [sys.executable, str(HERE / "worker.py"), f"{room}.{peer}_peer", count],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("PYLSTM_BENCH_DEBUG") else subprocess.DEVNULL,
@@ -96,8 +99,10 @@ class Child:
         self.process.communicate()  # closes its stdin, which ends it
 
 
-def told(case: Case) -> dict[str, Any]:
+def told(case: Case | ModelCase) -> dict[str, Any]:
     """What a worker has to know of a case."""
+    if isinstance(case, ModelCase):
+        return {"case": asdict(case)}
     return {"case": asdict(case), "cell": case.about}
 
 
@@ -113,18 +118,18 @@ def disagreement(mine: dict[str, list[float]], other: dict[str, list[float]], to
 def compete(entries: list[Entry], repeats: int, between: Callable[[], None] | None = None) -> list[Row]:
     """One row per entry; `between` is called in every round, while all of them rest. Processes are new for every
     contest: no case inherits another's memory or warmth. Entries of one case have to agree on the results."""
-    children = [Child(entry.peer, entry.threads) for entry in entries]
+    children = [entry.start() for entry in entries]
     rows: list[Row] = []
     try:
         for child, entry in zip(children, entries, strict=True):
             answer = child.ask("setup", **told(entry.case), training=entry.training)
             rows.append({"peer": entry.peer, "samples": [], **answer})
             child.rest()
-        agreed: dict[Case, Row] = {}
+        agreed: dict[Case | ModelCase, Row] = {}
         for row, entry in zip(rows, entries, strict=True):
             if "check" in row:
                 first = agreed.setdefault(entry.case, row)
-                if name := disagreement(first["check"], row["check"], TOLERANCE[entry.case.dtype]):
+                if name := disagreement(first["check"], row["check"], entry.case.tolerance):
                     row["error"] = f"its {name} differs from {first['peer']}'s"
         turn = [(child, row) for child, row in zip(children, rows, strict=True) if "check" in row]
         turn = [(child, row) for child, row in turn if "error" not in row]

@@ -5,7 +5,7 @@
 
 One process for each library; they take turns sample by sample, and rest in between until the other's threads have
 stopped spinning. Printed are medians of a sample's call, the ratio pair by pair, and how much of the machine's
-multiply-adds (calibrate.c, measured in the same rounds) the product takes. PyTorch flushes denormals, as pylstm does.
+multiply-adds the product takes: of what a bare loop of them keeps up for as long as a sample, in the same rounds. PyTorch flushes denormals, as pylstm does.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ def measure(children: dict[str, Child], machine: Machine, index: int, what: str,
     for _ in range(rounds):
         for library, child in children.items():
             times[library].append(child.sample(index, what))
-        now = machine.now()
-        if now:
-            rates.append(now[0])
+        if rate := machine.sustained(SAMPLE_SECONDS):
+            rates.append(rate)
+            time.sleep(REST_SECONDS)
     ratios = [theirs / own for own, theirs in zip(times["pylstm"], times["torch"], strict=True)]
     found = {library: statistics.median(seconds) for library, seconds in times.items()}
     found["ratio"] = statistics.median(ratios)

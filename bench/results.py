@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import statistics
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from calibrate import cache_bytes
 from cases import Case
 from contest import Row
+from models.cases import ModelCase
 
 Document = dict[str, Any]  # machine, runs, versions, found, growth, findings
 Record = dict[str, Any]  # run, case, mode, threads, pace, limit, rows
@@ -77,6 +79,12 @@ def best_peer(record: Record) -> Row | None:
     return min(timed, key=lambda row: row["ratio"], default=None)
 
 
+def mean_ratio(records: list[Record], mode: str) -> float | None:
+    """How many times faster pylstm is than the best peer of each case: the geometric mean over the cases."""
+    ratios = [best["ratio"] for record in records if record["mode"] == mode and (best := best_peer(record))]
+    return statistics.geometric_mean(ratios) if ratios else None
+
+
 def share(record: Record) -> float | None:
     """pylstm's share of the limit, if both are known."""
     row = row_of(record, "pylstm")
@@ -84,8 +92,14 @@ def share(record: Record) -> float | None:
     return limit["seconds"] / row["median"] if row and limit else None
 
 
-def case_of(record: Record) -> Case:
-    return Case(**record["case"])
+def is_model(record: Record) -> bool:
+    """Whether it is of a whole model, and not of a layer."""
+    return "vocabulary" in record["case"]
+
+
+def case_of(record: Record) -> Any:
+    """Of a layer a Case, of a whole model a ModelCase."""
+    return ModelCase(**record["case"]) if is_model(record) else Case(**record["case"])
 
 
 def machine() -> dict[str, Any]:
@@ -124,5 +138,5 @@ def describe_machine(document: Document) -> str:
     return f"{it['cpu']}, {it['cores']} cores{isa}, {caches}, {it['memory_gib']} GiB, {it['system']}"
 
 
-def record_of(entry_case: Case, mode: str, threads: int, rows: list[Row]) -> Record:
+def record_of(entry_case: Case | ModelCase, mode: str, threads: int, rows: list[Row]) -> Record:
     return {"case": asdict(entry_case), "mode": mode, "threads": threads, "rows": rows}

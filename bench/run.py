@@ -25,13 +25,19 @@ import growth
 import limits
 import report
 import results
-from cases import Case, select
-from contest import PEERS, TOLERANCE, Entry, compete
+from cases import TOLERANCE, Case, select
+from contest import PEERS, Entry, compete
+from models.cases import ModelCase
 from results import Record
 
 
 def measure(
-    case: Case, mode: str, peers: list[str], threads: int, repeats: int, machine: calibrate.Machine | None = None
+    case: Case | ModelCase,
+    mode: str,
+    peers: list[str],
+    threads: int,
+    repeats: int,
+    machine: calibrate.Machine | None = None,
 ) -> Record:
     """All peers on one case. With a machine, also how fast that was meanwhile."""
     paces: list[tuple[float, float]] = []
@@ -47,11 +53,17 @@ def measure(
     return record
 
 
+def pace_of(record: Record, found: calibrate.Calibration) -> float:
+    """How fast the cores were while this was measured, next to when they were calibrated; the record keeps it."""
+    pace: float = record.get("speed", found.all["float32"]) / found.all["float32"]
+    record["pace"], record["clock"] = pace, found.clock * pace
+    return pace
+
+
 def add_limit(record: Record, found: calibrate.Calibration) -> None:
     """The limit, for cores as fast as they were while this was measured."""
-    pace = record.get("speed", found.all["float32"]) / found.all["float32"]
+    pace = pace_of(record, found)
     case = results.case_of(record)
-    record["pace"], record["clock"] = pace, found.clock * pace
     if found.activation:  # measured through pylstm
         record["limit"] = asdict(limits.limit(case, record["mode"] == "training", found.at_pace(pace)))
 
@@ -87,9 +99,9 @@ def parse() -> tuple[argparse.Namespace, list[Case], list[str]]:
     return args, cases, peers
 
 
-def present(wanted: list[str]) -> list[str]:
+def present(wanted: list[str], known: dict[str, list[str]] = PEERS) -> list[str]:
     """The peers that are installed; the others are named."""
-    missing = [peer for peer in wanted if not all(map(importlib.util.find_spec, PEERS[peer]))]
+    missing = [peer for peer in wanted if not all(map(importlib.util.find_spec, known[peer]))]
     if missing:
         print(f"not installed, so left out: {', '.join(missing)}")
     if len(missing) == len(wanted):
@@ -103,8 +115,7 @@ def main() -> None:
     document = results.load(args.json) if args.append and args.json and args.json.exists() else results.new()
     document["machine"] = results.machine()
     print(f"{results.describe_machine(document)}\n{args.threads} threads, {args.repeats} samples each")
-    if (load := os.getloadavg()[0]) > 0.5:
-        print(f"something else runs on this machine (load {load:.1f}): the figures will be worth little")
+    load = report.warn_of_load()
     with calibrate.Machine(args.threads) as machine:
         found = machine.calibrate()
         print(calibrate.describe(found))

@@ -1,10 +1,11 @@
 """A child process that holds one library, so that no two thread pools ever meet.
 
-`contest.py` starts it as `worker.py PEER THREADS` and speaks JSON with it, one object a line:
+`contest.py` starts it as `worker.py MODULE THREADS` and speaks JSON with it, one object a line:
 
-    {"do": "setup", "case": {..}, "cell": [..], "training": ..}
+    {"do": "setup", "case": {..}, "training": .., "cell": [..] of a layer}
                     ->  {"version": .., "repeats": .., "check": {name: [..]}, ..}
     {"do": "sample"}  ->  {"seconds": per call}
+    {"do": "parts"}   ->  {part: seconds}, of whole models of pylstm
     {"do": "peak", "case": {..}, "cell": [..], "training": ..}
                     ->  {"bytes": that calls add to the process, at most}
 
@@ -26,8 +27,10 @@ from typing import Any
 
 import numpy as np
 
+import models.data
 from cases import Array, Case, make_data
 from cells import Cell, tell
+from models.cases import ModelCase
 
 # A sample repeats the call until it lasts this long: short enough to take turns, long enough to time.
 SAMPLE_SECONDS = 0.02
@@ -62,27 +65,31 @@ def forget_peak() -> None:
 
 
 class Worker:
-    def __init__(self, peer: str, threads: int) -> None:
+    def __init__(self, module: str, threads: int) -> None:
         # Some libraries take every core they see, whatever they are told.
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[:threads])
-        self.module = importlib.import_module(f"peers.{peer}_peer")
+        self.module = importlib.import_module(module)
         self.threads = threads
 
-    def make(self, case: dict[str, Any], cell: list[Any], training: bool) -> Any:
+    def make(self, case: dict[str, Any], training: bool, cell: list[Any] | None = None) -> Any:
+        if cell is None:
+            whole = ModelCase(**case)
+            return self.module.Peer(whole, models.data.make_data(whole), training=training, threads=self.threads)
         made = Case(**case)
         tell(made.cell, Cell(*cell))
         return self.module.Peer(made, make_data(made), training=training, threads=self.threads)
 
-    def setup(self, case: dict[str, Any], cell: list[Any], training: bool) -> dict[str, Any]:
-        self.peer = self.make(case, cell, training)
-        check = {name: fingerprint(value) for name, value in self.peer.results(self.peer.run()).items()}
+    def setup(self, **request: Any) -> dict[str, Any]:
+        self.peer = self.make(**request)
+        check = {name: fingerprint(value) for name, value in self.peer.check().items()}
         calls, fastest, began = 1, math.inf, time.perf_counter()
         while (spent := time.perf_counter() - began) < PATIENCE and (calls < WARM_CALLS or spent < WARM_SECONDS):
             fastest = min(fastest, self.timed(1))
             calls += 1
         self.repeats = max(1, math.ceil(SAMPLE_SECONDS / fastest))
         answer = {"version": self.peer.version, "repeats": self.repeats, "check": check}
+        answer |= self.peer.facts()
         if self.peer.formulation:
             answer["formulation"] = self.peer.formulation
         if (prediction := self.peer.prediction()) is not None:
@@ -99,9 +106,13 @@ class Worker:
     def sample(self) -> dict[str, Any]:
         return {"seconds": self.timed(self.repeats)}
 
-    def peak(self, case: dict[str, Any], cell: list[Any], training: bool) -> dict[str, Any]:
+    def parts(self) -> dict[str, Any]:
+        found: dict[str, float] = self.peer.parts()
+        return found
+
+    def peak(self, **request: Any) -> dict[str, Any]:
         """Memory that calls need beyond the layer and its input: results included, the library itself not."""
-        peer = self.make(case, cell, training)
+        peer = self.make(**request)
         forget_peak()
         before, _ = resident_bytes()
         for _ in range(PEAK_CALLS):

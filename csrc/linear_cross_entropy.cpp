@@ -48,6 +48,8 @@ class Head {
         most_(checked_product({chunks_, block_})),
         sum_(checked_product({chunks_, block_})),
         weighted_(call.share ? checked_product({chunks_, block_}) : 0),
+        first_most_(call.largest ? checked_product({chunks_, block_}) : 0),
+        first_at_(call.largest ? checked_product({chunks_, block_}) : 0),
         label_logit_(block_) {
     for (ptrdiff_t i = 0; call.share && i < call.out; ++i) share_sum_ += double(call.share[i]);
     if (gradients_) {
@@ -100,6 +102,11 @@ class Head {
       for (ptrdiff_t r = column; r < std::min(count(b), column + group); ++r)
         if (const ptrdiff_t label = label_of(b, r) - first; label >= 0 && label < classes)
           label_logit_.data()[r] = softmax.logits[label * block_ + r - column];
+      if (call_.largest) {
+        SoftmaxArgs<T> first = softmax;
+        first.most = first_most_.data() + c * block_ + column, first.at = first_at_.data() + c * block_ + column;
+        kernels_.softmax.first_most(first);
+      }
       softmax.sum = sum_.data() + c * block_ + column;
       kernels_.softmax.exp(softmax);
       interrupt.poll(id);
@@ -270,7 +277,19 @@ class Head {
         loss += share_sum_ * log_sum - weighted;
       }
       call_.loss[b * block_ + r] = loss;
+      if (call_.largest) call_.largest[b * block_ + r] = first_most(r);
     }
+  }
+
+  // The class of row r's largest logit, of all chunks; as `first_most` of the kernels finds it in one.
+  int64_t first_most(ptrdiff_t r) const {
+    T most = first_most_.data()[r], at = first_at_.data()[r];
+    int64_t first = 0;
+    for (ptrdiff_t c = 1; c < chunks_; ++c) {
+      const T other = first_most_.data()[c * block_ + r];
+      if (!(other <= most) && most == most) most = other, at = first_at_.data()[c * block_ + r], first = c * chunk;
+    }
+    return first + int64_t(at);
   }
 
   // What the exponentials of a chunk are to be multiplied by, its own largest logit being no longer the one.
@@ -310,13 +329,14 @@ class Head {
   const ptrdiff_t block_, chunks_, panel_;
   const ptrdiff_t width_;  // of `in`, in whole panels
   const bool gradients_;
-  AlignedBuffer<T> logits_;               // [class][row]; then exponentials, then gradients
-  AlignedBuffer<T> rows_;                 // [row][in]
-  AlignedBuffer<T> across_, along_;       // panels of rows, [in][panel], and of columns, [row][panel]
-  AlignedBuffer<T> panels_;               // of columns of weight, [class][panel]
-  AlignedBuffer<T> d_rows_;               // [row][in]
-  AlignedBuffer<T> most_;                 // [chunk][row]
-  AlignedBuffer<double> sum_, weighted_;  // [chunk][row]
+  AlignedBuffer<T> logits_;                 // [class][row]; then exponentials, then gradients
+  AlignedBuffer<T> rows_;                   // [row][in]
+  AlignedBuffer<T> across_, along_;         // panels of rows, [in][panel], and of columns, [row][panel]
+  AlignedBuffer<T> panels_;                 // of columns of weight, [class][panel]
+  AlignedBuffer<T> d_rows_;                 // [row][in]
+  AlignedBuffer<T> most_;                   // [chunk][row]
+  AlignedBuffer<double> sum_, weighted_;    // [chunk][row]
+  AlignedBuffer<T> first_most_, first_at_;  // [chunk][row]
   AlignedBuffer<T> label_logit_;
   double share_sum_ = 0;
   std::vector<T> d_share_;

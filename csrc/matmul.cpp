@@ -7,9 +7,11 @@
 namespace pylstm {
 namespace {
 
-// Rows of b that are packed and used before the next ones: a multiple of every chain.
-constexpr ptrdiff_t depth = product_chain;
-static_assert(depth % gradient_chain == 0);
+// Rows of b that are packed and used before the next ones, multiples of the chains. Where columns are too many for one
+// group, each group packs a again: for a sum of short chains fewer rows of more columns are better (4096 x 512 x 512's
+// weight gradient takes 0.9 of the time).
+constexpr ptrdiff_t most_depth = product_chain, least_depth = 256;
+static_assert(most_depth % gradient_chain == 0 && least_depth % gradient_chain == 0);
 
 // Of packed panels, which stay in L2 while all rows pass.
 constexpr ptrdiff_t group_bytes = 640 << 10;
@@ -49,12 +51,13 @@ Matmul<T>::Matmul(const MatmulKernels<T>& kernels, ptrdiff_t lanes, const Matmul
     if (most > least || (most == least && read >= least_read)) continue;
     least = most, least_read = read, grid_rows_ = r, grid_columns_ = c;
   }
-  const ptrdiff_t panel = kernels.panel_columns, k = std::min(depth, k_);
+  const ptrdiff_t panel = kernels.panel_columns, fill = group_bytes / ptrdiff_t(sizeof(T));
   const ptrdiff_t own = ceil_div(ceil_div(vectors, grid_columns_) * lanes, panel) * panel;  // at most, in whole panels
-  const ptrdiff_t fits = group_bytes / ptrdiff_t(sizeof(T)) / std::max<ptrdiff_t>(1, k) / panel * panel;
+  depth_ = packs_a_ && call.chain <= least_depth && own * std::min(most_depth, k_) > fill ? least_depth : most_depth;
+  const ptrdiff_t k = std::min(depth_, k_), fits = fill / std::max<ptrdiff_t>(1, k) / panel * panel;
   const ptrdiff_t groups = ceil_div(own, std::max(panel, fits));  // of equal size: one of few columns would be slow
   group_ = groups ? ceil_div(own / panel, groups) * panel : panel;
-  const bool several = grid_rows_ > 1 && (own > group_ || k_ > depth);
+  const bool several = grid_rows_ > 1 && (own > group_ || k_ > depth_);
   for (int i = 0; i < grid_columns_; ++i)
     teams_.push_back(std::make_unique<Team>(checked_product({k, group_}), several ? 2 : 1, grid_rows_, interrupt));
   if (packs_a_)
@@ -71,9 +74,9 @@ void Matmul<T>::run(const MatmulCall<T>& call, int id, int asker, Interrupt& int
   const ptrdiff_t end = std::min(columns_, vectors.end * lanes_);
   T* const a_tiles = packs_a_ ? a_tiles_[size_t(id)].data() : nullptr;
   bool turn = false;
-  for (ptrdiff_t k = 0; k < k_ || k == 0; k += depth)
+  for (ptrdiff_t k = 0; k < k_ || k == 0; k += depth_)
     for (ptrdiff_t column = vectors.begin * lanes_; column < end; column += group_, turn = !turn) {
-      const Range steps{k, std::min(k_, k + depth)}, columns{column, std::min(end, column + group_)};
+      const Range steps{k, std::min(k_, k + depth_)}, columns{column, std::min(end, column + group_)};
       T* const panels = team.panels[team.panels[1].data() ? turn : 0].data();
       pack_panels(call, steps, columns, member, panels);
       if (!team.barrier.wait(member)) return;
@@ -85,16 +88,19 @@ void Matmul<T>::run(const MatmulCall<T>& call, int id, int asker, Interrupt& int
 template <class T>
 void Matmul<T>::pack_panels(const MatmulCall<T>& call, Range k, Range columns, int member, T* panels) const {
   const ptrdiff_t width = kernels_.panel_columns;
-  const Share share(ceil_div(columns.size(), width), member, grid_rows_);
-  for (ptrdiff_t panel = share.begin; panel < share.end; ++panel) {
-    const ptrdiff_t column = columns.begin + panel * width;
-    MatmulPack<T> pack;
-    pack.from = call.b.at(k.begin, column), pack.unit_stride = call.b.column, pack.k_stride = call.b.row;
-    pack.units = std::min(width, columns.end - column), pack.k = k.size();
-    pack.to = panels + panel * width * k.size(), pack.to_step = width,
-    pack.width = ceil_div(pack.units, lanes_) * lanes_;
-    kernels_.pack(pack);
-  }
+  const PanelCuts cuts(columns.size(), width, lanes_);
+  const Share share(cuts.count, member, grid_rows_);
+  // Panels whose rows lie side by side are packed together, some k at a time, so that memory is read in its order.
+  const ptrdiff_t run = call.b.column == 1 ? pack_run : k.size();
+  MatmulPack<T> pack;
+  pack.unit_stride = call.b.column, pack.k_stride = call.b.row, pack.to_step = width;
+  for (ptrdiff_t j = 0; j < k.size(); j += run)
+    for (ptrdiff_t i = share.begin; i < share.end; ++i) {
+      pack.from = call.b.at(k.begin + j, columns.begin + cuts.begin(i));
+      pack.units = cuts.end(i) - cuts.begin(i), pack.k = std::min(run, k.size() - j);
+      pack.to = panels + (i * k.size() + j) * width, pack.width = ceil_div(pack.units, lanes_) * lanes_;
+      kernels_.pack(pack);
+    }
 }
 
 template <class T>

@@ -68,6 +68,7 @@ class Matmul {
   const ptrdiff_t lanes_, rows_, k_, columns_;
   const bool packs_a_;
   int grid_rows_ = 1, grid_columns_ = 1;
+  ptrdiff_t depth_ = 0;  // rows of b in a group
   ptrdiff_t group_ = 0;  // columns of a group
   std::vector<std::unique_ptr<Team>> teams_;
   std::vector<AlignedBuffer<T>> a_tiles_;  // of every worker

@@ -48,6 +48,19 @@ constexpr ptrdiff_t panels_fill = 48;
 // Tiles of a that lie side by side are packed together, so many k at a time: a cache line of a is read once.
 constexpr ptrdiff_t pack_run = 16;
 
+// How the columns of a group are cut into panels: as wide as a tile, but for the last two where a single vector would
+// remain. They share what is left, because a tile of one vector has half the speed: 0.97 of the time for 200 columns.
+struct PanelCuts {
+  ptrdiff_t width, columns, count, early;
+  PanelCuts(ptrdiff_t columns, ptrdiff_t width, ptrdiff_t lanes)
+      : width(width),
+        columns(columns),
+        count((columns + width - 1) / width),
+        early(width > 2 * lanes && count > 1 && columns - (count - 1) * width <= lanes ? lanes : 0) {}
+  ptrdiff_t begin(ptrdiff_t i) const { return i * width - (i == count - 1 ? early : 0); }
+  ptrdiff_t end(ptrdiff_t i) const { return i == count - 1 ? columns : begin(i + 1); }
+};
+
 template <class T>
 struct MatmulKernels {
   ptrdiff_t tile_rows = 0, panel_columns = 0;

@@ -19,11 +19,24 @@ namespace {
 // As many accumulators as registers allow beside a row of the panel and a broadcast: of 32, or of 16.
 constexpr int MATMUL_ROWS = TILE_ROWS == 6 ? 8 : 6, MATMUL_VECTORS = TILE_ROWS == 6 ? 3 : 2;
 
+// For a prefetch: the address may lie behind the end of an array.
+template <class T>
+inline const void* beyond(const T* p, ptrdiff_t elements) {
+  return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + uintptr_t(elements) * sizeof(T));
+}
+
+template <class T>
+constexpr int line = 64 / int(sizeof(T));  // elements of a cache line
+
+// Panels stay in L2, and so many of their rows are asked for ahead: 0.97 of the time.
+constexpr ptrdiff_t rows_ahead = 8;
+
 template <class T, int ROWS, int VECTORS>
 [[gnu::noinline]] void matmul_tile(const MatmulArgs<T>& m, const T* b, T* c, ptrdiff_t left, const T* init) {
   // Three rows share a pointer: more pointers than there are registers would be loaded again for every multiply-add.
   const T* a[(ROWS + 2) / 3];
   for (int r = 0; r < (ROWS + 2) / 3; ++r) a[r] = m.a + 3 * r * m.a_row;
+  const ptrdiff_t ahead = rows_ahead * m.b_step;
   const bool whole = left >= VECTORS * lanes<T>;
   if (whole)
     for (int r = 0; r < ROWS; ++r)
@@ -42,6 +55,8 @@ template <class T, int ROWS, int VECTORS>
       vec<T> row[VECTORS];
 #pragma GCC unroll 3
       for (int v = 0; v < VECTORS; ++v) row[v] = load(b + v * lanes<T>);
+#pragma GCC unroll 3
+      for (int i = 0; i < VECTORS * lanes<T>; i += line<T>) __builtin_prefetch(beyond(b, ahead + i));
 #pragma GCC unroll 8
       for (int r = 0; r < ROWS; ++r) {
         const vec<T> ar = splat<vec<T>>(a[r / 3][r % 3 * m.a_row]);
@@ -85,25 +100,19 @@ inline MatmulTile<T> matmul_tile_of(ptrdiff_t rows, ptrdiff_t vectors) {
   return matmul_tile_of<T, MATMUL_VECTORS>(rows, all);
 }
 
-// For a prefetch: the address may lie behind the end of an array.
-template <class T>
-inline const void* beyond(const T* p, ptrdiff_t elements) {
-  return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + uintptr_t(elements) * sizeof(T));
-}
-
 // Rows as they lie in a matrix are far apart, and the processor does not see the next ones coming: they are asked for,
 // a part with each panel. 4096 x 512 x 512 takes 0.96 of the time on two threads.
 template <class T>
 void matmul_row_tile(const MatmulArgs<T>& m, ptrdiff_t rows) {
-  constexpr ptrdiff_t width = MATMUL_VECTORS * lanes<T>, line = 64 / ptrdiff_t(sizeof(T));
-  const ptrdiff_t panels = (m.columns + width - 1) / width, lines = m.a_next ? (m.k + line - 1) / line : 0;
+  const PanelCuts cuts(m.columns, MATMUL_VECTORS * lanes<T>, lanes<T>);
+  const ptrdiff_t lines = m.a_next ? (m.k + line<T> - 1) / line<T> : 0;
   const T* b = m.b;
-  ptrdiff_t panel = 0, asked = 0;
-  for (ptrdiff_t column = 0; column < m.columns; column += width, b += m.b_panel) {
-    for (const ptrdiff_t end = lines * ++panel / panels; asked < end; ++asked)
-      for (ptrdiff_t r = 0; r < rows; ++r) __builtin_prefetch(beyond(m.a_next, r * m.a_row + asked * line), 0, 2);
-    const ptrdiff_t left = m.columns - column, vectors = (left + lanes<T> - 1) / lanes<T>;
-    const auto tile = matmul_tile_of<T>(rows, vectors < MATMUL_VECTORS ? vectors : MATMUL_VECTORS);
+  ptrdiff_t asked = 0;
+  for (ptrdiff_t i = 0; i < cuts.count; ++i, b += m.b_panel) {
+    for (const ptrdiff_t end = lines * (i + 1) / cuts.count; asked < end; ++asked)
+      for (ptrdiff_t r = 0; r < rows; ++r) __builtin_prefetch(beyond(m.a_next, r * m.a_row + asked * line<T>), 0, 2);
+    const ptrdiff_t column = cuts.begin(i), left = cuts.end(i) - column;
+    const auto tile = matmul_tile_of<T>(rows, (left + lanes<T> - 1) / lanes<T>);
     tile(m, b, m.c + column, left, m.init ? m.init + column : nullptr);
   }
 }

@@ -58,6 +58,21 @@ void softmax_most(const SoftmaxArgs<T>& a) {
 }
 
 template <class T>
+void softmax_first_most(const SoftmaxArgs<T>& a) {
+  for (ptrdiff_t c = 0; c < a.columns; c += lanes<T>) {
+    vec<T> most = splat<vec<T>>(-__builtin_huge_valf()), at = {};
+    const T* z = a.logits + c;
+    for (ptrdiff_t i = 0; i < a.classes; ++i, z += a.row) {
+      const vec<T> v = load(z);
+      const auto more = ~(v <= most) & (most == most);
+      most = more ? v : most;
+      at = more ? splat<vec<T>>(T(i)) : at;
+    }
+    store(a.most + c, most), store(a.at + c, at);
+  }
+}
+
+template <class T>
 void softmax_exp(const SoftmaxArgs<T>& a) {
   const vec<T> none = splat<vec<T>>(-__builtin_huge_valf());
   for (ptrdiff_t c = 0; c < a.columns; c += lanes<T>) {
@@ -99,7 +114,7 @@ void softmax_add_up(const SoftmaxArgs<T>& a, T* to, bool add) {
 
 template <class T>
 constexpr SoftmaxKernels<T> softmax_kernels() {
-  return {softmax_most<T>, softmax_exp<T>, softmax_scale<T>, softmax_add_up<T>};
+  return {softmax_most<T>, softmax_first_most<T>, softmax_exp<T>, softmax_scale<T>, softmax_add_up<T>};
 }
 
 }  // namespace

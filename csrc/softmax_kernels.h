@@ -16,6 +16,7 @@ struct SoftmaxArgs {
   const T* bias = nullptr;    // of every class, or null
   const T* share = nullptr;   // of every class, or null; see each function
   T* most = nullptr;          // of every column
+  T* at = nullptr;            // of every column; of first_most alone
   double* sum = nullptr;      // of every column
   const T* factor = nullptr;  // of every column
 };
@@ -24,6 +25,8 @@ template <class T>
 struct SoftmaxKernels {
   // logits += bias; most = the largest of each column (NaN is passed over); with shares, sum = those times the logits.
   void (*most)(const SoftmaxArgs<T>&) = nullptr;
+  // most = the largest of each column, at = its class: the first one of several, NaN being larger than all.
+  void (*first_most)(const SoftmaxArgs<T>&) = nullptr;
   // logits = exp(logits - most), sum = theirs.
   void (*exp)(const SoftmaxArgs<T>&) = nullptr;
   // logits = logits * factor - share.

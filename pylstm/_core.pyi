@@ -145,13 +145,15 @@ def linear_cross_entropy(
     share: Array | None,
     scale: float,
     need_gradients: bool,
+    need_largest: bool,
     num_threads: int | None,
-) -> tuple[NDArray[np.float64], tuple[Array, Array, Array | None] | None]:
+) -> tuple[NDArray[np.float64], tuple[Array, Array, Array | None] | None, NDArray[np.int64] | None]:
     """hidden (rows, in), weight (out, in), bias (out,), share (out,); of hidden's rows at places (ascending) the losses
 
         -label_weight log p[label] - sum of share log p,    p = softmax(hidden weightᵀ + bias)
 
-    and the gradients of their sum times scale, to hidden (zero in other rows), weight and bias."""
+    the gradients of their sum times scale, to hidden (zero in other rows), weight and bias, and the classes of their
+    largest logits: the first one of several, and of NaN, as np.argmax has it."""
 
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...

@@ -36,6 +36,14 @@ class BasePeer(ABC):
         """What `run` returned, as `output`, `h_n`, `c_n` and, after training, `d_x` and `d_<parameter>`; used to make
         sure that all peers compute the same."""
 
+    def check(self) -> dict[str, Array]:
+        """What all peers have to agree on."""
+        return self.results(self.run())
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader wants to see beside the times."""
+        return {}
+
     def prediction(self) -> dict[str, Any] | None:
         """What a cost model expects of this case, {"plan": text, "cycles": number}, printed beside what happened."""
         return None

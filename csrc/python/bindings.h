@@ -44,11 +44,11 @@ py::tuple linear_gradients(const py::array& x, const py::array& weight, const py
 // batch, and is summed up as in a weight gradient.
 py::array matmul_product(const py::array& a, const py::array& b, bool sum_of_rows, std::optional<int> threads);
 
-// The losses of hidden's rows at `places`, and the gradients of their sum times `scale`, or None: (losses, (d_hidden,
-// d_weight, d_bias or None) or None). As in csrc/linear_cross_entropy.h.
+// Of hidden's rows at `places`: (losses, (d_hidden, d_weight, d_bias or None), classes of their largest logits), the
+// gradients those of the losses' sum times `scale`; None for what is not needed. As in csrc/linear_cross_entropy.h.
 py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weight, const py::object& bias,
                                   const py::array& places, const py::array& labels, const py::array& label_weight,
-                                  const py::object& share, double scale, bool need_gradients,
+                                  const py::object& share, double scale, bool need_gradients, bool need_largest,
                                   std::optional<int> threads);
 
 // See planted.cpp; in no release.

@@ -14,7 +14,7 @@ namespace {
 template <class T>
 py::tuple run(const py::array& hidden, const py::array& weight, const py::object& bias, const py::array& places,
               const py::array& labels, const py::array& label_weight, const py::object& share, double scale,
-              bool need_gradients, int threads) {
+              bool need_gradients, bool need_largest, int threads) {
   LinearCrossEntropyCall<T> call;
   const ptrdiff_t all = axis("hidden", hidden, 0);
   call.in = axis("hidden", hidden, 1), call.out = axis("weight", weight, 0);
@@ -36,7 +36,12 @@ py::tuple run(const py::array& hidden, const py::array& weight, const py::object
   }
   const py::array_t<double> loss(call.rows);
   call.loss = data<double>(loss);
-  py::object gradients = py::none();
+  py::object largest = py::none(), gradients = py::none();
+  if (need_largest) {
+    const py::array_t<int64_t> array(call.rows);
+    call.largest = data<int64_t>(array);
+    largest = array;
+  }
   if (need_gradients) {
     const auto d_hidden = empty<T>({all, call.in}), d_weight = empty<T>({call.out, call.in});
     call.d_hidden = {data<T>(d_hidden), call.in}, call.d_weight = data<T>(d_weight);
@@ -51,17 +56,18 @@ py::tuple run(const py::array& hidden, const py::array& weight, const py::object
   }
   const Kernels<T>& kernels = current_isa().of<T>();
   run_without_gil([&] { return linear_cross_entropy(kernels, call, threads); });
-  return py::make_tuple(loss, gradients);
+  return py::make_tuple(loss, gradients, largest);
 }
 
 }  // namespace
 
 py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weight, const py::object& bias,
                                   const py::array& places, const py::array& labels, const py::array& label_weight,
-                                  const py::object& share, double scale, bool need_gradients,
+                                  const py::object& share, double scale, bool need_gradients, bool need_largest,
                                   std::optional<int> threads) {
   const auto f = hidden.dtype().equal(py::dtype::of<float>()) ? run<float> : run<double>;
-  return f(hidden, weight, bias, places, labels, label_weight, share, scale, need_gradients, thread_count(threads));
+  return f(hidden, weight, bias, places, labels, label_weight, share, scale, need_gradients, need_largest,
+           thread_count(threads));
 }
 
 }  // namespace pylstm

@@ -130,9 +130,11 @@ class Recorder:
 class Chain(Recorder):
     """The layers of a container in training, each with its state."""
 
-    __slots__ = ("states",)
+    __slots__ = ("deferring", "states")
 
-    def __init__(self) -> None:
+    def __init__(self, deferring: Any = None) -> None:
+        """deferring: a layer whose outputs are not to be computed."""
+        self.deferring = deferring
         self.tape: list[Node] = []
         self.states: list[Place | None] = []  # of the layers
 
@@ -140,16 +142,17 @@ class Chain(Recorder):
         """A layer, of a value or an array: its output, a value (of rows of a table, if asked), and its state after
         it."""
         array, place = (x._data, x._slot) if type(x) is Value else (x, None)
+        plain = as_rows or (state is None and type(layer).vjp is Layer.vjp and layer is not self.deferring)
         if as_rows:
-            plain = True
             y, backward = layer._forward_rows(array)
-        elif plain := state is None and type(layer).vjp is Layer.vjp:  # which calls `forward`
+        elif plain:  # whose `vjp` calls `forward`
             y, backward = layer.forward(array, lengths=lengths, need_dx=place is not None)
             if isinstance(y, tuple):
                 plain, (y, backward) = False, with_tuples(y, backward)
         else:
             given = (array,) if state is None else (array, state)
-            y, backward = layer.vjp(*given, lengths=lengths, need_dx=place is not None)
+            vjp = layer.vjp if layer is not self.deferring else layer._deferred_vjp
+            y, backward = vjp(*given, lengths=lengths, need_dx=place is not None)
         after = held = None
         if not plain:
             if len(y) > 1:

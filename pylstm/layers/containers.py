@@ -205,13 +205,17 @@ class Container(Composite):
     def _trained_vjp(
         self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None, need_dx: bool = True
     ) -> tuple[Outputs, VJP]:
+        return self._chain_vjp(Chain(), x, state, lengths, need_dx)
+
+    def _chain_vjp(self, chain: Chain, x: ArrayLike, state: Any, lengths: Any, need_dx: bool) -> tuple[Outputs, VJP]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
         if state is not None:
             self._check_states("state", state)
-        chain, first = Chain(), Place() if need_dx and self._passes_gradients else None
+        first = Place() if need_dx and self._passes_gradients else None
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
-        y, last, nodes, states = self._output(value._data), value._slot, chain.tape, chain.states
+        y = self._output(value._data) if chain.deferring is None else value._data
+        last, nodes, states = value._slot, chain.tape, chain.states
         form = None if type(last) is Place else (y.shape, y.dtype)  # None: the last layer checks its gradient
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:

@@ -205,6 +205,21 @@ class Layer(ParameterSet, abc.ABC):
         """The same layer, sharing its parameters, whose `forward` drops nothing."""
         return self
 
+    # ---- outputs that nobody has computed ----------------------------------------------------------------------------
+
+    def _can_defer(self) -> bool:
+        """Whether the layer can hand out what its outputs are made of in place of them, for a loss that computes them
+        itself."""
+        return False
+
+    def _deferred(self, x: Any, lengths: Any) -> Any:
+        """Inference, if the layer can defer."""
+        raise NotImplementedError
+
+    def _deferred_vjp(self, *inputs: Any, **options: Any) -> tuple[Outputs, VJP]:
+        """`vjp`, if the layer can defer: its `backward` takes the gradients (d_input, d_params) that the loss gave."""
+        raise NotImplementedError
+
     @classmethod
     def _claims(cls, config: Mapping[str, Any]) -> int:  # noqa: ARG003
         """How many tensors the arguments ask for, where that is any number: files are checked by it before a layer is

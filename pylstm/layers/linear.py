@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -10,8 +11,52 @@ from numpy.typing import ArrayLike, DTypeLike
 from .. import _checks, _core
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
-from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
+from .layer import VJP, Backward, Layer, Outputs, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .registry import built_in
+
+
+class LinearOutputs:
+    """The outputs of a `Linear` that nobody has computed, by what they are made of: for a loss that computes them some
+    rows at a time.
+
+    Attributes:
+        x: (.., in), of the layer's dtype.
+        weight: (out, in).
+        bias: (out,), or None.
+        need_dx: whether anybody wants the gradient to x.
+    """
+
+    __slots__ = ("bias", "need_dx", "weight", "x")
+
+    def __init__(self, x: Array, weight: Array, bias: Array | None, need_dx: bool = True) -> None:
+        self.x, self.weight, self.bias, self.need_dx = x, weight, bias, need_dx
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def compute(self) -> Array:
+        """(.., out)."""
+        return _product(self.x, self.weight, self.bias)
+
+    def backward(self, d: Array) -> tuple[Array | None, Params]:
+        """From the gradient to the outputs those to x and to the parameters."""
+        return _gradients(self.x, self.weight, d, self.need_dx, self.bias is not None)
+
+
+def _product(x: Array, weight: Array, bias: Array | None) -> Array:
+    size, width = weight.shape
+    y = _core.linear(x.reshape(-1, width), weight, bias, None)
+    return y.reshape(*x.shape[:-1], size)
+
+
+def _gradients(x: Array, weight: Array, d: Array, need_dx: bool, need_bias: bool) -> tuple[Array | None, Params]:
+    size, width = weight.shape
+    rows = x.reshape(-1, width)
+    d_rows, d_weight, d_bias = _core.linear_backward(rows, weight, d.reshape(-1, size), need_dx, need_bias, None)
+    dparams: Params = {"weight": d_weight}
+    if d_bias is not None:
+        dparams["bias"] = d_bias
+    return (None if d_rows is None else d_rows.reshape(x.shape)), dparams
 
 
 @built_in
@@ -69,18 +114,17 @@ class Linear(Layer):
     def _reseed(self, seed: np.random.SeedSequence) -> None:
         self._reseed_from(generator(seed))
 
-    def _apply(self, x: ArrayLike) -> tuple[Array, Array]:
+    def _checked(self, x: ArrayLike) -> Array:
         array = real_array("x", x, self.dtype)
         if array.ndim == 0 or array.shape[-1] != self.in_features:
             raise ValueError(f"x must have shape (..., {self.in_features}), got {array.shape}")
-        params = self._params._arrays
-        y = _core.linear(array.reshape(-1, self.in_features), params["weight"], params.get("bias"), None)
-        return array, y.reshape(*array.shape[:-1], self.out_features)
+        return array
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         if (run := ACTIVE.get()) is not None:
             return run.call(self, (x,), {"lengths": lengths})  # type: ignore[no-any-return]
-        return self._apply(x)[1]
+        params = self._params._arrays
+        return _product(self._checked(x), params["weight"], params.get("bias"))
 
     def forward(
         self,
@@ -91,20 +135,36 @@ class Linear(Layer):
     ) -> tuple[Array, Backward]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
-        array, y = self._apply(x)
-        weight, form = self._params._arrays["weight"], (y.shape, y.dtype)
-        array = array.view()  # read again by backward, and users may set the shape of theirs
+        array, params = self._checked(x), self._params._arrays
+        weight, bias = params["weight"], params.get("bias")
+        y = _product(array, weight, bias)
+        array, form = array.view(), (y.shape, y.dtype)  # read again by backward, and users may set the shape of theirs
+        return y, lambda dy: _gradients(array, weight, gradient_like(dy, form), need_dx, bias is not None)
 
-        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d = gradient_like(dy, form).reshape(-1, self.out_features)
-            rows = array.reshape(-1, self.in_features)
-            d_rows, d_weight, d_bias = _core.linear_backward(rows, weight, d, need_dx, self.bias, None)
-            dparams: Params = {"weight": d_weight}
-            if d_bias is not None:
-                dparams["bias"] = d_bias
-            return (None if d_rows is None else d_rows.reshape(array.shape)), dparams
+    def _can_defer(self) -> bool:
+        own = type(self)  # that of a subclass may compute something else
+        return own.__call__ is Linear.__call__ and own.forward is Linear.forward and own.vjp is Layer.vjp
 
-        return y, backward
+    def _deferred(
+        self,
+        x: ArrayLike,
+        lengths: Any = None,  # noqa: ARG002
+        need_dx: bool = True,
+    ) -> LinearOutputs:
+        params = self._params._arrays
+        return LinearOutputs(self._checked(x).view(), params["weight"], params.get("bias"), need_dx)
+
+    def _deferred_vjp(
+        self,
+        x: ArrayLike,
+        *,
+        lengths: Any = None,
+        need_dx: bool = True,
+    ) -> tuple[Outputs, VJP]:
+        def backward(found: tuple[Array, Params], into: Any = None) -> tuple[Outputs, Params]:  # noqa: ARG001
+            return (found[0],), found[1]
+
+        return (self._deferred(x, lengths, need_dx),), backward
 
     def output_shape(self, shape: Shape) -> Shape:
         shape = sizes(shape)

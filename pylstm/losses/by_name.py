@@ -10,12 +10,16 @@ from typing import Any
 
 from .. import _checks
 from .._arrays import number_array
+from ..layers.linear import LinearOutputs
 from .classification import ClassWeight, bce_loss, binary_cross_entropy, ce_loss, cross_entropy
+from .linear_head import ce_of_linear
 from .loss import Loss
 from .regression import mse, mse_loss
 
-LossFunction = Callable[..., Loss]  # (outputs, targets, lengths=None, *, need_gradient=True, more=None)
+# (outputs, targets, lengths=None, *, need_gradient=True, need_largest=False, more=None)
+LossFunction = Callable[..., Loss]
 BY_NAME: dict[str, LossFunction] = {"binary_cross_entropy": bce_loss, "cross_entropy": ce_loss, "mse": mse_loss}
+OF_LINEAR: dict[str, LossFunction] = {"cross_entropy": ce_of_linear}  # of `LinearOutputs`
 MORE = ("target_lengths", "input_lengths", "inputs", "mask")  # what a function of somebody's own gets if it names it
 
 
@@ -30,12 +34,12 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
         if loss is function:
             loss = function.__name__
     if isinstance(loss, str):
-        known = BY_NAME[_checks.choice("loss", loss, tuple(BY_NAME))]
+        _checks.choice("loss", loss, tuple(BY_NAME))
         if class_weight is None:
-            return _Own(loss, known)
+            return _Own(loss, {})
         if loss == "mse":
             raise ValueError("class_weight is for classification, not for mse")
-        return _Own(loss, partial(known, class_weight=class_weight))
+        return _Own(loss, {"class_weight": class_weight})
     if not callable(loss) or isinstance(loss, type):
         raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}")
     if class_weight is not None:
@@ -49,11 +53,17 @@ def wants(loss: LossFunction) -> frozenset[str]:
     return found
 
 
+def takes_linear(loss: LossFunction) -> bool:
+    """Whether it can be called with `LinearOutputs`."""
+    found: bool = getattr(loss, "takes_linear", False)
+    return found
+
+
 class _Own:
     """A loss of the library's: of one output."""
 
-    def __init__(self, name: str, function: Callable[..., Loss]) -> None:
-        self.name, self.function = name, function
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        self.name, self.options, self.takes_linear = name, options, name in OF_LINEAR
 
     def __call__(
         self,
@@ -62,21 +72,33 @@ class _Own:
         lengths: Any = None,
         *,
         need_gradient: bool = True,
+        need_largest: bool = False,
         more: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> Loss:
+        if type(y) is LinearOutputs:
+            of_linear = OF_LINEAR[self.name]
+            return of_linear(
+                y, targets, lengths, need_gradient=need_gradient, need_largest=need_largest, **self.options
+            )
         if isinstance(y, (tuple, list, dict)):
             raise TypeError(
                 f"{self.name} is for a model of one output, and this one gives a {_checks.kind(y)} of {len(y)}: give a "
                 "loss function of your own"
             )
-        return self.function(y, targets, lengths, need_gradient=need_gradient)
+        return BY_NAME[self.name](y, targets, lengths, need_gradient=need_gradient, **self.options)
 
 
 class _Wrapped:
-    """A loss of somebody's own."""
+    """A loss of somebody's own, or one of the library's with arguments (`functools.partial`)."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+        self.function: Any = function
+        self.takes_linear = (
+            isinstance(function, partial)
+            and function.func is cross_entropy
+            and not function.args
+            and function.keywords.keys() <= {"class_weight", "ignore_index", "label_smoothing"}
+        )
         self.wants: frozenset[str] = frozenset()
         with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
             parameters = inspect.signature(function).parameters.values()
@@ -88,9 +110,14 @@ class _Wrapped:
         targets: Any,
         lengths: Any = None,
         *,
-        need_gradient: bool = True,  # noqa: ARG002
+        need_gradient: bool = True,
+        need_largest: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> Loss:
+        if type(y) is LinearOutputs:
+            options = {"need_gradient": need_gradient, "need_largest": need_largest, **self.function.keywords}
+            loss, count = ce_of_linear(y, targets, lengths, **options), float(count_of(y))
+            return loss._replace(total=loss.mean * count, weight=count)
         asked = {name: (more or {}).get(name) for name in self.wants}
         found = self.function(y, targets, lengths=lengths, **asked)
         if not isinstance(found, (tuple, list)) or len(found) not in (2, 3):

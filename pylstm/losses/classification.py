@@ -49,6 +49,7 @@ def cross_entropy(
     lengths: ArrayLike | None = None,
     class_weight: ClassWeight = None,
     ignore_index: int = -100,
+    label_smoothing: float = 0.0,
 ) -> tuple[float, Array]:
     """-log softmax(x)[t] for logits x and label t, as CrossEntropyLoss of PyTorch.
 
@@ -58,6 +59,7 @@ def cross_entropy(
         lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
         class_weight: a weight per label, {label: weight} (others 1) or (C,); the mean is then the weighted one.
         ignore_index: a target that does not count.
+        label_smoothing: in 0..1, the share of the target that all labels have in common (Szegedy et al. 2016).
 
     Returns:
         The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
@@ -65,7 +67,9 @@ def cross_entropy(
 
     Raises TypeError or ValueError, naming the argument.
     """
-    loss = ce_loss(logits, targets, lengths, class_weight=class_weight, ignore_index=ignore_index)
+    loss = ce_loss(
+        logits, targets, lengths, class_weight=class_weight, ignore_index=ignore_index, label_smoothing=label_smoothing
+    )
     assert loss.gradient is not None
     return loss.mean, loss.gradient
 
@@ -107,25 +111,24 @@ def ce_loss(
     *,
     class_weight: ClassWeight = None,
     ignore_index: int = -100,
+    label_smoothing: float = 0.0,
     need_gradient: bool = True,
 ) -> Loss:
     """`cross_entropy` as a `Loss`."""
     x = float_array("logits", logits)
     if x.ndim < 2 or x.shape[-1] < 1:
         raise ValueError(f"logits must have shape (N, C) or (N, T, C) with C from 1, got {x.shape}")
-    labels = label_array(targets, x.shape[:-1])
     ignore_index = _checks.integer("ignore_index", ignore_index, minimum=-(2**63), maximum=2**64 - 1)
     classes = x.shape[-1]
-    counts = (counted(labels.shape, lengths, x.dtype) != 0) & (labels != ignore_index)
-    checked = labels[counts]
-    if checked.size and (checked.min() < 0 or checked.max() >= classes):
-        wrong = checked[(checked < 0) | (checked >= classes)][0]
-        raise ValueError(f"targets must be labels in 0..{classes - 1}, one per column of logits, got {wrong}")
+    labels, counts = counted_labels(targets, x, classes, lengths, ignore_index, "column of logits")
     safe = np.where(counts, labels, 0).reshape(-1)
     weights = counts.reshape(-1).astype(x.dtype)
-    if class_weight is not None:
-        weights *= weight_array(class_weight, classes, x.dtype)[safe]
+    of_class = None if class_weight is None else weight_array(class_weight, classes, x.dtype)
+    if of_class is not None:
+        weights *= of_class[safe]
     weight = float(weights.sum(dtype=np.float64))
+    if smoothing := _checks.probability("label_smoothing", label_smoothing):
+        return _smoothed(x, safe, weights, counts.reshape(-1), of_class, weight, smoothing, need_gradient)
     scale = weights * x.dtype.type(inverse(weight))
     rows = x.reshape(-1, classes)
     gradient = np.empty(rows.shape, x.dtype) if need_gradient else None
@@ -148,6 +151,34 @@ def ce_loss(
     return Loss(total, weight, None if gradient is None else gradient.reshape(x.shape))
 
 
+def _smoothed(
+    x: Array,
+    labels: NDArray[Any],
+    weights: Array,
+    counts: Array,
+    of_class: Array | None,
+    weight: float,
+    smoothing: float,
+    need_gradient: bool,
+) -> Loss:
+    """With labels, weights and counts of every row, and the weights of the classes."""
+    classes = x.shape[-1]
+    rows = x.reshape(-1, classes)[counts]
+    share = np.full(classes, smoothing / classes) if of_class is None else of_class * (smoothing / classes)
+    of_label, at = weights[counts] * (1.0 - smoothing), (np.arange(len(rows)), labels[counts])
+    log_p = rows - rows.max(axis=1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    total = -float(np.sum(of_label * log_p[at], dtype=np.float64) + np.sum(share * log_p, dtype=np.float64))
+    gradient: Any = None
+    if need_gradient:
+        gradient = np.zeros((len(counts), classes), x.dtype)
+        d = np.exp(log_p) * (of_label + share.sum())[:, None] - share
+        d[at] -= of_label
+        gradient[counts] = d * inverse(weight)
+        gradient = gradient.reshape(x.shape)
+    return Loss(total, weight, gradient)
+
+
 def label_array(targets: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """Labels as int64 of exactly `shape`, unsigned ones as uint64: none becomes another one."""
     labels = array_of("targets", targets)
@@ -156,6 +187,19 @@ def label_array(targets: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     if labels.shape != shape:
         raise ValueError(f"targets must have shape {shape}, one label per prediction, got {labels.shape}")
     return labels.astype(np.uint64 if labels.dtype.kind == "u" else np.int64)
+
+
+def counted_labels(
+    targets: ArrayLike, x: Array, classes: int, lengths: ArrayLike | None, ignore_index: int, each: str
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The labels of x (.., anything), and which of them count, all of which are in 0..classes-1. each: what has one."""
+    labels = label_array(targets, x.shape[:-1])
+    counts = (counted(labels.shape, lengths, x.dtype) != 0) & (labels != ignore_index)
+    checked = labels[counts]
+    if checked.size and (checked.min() < 0 or checked.max() >= classes):
+        wrong = checked[(checked < 0) | (checked >= classes)][0]
+        raise ValueError(f"targets must be labels in 0..{classes - 1}, one per {each}, got {wrong}")
+    return labels, counts
 
 
 def weight_array(class_weight: ClassWeight, classes: int, dtype: np.dtype[Any]) -> Array:

@@ -20,6 +20,7 @@ class Loss(NamedTuple):
     total: float
     weight: float
     gradient: Any  # an array, None if it is not needed; of a model of several outputs in their form
+    largest: Any = None  # of `LinearOutputs`, where it was asked for: the place of the largest one, as `argmax` has it
 
     @property
     def mean(self) -> float:

@@ -73,7 +73,7 @@ class Tape:
             ) from None
         sums = Sums()
         for slot, d in seeds.items():
-            sums.add(slot, d, "the outputs")
+            sums.set(slot, d)
         sweep(nodes, sums, keep)
         return sums
 

@@ -14,6 +14,7 @@ import numpy as np
 from .._active import ACTIVE, refuse_in_training
 from .._checks import kind
 from ..files import weights
+from ..graph.deferred import Deferred, DeferringRun
 from ..graph.recording import Run
 from ..graph.structure import leaves, mapped
 from ..graph.values import Value
@@ -89,9 +90,13 @@ class Model(Composite, Trainable):
         outer = ACTIVE.get()
         if outer is not None:
             return self.run(*entered(outer, inputs, differentiate=False), **self._given(kwargs))
-        run = Run(recording=False)
+        return self._inferred(Run(recording=False), inputs, kwargs)
+
+    def _inferred(self, run: Run, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         arrays = entered(run, inputs, differentiate=False)
         outputs = run.within(self.run, *arrays, **self._given(kwargs))
+        if type(outputs) is Deferred:
+            return outputs.linear_outputs
         own = [value._data for value in _values(arrays)]
 
         def give(output: Any) -> Any:
@@ -119,13 +124,21 @@ class Model(Composite, Trainable):
 
         Raises ValueError if `run` calls a layer with parameters that is not found in the model, and as a call does.
         """
+        return self._recorded(Run(recording=True), inputs, need_dx, kwargs)  # type: ignore[return-value]
+
+    def _recorded(
+        self, run: Run, inputs: tuple[Any, ...], need_dx: bool, kwargs: dict[str, Any]
+    ) -> tuple[Any, Callable[..., tuple[Any, dict[str, Any]]]]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
-        run = Run(recording=True)
         arrays = entered(run, inputs, differentiate=bool(need_dx))
         outputs = run.within(self.run, *arrays, **self._given(kwargs))
         names = named_layers(self)
         check_used(run, names, "the model")
+        tape = Tape(run, names)
+        if type(outputs) is Deferred:
+            place: Any = outputs._slot
+            return outputs.linear_outputs, lambda d: (None, tape.params(tape.sweep({place: d}, keep=False)))
 
         def give(output: Any) -> Any:
             if not isinstance(output, Value):
@@ -135,7 +148,7 @@ class Model(Composite, Trainable):
         given = mapped(give, outputs)
         forms = mapped(lambda output: Form(output) if isinstance(output, Value) else None, outputs)
         places = mapped(lambda value: value._slot if isinstance(value, Value) else None, arrays)
-        return given, ModelBackward(Tape(run, names), places, forms)
+        return given, ModelBackward(tape, places, forms)
 
     def vjp(self, *inputs: Any, **options: Any) -> tuple[tuple[Any, ...], Callable[..., Any]]:
         outputs, run_back = self.forward(*inputs, **options)
@@ -149,7 +162,9 @@ class Model(Composite, Trainable):
 
     # ---- as a model to train -----------------------------------------------------------------------------------------
 
-    def _predicted(self, batch: Batch) -> Any:
+    def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
+        if deferred and type(self).__call__ is Model.__call__ and ACTIVE.get() is None:
+            return self._inferred(DeferringRun(recording=False), self._arguments(batch), {"lengths": batch.lengths})
         return self(*self._arguments(batch), lengths=batch.lengths)
 
     def _arguments(self, batch: Batch) -> tuple[Any, ...]:
@@ -182,8 +197,18 @@ class Model(Composite, Trainable):
                 )
         return options
 
-    def _trained(self, batch: Batch, state: Any) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:  # noqa: ARG002
-        outputs, run_back = self.forward(*self._arguments(batch), lengths=batch.lengths, need_dx=False)
+    def _trained(
+        self,
+        batch: Batch,
+        state: Any,  # noqa: ARG002
+        deferred: bool = False,
+    ) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:
+        inputs = self._arguments(batch)
+        if deferred and type(self).forward is Model.forward:
+            run = DeferringRun(recording=True)
+            outputs, run_back = self._recorded(run, inputs, False, {"lengths": batch.lengths})
+        else:
+            outputs, run_back = self.forward(*inputs, lengths=batch.lengths, need_dx=False)
         return outputs, lambda d_outputs: run_back(d_outputs)[1], None
 
     # ---- parameters --------------------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from .._active import ACTIVE
 from .._arrays import Array, float_array
+from ..graph.recording import Chain
 from ..graph.values import Value
 from ..layers.activation import Activation
-from ..layers.containers import Columns, Container
+from ..layers.containers import Columns, Container, inferred
 from ..layers.dropout import Dropout
-from ..layers.layer import Layer, Params, Shape
+from ..layers.layer import VJP, Layer, Outputs, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
 from ..training.data import Batch, Inputs
@@ -70,12 +72,32 @@ class Sequential(Container, Trainable):
 
     # ---- as a model to train -------------------------------------------------------------------------------------
 
-    def _predicted(self, batch: Batch) -> Array:
+    def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
+        if deferred and self._can_defer() and ACTIVE.get() is None:
+            return self._deferred(batch.inputs[0], batch.lengths)
         return self(batch.inputs[0], lengths=batch.lengths)
 
-    def _trained(self, batch: Batch, state: Any) -> tuple[Array, Callable[[Array], Params], Any]:
-        (y, after), run_back = self.vjp(batch.inputs[0], state, lengths=batch.lengths, need_dx=False)
+    def _trained(self, batch: Batch, state: Any, deferred: bool = False) -> tuple[Any, Callable[[Any], Params], Any]:
+        vjp = self._deferred_vjp if deferred and self._can_defer() else self.vjp
+        (y, after), run_back = vjp(batch.inputs[0], state, lengths=batch.lengths, need_dx=False)
         return y, lambda dy: run_back(dy)[1], after
+
+    def _can_defer(self) -> bool:
+        own = type(self)  # a subclass may compute something else
+        plain = own.__call__ is Container.__call__ and own.forward is Container.forward and own.vjp is Container.vjp
+        return plain and self.layers[-1]._can_defer()
+
+    def _deferred(self, x: Any, lengths: Any) -> Any:
+        def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
+            return (layer._deferred(x, lengths), None) if layer is last else inferred(layer, x, state, lengths, as_rows)
+
+        last = self.layers[-1]
+        return self._run(call, self._input(x, None), None, lengths)[0]
+
+    def _deferred_vjp(
+        self, x: Any, state: Any = None, *, lengths: Any = None, need_dx: bool = True
+    ) -> tuple[Outputs, VJP]:
+        return self._chain_vjp(Chain(self.layers[-1]), x, state, lengths, need_dx)
 
     def _no_outputs(self, inputs: Inputs) -> Any:
         known = tuple(size or 0 for size in self.shapes()[-1][1:])

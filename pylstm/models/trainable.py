@@ -48,12 +48,15 @@ class Trainable(Layer):
     # ---- how it is run -------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def _predicted(self, batch: Batch) -> Any:
-        """Inference: the outputs of a batch."""
+    def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
+        """Inference: the outputs of a batch. deferred: as `LinearOutputs`, if the model can."""
 
     @abc.abstractmethod
-    def _trained(self, batch: Batch, state: Any) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:
-        """Training: the outputs, a function from their gradients to those of the parameters, and the state after."""
+    def _trained(
+        self, batch: Batch, state: Any, deferred: bool = False
+    ) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:
+        """Training: the outputs, a function from their gradients to those of the parameters, and the state after.
+        deferred: the outputs as `LinearOutputs`, if the model can, and the gradient as a loss of these gives it."""
 
     def _takes_rows(self) -> bool | None:
         """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
@@ -112,8 +115,10 @@ class Trainable(Layer):
             target_lengths: (N,) integers, of a padded y with lengths of its own.
             validation_data: (x, y), (x, y, lengths) or (x, y, lengths, target_lengths): examples that are not trained
                 on.
-            metrics: a list of "accuracy" (the default for classification) and functions (output, targets, lengths) ->
-                value.
+            metrics: a list of "accuracy" (the default for classification), "perplexity" (of cross_entropy: the
+                exponential of the mean loss) and functions (output, targets, lengths) -> value. Functions get the
+                outputs, which are not computed as a whole otherwise where a `Linear` is the last layer and the loss
+                is cross_entropy: with many labels, a function takes memory for all of them.
             class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
             callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning
                 True.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, wants
+from ..losses.by_name import LossFunction, takes_linear, wants
 from ..losses.loss import Loss
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
@@ -19,33 +19,39 @@ if TYPE_CHECKING:
 class Running:
     """The mean loss and metrics over batches."""
 
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
-        self.metrics = metrics
+    def __init__(self, loss: LossFunction, metrics: Mapping[str, Metric]) -> None:
+        """Attributes: deferred: the outputs of a `Linear` at the end need not be computed, for the loss and the metrics
+        do without; need_largest: but for the place of the largest."""
+        needs = {metric.needs for metric in metrics.values()}
+        self.metrics, self.need_largest = metrics, "largest" in needs
+        self.deferred = takes_linear(loss) and "outputs" not in needs
         self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
 
     def add(self, loss: Loss, y: Any, targets: Any, lengths: Any) -> None:
         self.sums["loss"][0] += loss.total
         self.sums["loss"][1] += loss.weight
         for name, metric in self.metrics.items():
-            total, count = metric(y, targets, lengths)
+            total, count = metric.function(y, targets, lengths, loss)
             self.sums[name][0] += total
             self.sums[name][1] += count
 
     def means(self) -> dict[str, float]:
-        return {name: total / count if count else 0.0 for name, (total, count) in self.sums.items()}
+        means = {name: total / count if count else 0.0 for name, (total, count) in self.sums.items()}
+        return means | {name: metric.of_mean(means[name]) for name, metric in self.metrics.items()}
 
 
 def evaluate(
     model: Trainable, x: Inputs, y: AllTargets, size: int, loss: LossFunction, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
     """The mean loss and metrics over all of x."""
-    running = Running(metrics)
+    running = Running(loss, metrics)
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
-        outputs = model._predicted(batch)
+        outputs = model._predicted(batch, running.deferred)
         lens, more = asked_for(model, batch, own, loss)
-        running.add(loss(outputs, targets, lens, need_gradient=False, more=more), outputs, targets, lens)
+        found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+        running.add(found, outputs, targets, lens)
     return running.means()
 
 

@@ -215,7 +215,7 @@ class Training:
     def _epoch(
         self, x: Inputs, y: AllTargets, batches: list[Indices], progress: Progress, interrupts: Interrupts
     ) -> Running:
-        running = Running(self.metrics)
+        running = Running(self.loss, self.metrics)
         for number, rows in enumerate(batches):
             self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
             batch = x.batch(rows)
@@ -247,9 +247,9 @@ class Training:
         model, optimizer = self.model, self.optimizer
         masks, updates = model._dropout_state(), optimizer._updates
         try:
-            outputs, backward, after = model._trained(batch, state)
+            outputs, backward, after = model._trained(batch, state, running.deferred)
             lens, more = asked_for(model, batch, own, self.loss)
-            loss = self.loss(outputs, targets, lens, more=more)
+            loss = self.loss(outputs, targets, lens, need_largest=running.need_largest, more=more)
             if self.reduce is None and not math.isfinite(loss.total):
                 raise FloatingPointError(self._about(loss.total))
             running.add(loss, outputs, targets, lens)

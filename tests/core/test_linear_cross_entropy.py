@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pylstm
+from pylstm.losses.linear_head import head_loss
 from pylstm.reference.linear_cross_entropy import linear_cross_entropy as twin
 from support.isas import isas, use_isa
 
@@ -122,6 +123,43 @@ def test_the_same_bits_for_any_threads_and_instruction_set(shape, dtype):
                 found = flat(pylstm.linear_cross_entropy(hidden, weight, bias, targets, num_threads=n, **chosen))
                 sets.add(b"".join(a.tobytes() for a in found))
     assert len(sets) <= 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_largest_logit_is_found_as_argmax_finds_it(shape, dtype):
+    """Numbers whose products and sums are exact, so that many are equal: the first of them is meant."""
+    rows, width, classes = shape
+    rng = np.random.default_rng(shape)
+    hidden, weight = (rng.integers(-1, 2, (n, width)).astype(dtype) for n in (rows, classes))
+    targets, bias = rng.integers(0, classes, rows), rng.integers(-1, 2, classes).astype(dtype)
+    targets[::3] = -100
+    hidden[0], bias[classes // 2 :] = 0, 1
+    class_weight = rng.integers(0, 2, classes)
+    for value, at in [(0, []), (np.nan, [classes // 2, classes - 1]), (np.inf, [classes - 1]), (-np.inf, slice(None))]:
+        bias[at] = value
+        with np.errstate(invalid="ignore"):
+            want = np.where(targets == -100, -1, (hidden @ weight.T + bias).argmax(axis=1))
+        for isa in isas():
+            for threads in (1, 3):
+                for chosen in ({}, {"class_weight": class_weight}, {"label_smoothing": 0.1}):
+                    with use_isa(isa):
+                        found = head_loss(
+                            hidden, weight, bias, targets, need_gradients=bool(chosen), need_largest=True,
+                            num_threads=threads, **chosen
+                        )  # fmt: skip
+                    np.testing.assert_array_equal(found.largest, want)
+        bias[at] = 0
+    assert head_loss(hidden, weight, bias, targets).largest is None
+    assert head_loss(hidden[:0], weight, bias, targets[:0], need_largest=True).largest.shape == (0,)
+
+
+def test_looking_for_the_largest_changes_no_bit():
+    hidden, weight, bias, targets = problem((300, 24, 700), "float32")
+    once, again = (head_loss(hidden, weight, bias, targets, need_largest=need) for need in (False, True))
+    assert once.total == again.total
+    for a, b in zip(once.gradient, again.gradient, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_rows_that_do_not_count_change_no_bit():

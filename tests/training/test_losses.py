@@ -73,6 +73,30 @@ def test_gradients_with_weights():
     assert same == value
 
 
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 0.0, 1.0, 3.0]], ids=["", "weighted"])
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_label_smoothing(smoothing, weights):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(4)
+    x, labels = rng.standard_normal((N, T, C)), rng.integers(0, C, (N, T))
+    labels[0, :3] = -100
+    options = {"class_weight": weights, "label_smoothing": smoothing}
+    value, gradient = pylstm.cross_entropy(x, labels, **options)
+    leaf = torch.tensor(x.reshape(-1, C), requires_grad=True)
+    weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    loss = torch.nn.functional.cross_entropy(
+        leaf, torch.tensor(labels.reshape(-1)), weight=weight, label_smoothing=smoothing
+    )
+    loss.backward()
+    assert value == pytest.approx(loss.item(), rel=1e-12)
+    np.testing.assert_allclose(gradient, leaf.grad.numpy().reshape(x.shape), rtol=1e-11, atol=1e-14)
+    inside = np.arange(T) < np.array(LENGTHS)[:, None]
+    outside = np.where(inside[..., None], x, np.nan)  # what does not count may be anything
+    first, d = pylstm.cross_entropy(outside, labels, lengths=LENGTHS, **options)
+    assert first == pylstm.cross_entropy(x, np.where(inside, labels, -100), **options)[0]
+    assert not d[~inside].any()
+
+
 def test_a_large_vocabulary_in_blocks():
     rng = np.random.default_rng(3)
     x, labels = rng.standard_normal((100, 2000)), rng.integers(0, 2000, 100)
