@@ -35,3 +35,11 @@ def test_symbols_of_packed_records(way, once):
         np.testing.assert_array_equal(model(packed(ids)), layer(embedding(ids))[0])
     np.testing.assert_array_equal(layer(TableRows(np.eye(7)[:, :4], packed(ids)))[0], layer(np.eye(7)[ids][..., :4])[0])
     np.testing.assert_array_equal(model.forward(packed(ids))[0], model(ids))
+
+
+def test_a_trace_of_rows():
+    layer, embedding = pylstm.LSTM(4, 5, seed=1), pylstm.Embedding(6, 4, seed=2)
+    ids = np.random.default_rng(0).integers(0, 6, (7, 2))
+    found, want = layer.trace(embedding.table_rows(ids), lengths=[7, 3]), layer.trace(embedding(ids), lengths=[7, 3])
+    for name, value in want.items():
+        np.testing.assert_array_equal(found[name], value)
