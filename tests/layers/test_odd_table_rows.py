@@ -37,6 +37,35 @@ def test_symbols_of_packed_records(way, once):
     np.testing.assert_array_equal(model.forward(packed(ids))[0], model(ids))
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_what_stands_behind_the_end_alone_is_not_named(batch_first, once):
+    layer = pylstm.GRU(3, 4, batch_first=batch_first, seed=1)
+    ids = np.array([[1, 5, 8], [5, 0, 0], [2, 0, 0], [0, 0, 0]])
+    lengths = [3, 1, 2, 0]
+    rows = TableRows(np.random.default_rng(1).standard_normal((9, 3)), ids if batch_first else ids.T)
+    rows.symbols[2, 2] = -1  # nor is it looked at
+    for way in (0, 1):
+        once(way)
+        output, _, backward = layer.forward(rows, lengths=lengths)
+        found = backward(np.ones_like(output)).x
+        assert found.rows.tolist() == [0, 1, 2, 5, 8]
+    empty = layer.forward(rows, lengths=[0] * 4)[2](np.ones_like(output)).x
+    assert len(empty.rows) == len(empty.values) == 0
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_lazy_updates_leave_what_stands_behind_the_end_alone(way, once):
+    once(way)
+    model = pylstm.Sequential([pylstm.Embedding(9, 24, seed=1), pylstm.LSTM(24, 4, batch_first=True, seed=2)])
+    before = model.layers[0].state_dict()["weight"]
+    x = np.tile([3, 4, 3, 0, 0], (8, 1))
+    optimizer = pylstm.AdamW(0.1, weight_decay=0.5, lazy=True)
+    y, backward = model.forward(x, lengths=[3] * 8)
+    optimizer.step(model, backward(np.cos(y))[1])
+    changed = (model.layers[0].params["weight"] != before).any(axis=1)
+    assert np.flatnonzero(changed).tolist() == [3, 4]
+
+
 def test_a_trace_of_rows():
     layer, embedding = pylstm.LSTM(4, 5, seed=1), pylstm.Embedding(6, 4, seed=2)
     ids = np.random.default_rng(0).integers(0, 6, (7, 2))
