@@ -66,6 +66,24 @@ def test_lazy_updates_leave_what_stands_behind_the_end_alone(way, once):
     assert np.flatnonzero(changed).tolist() == [3, 4]
 
 
+@pytest.mark.parametrize("num", [63, 64, 65, 10_000, 10**7])
+@pytest.mark.parametrize("total", [1, 2, 30, 1000])
+def test_distinct_symbols_of_tables_of_any_size(num, total, once):
+    once(1)
+    rng = np.random.default_rng(num + total)
+    ids = rng.choice(rng.integers(0, num, 1 + total // 3), (total, 3))
+    ids[-1] = num - 1
+    lengths = np.array([total, total - 1, total // 2])
+    reached = np.arange(total)[:, None] < lengths
+    assert _core.symbols(ids, lengths, num, 64).rows.tolist() == np.unique(ids[reached]).tolist()
+    table = np.broadcast_to(np.ones(4, np.float32), (num, 4))
+    some = np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32)
+    layer = pylstm.RNN(4, 3, seed=1)
+    np.testing.assert_array_equal(layer(TableRows(table, ids))[0], layer(np.ones((total, 3, 4)))[0])
+    near = ids % 63
+    np.testing.assert_array_equal(layer(TableRows(some, near))[0], layer(some[near])[0])
+
+
 def test_a_trace_of_rows():
     layer, embedding = pylstm.LSTM(4, 5, seed=1), pylstm.Embedding(6, 4, seed=2)
     ids = np.random.default_rng(0).integers(0, 6, (7, 2))
