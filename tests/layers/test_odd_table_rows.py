@@ -84,6 +84,18 @@ def test_distinct_symbols_of_tables_of_any_size(num, total, once):
     np.testing.assert_array_equal(layer(TableRows(some, near))[0], layer(some[near])[0])
 
 
+def test_the_core_takes_no_symbols_of_other_lengths(once):
+    once(1)
+    network, states = pylstm.LSTM(4, 5)._packed(), (None, None)
+    table, out = np.ones((3, 4), np.float32), np.zeros((9, 2, 5), np.float32)
+    found = _core.symbols(np.full((9, 2), 2), np.array([0, 1]), 3, 64)
+    kept = network.multiplied(table, None), _core.symbols(np.full((9, 2), 2), np.array([0, 0]), 3, 64, True)
+    for x in ((table, found), kept):
+        with pytest.raises(ValueError, match="x: expected the symbols of sequences of these lengths"):
+            network.infer(x, states, None, out, None)
+    assert not out.any()
+
+
 def test_a_trace_of_rows():
     layer, embedding = pylstm.LSTM(4, 5, seed=1), pylstm.Embedding(6, 4, seed=2)
     ids = np.random.default_rng(0).integers(0, 6, (7, 2))
