@@ -82,6 +82,7 @@ class Linear(Layer):
     """
 
     _config_names = ("in_features", "out_features", "bias", "dtype")
+    steps_apart = True
     _asks = True
     _outputs_own = True
     in_features: int

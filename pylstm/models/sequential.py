@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array
 from ..graph.recording import Chain
 from ..graph.values import Value
@@ -20,6 +20,7 @@ from ..layers.layer import VJP, Layer, Outputs, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
 from ..training.data import Batch, Inputs
+from .stream import ModelStream
 from .trainable import Trainable
 
 
@@ -69,6 +70,22 @@ class Sequential(Container, Trainable):
 
     def _without_dropout(self) -> Layer:
         return Sequential([layer._without_dropout() for layer in self.layers])
+
+    def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> ModelStream:
+        """A `ModelStream`: step by step, with states of its own, for `batch_size` independent sequences.
+
+        Args:
+            batch_size: N, sequences that move on together.
+            num_threads: for the recurrent layers' steps; None is the process' setting.
+
+        Raises ValueError for a model with a layer that needs other steps than the one that arrives: bidirectional or
+        pooling layers, and layers of your own that do not say `steps_apart`.
+        """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "stream", "call the model")
+        if num_threads is not None:
+            num_threads = _checks.threads("num_threads", num_threads)
+        return ModelStream(self, _checks.size("batch_size", batch_size), num_threads)
 
     # ---- as a model to train -------------------------------------------------------------------------------------
 
