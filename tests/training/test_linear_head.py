@@ -11,6 +11,7 @@ import pytest
 
 import pylstm
 from pylstm import _core
+from pylstm.layers.containers import Container
 from pylstm.losses import linear_head
 from pylstm.losses.by_name import loss_function
 from pylstm.training import evaluation
@@ -186,6 +187,30 @@ def test_what_somebody_else_computes_is_left_to_them(kind, monkeypatch):
     train(model, x, y, None)
     model.evaluate(x, y)
     assert {"forward", "call"} - set(seen) == {"forward": {"call"}, "call": {"forward"}}.get(kind, set())
+
+
+@pytest.mark.parametrize("place", ["class", "object", "chain's class", "model's object"])
+def test_methods_that_somebody_replaced_are_called(place, monkeypatch):
+    """As profilers, hooks and mocks do."""
+    model = Plain() if place.startswith("model") else chain()
+    layer = model if place.startswith("model") else model.layers[-1]
+    where, name = {"class": (pylstm.Linear, "forward"), "chain's class": (Container, "vjp")}.get(
+        place, (layer, "forward")
+    )
+    written, seen = getattr(where, name), []
+    monkeypatch.setattr(where, name, lambda *args, **options: seen.append(name) or written(*args, **options))
+    train(model, *data(), None)
+    assert seen
+
+
+def test_a_partial_of_a_class_with_a_call_of_its_own_is_called():
+    class Doubled(partial):
+        def __call__(self, *args, **options):
+            return tuple(2 * part for part in super().__call__(*args, **options))
+
+    x, y = data()
+    one, two = (train(chain(), x, y, [], loss=kind(pylstm.cross_entropy), epochs=1) for kind in (partial, Doubled))
+    assert two["loss"][0] > 1.5 * one["loss"][0]
 
 
 @pytest.mark.parametrize(("rows", "labels", "whole"), [(47, 8, True), (48, 7, True), (48, 8, False)])
