@@ -135,6 +135,11 @@ class Model(Composite, Trainable):
         outputs = run.within(self.run, *arrays, **self._given(kwargs))
         names = named_layers(self)
         check_used(run, names, "the model")
+        if any(value._run is not run and value._slot is not None for value in _values(outputs)):
+            raise RuntimeError(
+                f"{type(self).__name__}.run returned a value of a run that is over, and its gradient would be lost: "
+                "keep value.numpy()"
+            )
         tape = Tape(run, names)
         if type(outputs) is Deferred:
             place: Any = outputs._slot

@@ -264,6 +264,40 @@ def test_values_of_linear_layers_are_computed_when_they_are_looked_at():
         np.testing.assert_allclose(row[: len(x[i])], fresh.predict([x[i]])[0], rtol=1e-10)
 
 
+def test_outputs_whose_computing_fails_are_computed_again(monkeypatch):
+    class Net(Plain):
+        def run(self, x, lengths=None):
+            y = super().run(x, lengths=lengths)
+            with monkeypatch.context() as m:
+                m.setattr(_core, "linear", raises)
+                with pytest.raises(MemoryError):
+                    y.numpy()
+            return y
+
+    def raises(*_):
+        raise MemoryError
+
+    x, y = data()
+    assert train(Net(), x, y, None) == train(Plain(), x, y, None)
+
+
+@pytest.mark.parametrize("metrics", [None, [outputs_seen]])
+def test_outputs_of_a_run_that_is_over_lose_no_gradient_in_silence(metrics):
+    class Cached(Plain):
+        first = None
+
+        def run(self, x, lengths=None):
+            self.first = self.first or [super().run(x, lengths=lengths)]
+            return self.first[0]
+
+    model, (x, y) = Cached(), data(ragged=False)
+    before = model.state_dict()
+    with pytest.raises(RuntimeError, match=r"Cached.run returned a value of a run that is over, and its gradient"):
+        train(model, x, y, metrics, batch_size=10, epochs=1)
+    assert not all(np.array_equal(before[name], value) for name, value in model.params.items())  # the first update's
+    assert Cached()(x[:2]).shape == (2, 6, C)
+
+
 def test_errors_are_those_of_computed_outputs():
     x, y = data()
     wrong = [row.copy() for row in y]
