@@ -5,7 +5,8 @@
 
 One process for each library; they take turns sample by sample, and rest in between until the other's threads have
 stopped spinning. Printed are medians of a sample's call, the ratio pair by pair, and how much of the machine's
-multiply-adds the product takes: of what a bare loop of them keeps up for as long as a sample, in the same rounds. PyTorch flushes denormals, as pylstm does.
+multiply-adds the product takes: of what a bare loop of them keeps up for as long as a sample, in the same rounds.
+PyTorch flushes denormals, as pylstm does.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 #include "dropout.h"
 #include "input_gradient.h"
 #include "kept_plans.h"
+#include "symbol_gradients.h"
 #include "weight_gradients.h"
 
 namespace pylstm {
@@ -14,7 +15,12 @@ template <class T>
 class BackwardWorker {
  public:
   BackwardWorker(BackwardShared<T>& shared, int id)
-      : shared_(shared), at_(shared, id), step_(at_), input_gradient_(at_), weight_gradients_(at_) {}
+      : shared_(shared),
+        at_(shared, id),
+        step_(at_),
+        input_gradient_(at_),
+        weight_gradients_(at_),
+        symbol_gradients_(at_) {}
 
   void run() {
     const Sizes& sizes = at_.sizes;
@@ -37,6 +43,7 @@ class BackwardWorker {
     at_.enter(layer, direction);
     step_.enter(at_);
     weight_gradients_.start(at_);
+    if (at_.by_symbol) symbol_gradients_.start(at_);
     if (at_.unit == 0) start();
     if (!meet()) return false;
 
@@ -48,9 +55,11 @@ class BackwardWorker {
       if (at_.d_x.data) input_gradient_.run(at_, begin, end);
       poll();
       weight_gradients_.add(at_, begin, end);
+      if (at_.by_symbol) symbol_gradients_.add(at_, begin, end);
       poll();
     }
     if (!meet()) return false;
+    if (at_.by_symbol) symbol_gradients_.finish(at_, weight_gradients_);
     weight_gradients_.finish(at_);
     step_.initial(at_);
     if (at_.unit == 0) finish();
@@ -99,6 +108,7 @@ class BackwardWorker {
   BackwardStep<T> step_;
   InputGradient<T> input_gradient_;
   WeightGradients<T> weight_gradients_;
+  SymbolGradients<T> symbol_gradients_;
 };
 
 }  // namespace
@@ -106,7 +116,7 @@ class BackwardWorker {
 template <class T>
 bool backward(const BackwardCall<T>& call, int threads) {
   call.network.prepare_backward();
-  const Problem problem = describe(call.network, call.order, true);
+  const Problem problem = describe(call.network, call.order, true, call.symbols.symbols);
   for (;;) {
     const Plan plan = plan_for(problem, threads);
     const Split& split = plan.split;

@@ -29,6 +29,8 @@ struct BackwardShared {
     gate_row = ceil_div(network.gate_width(), line) * line;
     if (gate_row % page == 0) gate_row += line;
     d_gates = AlignedBuffer<T>(checked_product({2, chunk_rows, gate_row}));
+    if (const Symbols* symbols = call.symbols.symbols)
+      symbol_sums = AlignedBuffer<T>(checked_product({symbols->distinct(), gate_row}));
     for (int state = 0; state < network.cell().states.count; ++state)
       carry[state] = AlignedBuffer<T>(checked_product({batch, network.state(state)}));
     for (int i = 0; i < std::min(sizes.layers - 1, 2); ++i)
@@ -44,6 +46,10 @@ struct BackwardShared {
   AlignedBuffer<T> d_gates;
   AlignedBuffer<T> carry[max_states];     // [position][size]
   std::vector<AlignedBuffer<T>> d_inner;  // gradients to the outputs of inner layers, (T, N, width), two in turn
+  // Where x is symbols: the gradients to the accumulators of each distinct row of the table.
+  T* symbol_row(ptrdiff_t place) const { return symbol_sums.data() + place * gate_row; }
+
+  AlignedBuffer<T> symbol_sums;
   std::vector<T> zeros;
   std::vector<T> sums;  // of the columns of d_gates
   Interrupt interrupt;
@@ -75,6 +81,7 @@ class BackwardLayer : public LayerWorker<T> {
     output.data += direction * sizes.output;
     d_output = layer + 1 == sizes.layers ? call.d_output : as_const(inner(shared.d_inner, layer));
     if (d_output.data) d_output.data += direction * sizes.output;
+    by_symbol = layer == 0 && call.symbols.symbols;
     d_x = layer == 0 ? call.d_x : inner(shared.d_inner, layer - 1);
     d_params = call.d_params[size_t(index)];
     records_ = call.saved.records[size_t(index)].data();
@@ -123,7 +130,11 @@ class BackwardLayer : public LayerWorker<T> {
   const BackwardCall<T>& call;
   const int id;
 
-  // Of the layer and direction under way. d_output.data null: zeros; d_x.data null: not wanted.
+  int group() const { return id / shared.split.units; }
+
+  // Of the layer and direction under way. d_output.data null: zeros; d_x.data null: not wanted, or by_symbol: x is rows
+  // of a table, with a gradient of its own (symbol_gradients.h).
+  bool by_symbol = false;
   View<const T> x, output, d_output;
   View<T> d_x;
   Params<T> d_params;

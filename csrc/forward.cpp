@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "dropout.h"
+#include "input_table.h"
 #include "kept_plans.h"
 #include "parallel.h"
 #include "worker.h"
@@ -20,7 +21,8 @@ struct Shared {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
     const ptrdiff_t group = ceil_div(call.order.batch(), split.rows);
-    if (const ptrdiff_t rows = plan.chunk_rows)
+    const bool chunks = sizes.layers > 1 || !call.symbols.symbols;
+    if (const ptrdiff_t rows = chunks ? plan.chunk_rows : 0)
       chunk_steps = std::min(std::max<ptrdiff_t>(1, rows / std::max<ptrdiff_t>(1, group)), call.order.steps());
     chunk_rows = chunk_steps * group;
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + 64), T(0));
@@ -29,6 +31,14 @@ struct Shared {
       teams.push_back(std::make_unique<Barrier>(split.units * split.directions, interrupt));
     for (int i = 0; i < split.rows * split.directions; ++i)
       sharers.push_back(std::make_unique<Barrier>(split.units, interrupt));
+    input_table = call.symbols.kept;
+    if (call.symbols.symbols && !input_table) {
+      own_table = std::make_unique<InputTable<T>>(network, call.symbols.symbols->distinct());
+      input_table = own_table.get();
+      everyone = std::make_unique<Barrier>(split.threads(), interrupt);
+      for (const int64_t row : call.symbols.symbols->rows())
+        symbol_rows.push_back(call.symbols.table + row * call.symbols.table_row);
+    }
     if (chunk_rows) {
       ptrdiff_t elements = 0;
       for (int s = 0; s < network.cell().forward.count; ++s)
@@ -50,6 +60,10 @@ struct Shared {
   std::vector<std::unique_ptr<Barrier>> teams;    // the workers of a group of sequences
   std::vector<std::unique_ptr<Barrier>> sharers;  // those of them that share the units of one direction
   std::vector<AlignedBuffer<T>> gates;            // per group and direction: accumulators of a chunk
+  const InputTable<T>* input_table = nullptr;     // of the rows that x is made of; null: x is no symbols
+  std::unique_ptr<InputTable<T>> own_table;       // the same, made by this call
+  std::unique_ptr<Barrier> everyone;              // meets behind it
+  std::vector<const T*> symbol_rows;              // those rows
 };
 
 // One thread: a group of sequences, a share of the units, every direction or one of two.
@@ -69,10 +83,15 @@ class Worker : LayerWorker<T> {
     for (int i = 0; i < cell.masks.count; ++i)
       mask_means_.emplace_back(size_t(rows.count()), const_cast<T*>(network.mask_mean(i)));
     chunk_x_.resize(size_t(shared.chunk_rows));
+    if (shared.input_table) places_.resize(size_t(rows.count()));
   }
 
   void run() {
     const Split& split = shared_.split;
+    if (shared_.own_table) {
+      multiply_symbols();
+      if (!shared_.everyone->wait(id_)) return;
+    }
     for (int layer = 0; layer < sizes.layers; ++layer) {
       for (int d = direction_; d < sizes.directions; d += split.directions) run_direction(layer, d);
       if (!meet_team()) return;
@@ -100,6 +119,8 @@ class Worker : LayerWorker<T> {
 
   void run_direction(int layer, int direction) {
     enter(layer, direction);
+    by_symbol_ = layer == 0 && shared_.input_table;
+    chunked_ = shared_.chunk_steps && !by_symbol_;
     in_ = layer == 0 ? call_.x : input_of(shared_.saved, layer);
     out_ = output_of(layer);
     out_.data += direction * sizes.output;
@@ -122,7 +143,7 @@ class Worker : LayerWorker<T> {
     }
     for (ptrdiff_t s = 0; s < steps; ++s) {
       if (draws && s + 1 < steps) draw_masks(s + 1);  // the others meet this worker before they read it
-      if (shared_.chunk_steps && s % shared_.chunk_steps == 0) input_product(s), chunk_row_ = 0;
+      if (chunked_ && s % shared_.chunk_steps == 0) input_product(s), chunk_row_ = 0;
       point_rows(s);
       for (int i = 0; i < cell.forward.count; ++i) {
         run_stage(i, s);
@@ -164,7 +185,10 @@ class Worker : LayerWorker<T> {
     for (ptrdiff_t i = 0; i < active; ++i) {
       const ptrdiff_t p = rows.position(i), n = order.sequence(p), t = time(p, s);
       const size_t at = size_t(i);
-      x_[at] = const_cast<T*>(in_.row(t, n));
+      if (by_symbol_)
+        places_[at] = call_.symbols.symbols->place(t, n);
+      else
+        x_[at] = const_cast<T*>(in_.row(t, n));
       h_[at] = out_.row(t, n);
       record_[at] = record_row(s, p);
       if (s == 0) previous_[0][at] = const_cast<T*>(initial_row(0, p));  // later, the h of the step before
@@ -183,7 +207,9 @@ class Worker : LayerWorker<T> {
     set_blocks(a, packed.blocks, s);
     a.rows = rows.active(s);
     if (stage.whole_rows) set_rows(a, a.rows);
-    if (stage.x_matrix >= 0 && shared_.chunk_steps) {
+    if (stage.x_matrix >= 0 && by_symbol_) {
+      shared_.input_table->start(a, reverse, index, places_.data());
+    } else if (stage.x_matrix >= 0 && chunked_) {
       a.init = gates(index) + chunk_row_ * shared_.gate_row();
       a.init_block = shared_.gate_block(), a.init_row = shared_.gate_row();
     } else {
@@ -201,6 +227,23 @@ class Worker : LayerWorker<T> {
     for (int s = 0; s < stage; ++s)
       before += cell.forward[s].x_matrix >= 0 ? shared_.gate_block() * weights->forward[s].blocks.count() : 0;
     return shared_.gates[size_t(place())].data() + before;
+  }
+
+  // The worker's share of the distinct rows: copied where training needs them again, and multiplied.
+  void multiply_symbols() {
+    const SymbolInput<T>& input = call_.symbols;
+    const Share share(shared_.own_table->rows(), id_, shared_.split.threads());
+    constexpr ptrdiff_t most = 512;  // until worker 0 asks for interrupts again
+    for (ptrdiff_t begin = share.begin; begin < share.end && !shared_.interrupt.stopped(); begin += most) {
+      const ptrdiff_t end = std::min(begin + most, share.end);
+      for (ptrdiff_t row = begin; row < end && input.rows; ++row) {
+        T* const copy = input.rows + row * sizes.input;
+        std::copy_n(shared_.symbol_rows[size_t(row)], sizes.input, copy);
+        shared_.symbol_rows[size_t(row)] = copy;
+      }
+      shared_.own_table->multiply(shared_.symbol_rows.data() + begin, begin, end);
+      shared_.interrupt.poll(id_);
+    }
   }
 
   // bias + x . W for the steps of the chunk that begins at s.
@@ -260,6 +303,8 @@ class Worker : LayerWorker<T> {
   View<const T> in_;
   View<T> out_;
   T* records_ = nullptr;
+  bool by_symbol_ = false;   // x . W comes from the table of the distinct rows
+  bool chunked_ = false;     // x . W comes from the chunk
   ptrdiff_t chunk_row_ = 0;  // rows of the chunk before the step under way
 
   // Row pointers of the step under way, one for each of the group's sequences that still run.
@@ -267,6 +312,7 @@ class Worker : LayerWorker<T> {
   RowTable<T> table_;
   std::vector<Rows> mask_means_;
   std::vector<const T*> chunk_x_;
+  std::vector<int32_t> places_;  // of the symbols of the step under way
 };
 
 template <class T>
@@ -308,7 +354,8 @@ ForwardPass<T>::~ForwardPass() = default;
 
 template <class T>
 void ForwardPass<T>::lay_out(int threads) {
-  layout_ = std::make_unique<Layout>(call_, plan_for(describe(call_.network, call_.order, false), threads), saved_);
+  layout_ = std::make_unique<Layout>(
+      call_, plan_for(describe(call_.network, call_.order, false, call_.symbols.symbols), threads), saved_);
 }
 
 template <class T>

@@ -85,6 +85,7 @@ class Slot {
 // What tests ask for: rows << 32 | units << 16 | directions, or 0, and the rows of a chunk. The epoch counts changes.
 std::atomic<uint64_t> forced_split{0};
 std::atomic<ptrdiff_t> forced_chunk_rows{-1};
+std::atomic<int> forced_once{-1};
 std::atomic<uint64_t> epoch{0}, made{0};
 
 Plan make_plan(const Problem& problem, int threads) {
@@ -146,10 +147,16 @@ constinit KeptPlans kept_plans;
 
 Plan plan_for(const Problem& problem, int threads) { return kept_plans.plan(problem, threads); }
 
+bool computes_once(ptrdiff_t total, ptrdiff_t distinct, ptrdiff_t input) {
+  const int once = forced_once.load();
+  return distinct > 0 && (once < 0 ? pays_once(total, distinct, input) : once == 1);
+}
+
 void force_plan(const Forced& forced) {
   const Split& s = forced.split;
   forced_split.store(forced.split_set ? uint64_t(s.rows) << 32 | uint64_t(s.units) << 16 | uint64_t(s.directions) : 0);
   forced_chunk_rows.store(forced.chunk_rows);
+  forced_once.store(forced.once);
   epoch.fetch_add(1);
   kept_plans.clear();
 }

@@ -70,6 +70,7 @@ constexpr Kernels<T> make() {
   kernels.few_outputs = few_outputs<T>;
   kernels.few_outputs_gradient = few_outputs_gradient<T>;
   kernels.sum_rows = sum_rows<T>;
+  kernels.sum_groups = sum_groups<T>;
   kernels.adam = adam<T>;
   kernels.exp = map<T, exp<vec<T>>>;
   kernels.tanh = map<T, tanh<vec<T>>>;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 #include "matmul_kernels.h"
@@ -38,6 +39,7 @@ struct StageArgs {
   Panels first_panels, second_panels;
   const T* init = nullptr;  // [block][row][columns][lanes]
   ptrdiff_t init_block = 0, init_row = 0;
+  const int32_t* init_places = nullptr;  // not of the product alone: the row of init for each row; null: its own
   Slot<const T> in[max_refs];
   Slot<T> out[max_refs];
   T* sums = nullptr;  // run as a product alone: accumulators go here, [block][row][columns][lanes], no epilogue
@@ -57,6 +59,20 @@ struct OuterArgs {
   T* gradient = nullptr;
   ptrdiff_t gradient_row = 0;
   T* panel = nullptr;  // scratch of the worker: outer_panel_rows rows of a block
+};
+
+// sums[places[i]][j] += sum over the rows r in the i-th group of d[r][j], for j in [j_begin, j_end).
+template <class T>
+struct GroupSumArgs {
+  ptrdiff_t groups = 0;
+  const int32_t* ends = nullptr;    // where each group ends in `rows`; the next one begins there
+  const int32_t* rows = nullptr;    // by group
+  const int32_t* places = nullptr;  // of each group
+  const T* d = nullptr;             // row r at d + r * d_row
+  ptrdiff_t d_row = 0;
+  ptrdiff_t j_begin = 0, j_end = 0;
+  T* sums = nullptr;
+  ptrdiff_t sums_row = 0;
 };
 
 // Rows of the operand that a panel of a weight gradient holds: 128 KiB in float32 on AVX-512, in L2; 256 rows were 2 %
@@ -122,6 +138,7 @@ struct Kernels {
   void (*few_outputs_gradient)(const FewGradientArgs<T>&) = nullptr;
   // sum[j] += sum over rows of d[row][j], j in [j_begin, j_end)
   void (*sum_rows)(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, ptrdiff_t j_end, T* sum) = nullptr;
+  void (*sum_groups)(const GroupSumArgs<T>&) = nullptr;
   void (*adam)(const AdamArgs<T>&, const AdamStep<T>&) = nullptr;
   // The activations by themselves, for tests and for the bench.
   Map exp = nullptr, tanh = nullptr, sigmoid = nullptr;

@@ -25,8 +25,13 @@ struct Problem {
   int gates = 4, columns = 4, stages = 1, layers = 1, directions = 1;  // columns: side by side in a block
   int backward = 0;                                                    // or 1
 };
+// symbols: x of the first layer is rows of a table, whose products are no part of the steps.
 template <class T>
-Problem describe(const Network<T>& network, const Order& order, bool backward);
+Problem describe(const Network<T>& network, const Order& order, bool backward, bool symbols = false);
+
+// Whether x . W had better be computed once per distinct row where x is `total` rows of a table. It depends on the
+// batch alone: the order of summation of gradients must not change with threads, ISA or machine.
+bool pays_once(ptrdiff_t total, ptrdiff_t distinct, ptrdiff_t input);
 
 // Cycles the slowest worker needs under a split.
 double estimate(const Problem& problem, const Split& split);

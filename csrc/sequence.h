@@ -9,6 +9,7 @@
 #include "memory.h"
 #include "network.h"
 #include "rows.h"
+#include "symbols.h"
 #include "view.h"
 
 namespace pylstm {
@@ -35,6 +36,7 @@ struct ForwardCall {
   const Order& order;
   ptrdiff_t steps = 0;  // T of x and output; order.steps() is the longest sequence
   View<const T> x;
+  SymbolInput<T> symbols = {};  // in place of x
   View<T> output;
   const T* initial[max_states];  // (layers * directions, N, size) in C order, or null: zeros
   T* final[max_states];
@@ -71,6 +73,7 @@ struct BackwardCall {
   const Order& order;
   ptrdiff_t steps = 0;
   View<const T> x;
+  SymbolInput<T> symbols = {};  // in place of x, with the rows that the forward pass has kept
   View<const T> output;
   const T* initial[max_states];
   const Saved<T>& saved;
@@ -78,6 +81,7 @@ struct BackwardCall {
   View<const T> d_output = {};   // data null: zeros
   const T* d_final[max_states];  // null: zeros
   View<T> d_x = {};              // data null: not wanted
+  T* d_rows = nullptr;           // the same in place of d_x where x is symbols: (distinct, input)
   T* d_initial[max_states];
   std::vector<Params<T>> d_params = {};  // [layer x direction]
   bool accumulate = false;               // d_params hold sums, which are added to

@@ -98,8 +98,16 @@ void run_stage(const StageArgs<T>& a) {
     const RowTiles cut(a.rows);
     ptrdiff_t row = 0, done = 0;  // rows multiplied, rows that have been through the cell
     for (ptrdiff_t t = 0; t < cut.count(); ++t) {
-      tiles[cut.size(t) - 1](a.first, first, a.second, second, row, init + row * a.init_row, a.init_row,
-                             scratch + (row - done) * shape.row, shape.row);
+      T* const out = scratch + (row - done) * shape.row;
+      if (a.init_places) {  // rows from anywhere: brought to where the tile adds to them
+        for (int r = 0; r < cut.size(t); ++r)
+          for (ptrdiff_t i = 0; i < shape.row; i += lanes<T>)
+            store(out + r * shape.row + i, load(init + a.init_places[row + r] * a.init_row + i));
+        tiles[cut.size(t) - 1](a.first, first, a.second, second, row, out, shape.row, out, shape.row);
+      } else {
+        tiles[cut.size(t) - 1](a.first, first, a.second, second, row, init + row * a.init_row, a.init_row, out,
+                               shape.row);
+      }
       row += cut.size(t);
       if (row - done + TILE_ROWS <= GROUP_ROWS && t + 1 < cut.count()) continue;
       for (int v = 0; v < shape.vectors; ++v) {
@@ -214,6 +222,46 @@ void sum_rows(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, pt
       total = total + acc;
     }
     store_partial(sum + j, load_partial(sum + j, n) + total, n);
+  }
+}
+
+// Rows that belong together, each group's sum to its own place: most groups are of one or a few rows. Their chains are
+// as short as those of biases.
+template <class T>
+void sum_groups(const GroupSumArgs<T>& a) {
+  constexpr int width = 4;  // vectors at a time
+  const int32_t* row = a.rows;
+  for (ptrdiff_t group = 0; group < a.groups; ++group) {
+    const int32_t* const end = a.rows + a.ends[group];
+    T* const sum = a.sums + a.places[group] * a.sums_row;
+    for (ptrdiff_t j = a.j_begin; j < a.j_end; j += width * lanes<T>) {
+      const ptrdiff_t n = a.j_end - j;
+      vec<T> total[width];
+#pragma GCC unroll 4
+      for (int v = 0; v < width; ++v) total[v] = vec<T>{};
+      for (const int32_t* r = row; r < end;) {
+        const int32_t* const stop = end - r < SUM_ROWS ? end : r + SUM_ROWS;
+        vec<T> acc[width];
+#pragma GCC unroll 4
+        for (int v = 0; v < width; ++v) acc[v] = vec<T>{};
+        for (; r < stop; ++r) {
+          const T* const from = a.d + *r * a.d_row + j;
+          if (n >= width * lanes<T>) {
+#pragma GCC unroll 4
+            for (int v = 0; v < width; ++v) acc[v] = acc[v] + load(from + v * lanes<T>);
+          } else {
+            for (int v = 0; v * lanes<T> < n; ++v) acc[v] = acc[v] + load_some(from + v * lanes<T>, n - v * lanes<T>);
+          }
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < width; ++v) total[v] = total[v] + acc[v];
+      }
+      for (int v = 0; v < width && v * lanes<T> < n; ++v) {
+        T* const to = sum + j + v * lanes<T>;
+        store_some(to, load_some(to, n - v * lanes<T>) + total[v], n - v * lanes<T>);
+      }
+    }
+    row = end;
   }
 }
 

@@ -29,10 +29,10 @@ class WeightGradients {
 
   // The steps [begin, end).
   void add(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end) {
-    if (at.cell.x_matrix >= 0) {
+    if (at.cell.x_matrix >= 0 && !at.by_symbol) {
       point_operand(at, begin, end,
                     [&](ptrdiff_t s, ptrdiff_t p) { return at.x.row(at.time(p, s), at.order.sequence(p)); });
-      outer(at, begin, end, at.cell.x_matrix, at.cell.x_runs(), 0);
+      outer(at, at.gate_row(begin, 0), rows_of(at, begin, end), at.cell.x_matrix, at.cell.x_runs(), 0);
     }
     for (const ForwardStage& stage : at.cell.forward) {
       if (stage.matrix < 0) continue;
@@ -42,13 +42,23 @@ class WeightGradients {
       else
         point_operand(at, begin, end,
                       [&](ptrdiff_t s, ptrdiff_t p) { return at.previous_row(stage.operand.index, s, p); });
-      outer(at, begin, end, stage.matrix, stage.runs, record ? at.network.record(stage.operand.index) : 0);
+      outer(at, at.gate_row(begin, 0), rows_of(at, begin, end), stage.matrix, stage.runs,
+            record ? at.network.record(stage.operand.index) : 0);
     }
     bool biases = false;
     for (int i = 0; i < at.cell.parameters.count; ++i)
       biases = biases || (at.d_params.data[i] && is_bias(at.cell.parameters[i]));
     if (biases) sum(at, begin, end, 0, at.network.column(at.cell.bias_columns()));
     sum(at, begin, end, at.network.vector(0), at.network.sums_width());
+  }
+
+  // Of the matrix that multiplies x, whose rows are not those of a chunk: x(i) with the gradients to the accumulators
+  // at d_gates, row by row.
+  template <class F>
+  void add_product(const BackwardLayer<T>& at, const T* d_gates, ptrdiff_t rows, const F& x) {
+    operand_.resize(std::max(operand_.size(), size_t(rows)));
+    for (ptrdiff_t i = 0; i < rows; ++i) operand_[size_t(i)] = x(i);
+    outer(at, d_gates, rows, at.cell.x_matrix, at.cell.x_runs(), 0);
   }
 
   // When all workers have added up all chunks: the sums that are the gradients to biases and other vectors.
@@ -82,9 +92,8 @@ class WeightGradients {
   void sum(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t from, ptrdiff_t to) const {
     if (from == to) return;
     const Share share = at.my_share(to - from);
-    at.network.kernels().sum_rows(at.gate_row(begin, 0), at.shared.gate_row,
-                                  at.order.start(end) - at.order.start(begin), from + share.begin, from + share.end,
-                                  at.shared.sums.data());
+    at.network.kernels().sum_rows(at.gate_row(begin, 0), at.shared.gate_row, rows_of(at, begin, end),
+                                  from + share.begin, from + share.end, at.shared.sums.data());
   }
 
   template <class F>
@@ -94,16 +103,20 @@ class WeightGradients {
       for (ptrdiff_t p = 0; p < at.order.active(s); ++p) operand_[size_t(count++)] = row(s, p);
   }
 
+  static ptrdiff_t rows_of(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end) {
+    return at.order.start(end) - at.order.start(begin);
+  }
+
   // The gradient to a matrix += d_gates^T . operand, for the columns that `runs` names.
-  void outer(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end, int matrix, const List<Run>& runs,
+  void outer(const BackwardLayer<T>& at, const T* d_gates, ptrdiff_t rows, int matrix, const List<Run>& runs,
              ptrdiff_t offset) {
     const ParamSpec& spec = at.cell.parameters[matrix];
     const ptrdiff_t width = at.network.columns(spec, at.weights->input);
     for (const Run& run : runs) {
       const Share share = at.my_share(at.network.run_width(run));
       OuterArgs<T> a;
-      a.rows = at.order.start(end) - at.order.start(begin);
-      a.d = at.gate_row(begin, 0) + at.network.column(run.column), a.d_row = at.shared.gate_row;
+      a.rows = rows;
+      a.d = d_gates + at.network.column(run.column), a.d_row = at.shared.gate_row;
       a.j_begin = share.begin, a.j_end = share.end;
       a.operand = operand_.data(), a.operand_offset = offset;
       a.width = width;

@@ -52,6 +52,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.pooling import MeanOverTime as MeanOverTime
     from .layers.registry import register as register
     from .layers.row_gradient import RowGradient as RowGradient
+    from .layers.table_rows import TableRows as TableRows
     from .losses.classification import binary_cross_entropy as binary_cross_entropy
     from .losses.classification import cross_entropy as cross_entropy
     from .losses.linear_head import linear_cross_entropy as linear_cross_entropy

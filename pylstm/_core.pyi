@@ -31,6 +31,20 @@ class CellDescription(TypedDict):
 def cells() -> dict[str, CellDescription]:
     """The cells by name, as their files in csrc/cells/ describe them."""
 
+class Symbols:
+    """Which rows of a table a batch names."""
+
+    rows: NDArray[np.int64]  # ascending, each once
+
+class InputTable:
+    """The input product of all rows of a table, for the network that made it."""
+
+def symbols(
+    ids: NDArray[np.int64], lengths: NDArray[np.int64] | None, count: int, width: int, in_table: bool = False
+) -> Symbols | None:
+    """The symbols `ids` (T, N) of a table of `count` rows with `width` numbers each, or None where too few of them
+    repeat; with `in_table`, for an `InputTable`, in any case. Raises IndexError."""
+
 class Network:
     """Packed weights of a stack of layers, for the ISA in use when it was made. Immutable."""
 
@@ -48,7 +62,7 @@ class Network:
     ) -> None: ...
     def infer(
         self,
-        x: Array,
+        x: Array | tuple[Array | InputTable, Symbols],  # (T, N, I), or a table (num, I) and symbols
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -56,7 +70,7 @@ class Network:
     ) -> tuple[Array, ...]: ...
     def train(
         self,
-        x: Array,
+        x: Array | tuple[Array, Symbols],
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -66,6 +80,9 @@ class Network:
     def plan(self, steps: int, batch: int, backward: bool, num_threads: int) -> tuple[tuple[int, int, int], int, float]:
         """What the cost model would do: (rows, units, directions), rows of an input chunk (0: fused), cycles."""
     def stream(self, batch_size: int, num_threads: int | None) -> Stream: ...
+    def multiplied(self, table: Array, num_threads: int | None) -> InputTable: ...
+    def multiplied_bytes(self, rows: int) -> int:
+        """The memory of `multiplied` for a table of so many rows."""
 
 class Stream:
     """A state and everything a step needs, laid out once. `states` are the arrays that every step updates."""
@@ -149,6 +166,6 @@ def available_isas() -> list[str]: ...
 def isa() -> str: ...
 def use_isa(name: str) -> None: ...
 def activation(name: str, x: Array) -> Array: ...
-def force_plan(split: tuple[int, int, int] | None = None, chunk_rows: int = -1) -> None: ...
+def force_plan(split: tuple[int, int, int] | None = None, chunk_rows: int = -1, once: int = -1) -> None: ...
 def plan_counts() -> tuple[int, int, int]:
     """Plans made since the process began, plans kept, and kept at most."""

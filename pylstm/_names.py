@@ -31,6 +31,7 @@ _MODULES = {
     "layers.registry": "register",
     "layers.row_gradient": "RowGradient",
     "layers.stream": "Stream",
+    "layers.table_rows": "TableRows",
     "losses.classification": "binary_cross_entropy cross_entropy",
     "losses.linear_head": "linear_cross_entropy",
     "losses.regression": "mse",

@@ -11,6 +11,7 @@
 
 #include "network.h"
 #include "python/arrays.h"
+#include "python/bound_symbols.h"
 #include "python/stream.h"
 #include "python/tape.h"
 
@@ -28,6 +29,9 @@ class NetworkBase {
   // What the cost model would do for a full batch: ((rows, units, directions), rows of an input chunk, cycles).
   virtual py::tuple plan(ptrdiff_t steps, ptrdiff_t batch, bool backward, int threads) const = 0;
   virtual std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const = 0;
+  // bias + x . W of the first layer for all rows of a table, and the bytes that takes.
+  virtual std::unique_ptr<BoundTableBase> multiplied(const py::object& table, std::optional<int> threads) const = 0;
+  virtual ptrdiff_t multiplied_bytes(ptrdiff_t rows) const = 0;
 };
 
 template <class T>
@@ -41,6 +45,8 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
                   std::optional<std::tuple<double, uint64_t, uint32_t>> key, std::optional<int> threads) const override;
   py::tuple plan(ptrdiff_t steps, ptrdiff_t batch, bool backward, int threads) const override;
   std::unique_ptr<StreamBase> stream(ptrdiff_t batch, std::optional<int> threads) const override;
+  std::unique_ptr<BoundTableBase> multiplied(const py::object& table, std::optional<int> threads) const override;
+  ptrdiff_t multiplied_bytes(ptrdiff_t rows) const override { return InputTable<T>::bytes(network_, rows); }
 
   // The initial or final states of a call, checked, and where their numbers are; None is a null pointer.
   std::vector<py::object> take_states(const char* name, const py::tuple& states, ptrdiff_t batch,
@@ -56,6 +62,11 @@ class Bound : public NetworkBase, public std::enable_shared_from_this<Bound<T>> 
   bool has_param(size_t layer, int p) const { return !arrays_[layer][size_t(p)].is_none(); }
 
  private:
+  // x of a call: an array (T, N, I), or a table, perhaps multiplied, and symbols.
+  void take_x(const py::object& x, Batch<T>& batch) const;
+  void take_symbols(const py::tuple& x, bool training, Batch<T>& batch) const;
+  py::array take_table(const py::object& table, ptrdiff_t count) const;
+
   using Arrays = std::vector<std::vector<py::object>>;
 
   static Arrays take(const CellSpec& cell, const Sizes& sizes, const py::list& params);

@@ -64,9 +64,9 @@ py::array made(const Shape& shape, const py::dtype& dtype) {
   throw py::type_error("dtype: expected float32 or float64");
 }
 
-void force(std::optional<std::tuple<int, int, int>> split, ptrdiff_t chunk_rows) {
+void force(std::optional<std::tuple<int, int, int>> split, ptrdiff_t chunk_rows, int once) {
   Forced forced;
-  forced.chunk_rows = chunk_rows;
+  forced.chunk_rows = chunk_rows, forced.once = once;
   if (split) {
     const auto [rows, units, directions] = *split;
     if (rows < 1 || units < 1 || directions < 1 || rows > 1024 || units > 1024 || directions > 2)
@@ -94,6 +94,7 @@ PYBIND11_MODULE(_core, m) {
   add_cells(m);
   add_network(m);
   add_stream(m);
+  add_symbols(m);
   add_tape(m);
 
   m.def("adam", &adam_step, py::arg("parameter"), py::arg("mean"), py::arg("square"), py::arg("gradient"),
@@ -117,7 +118,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("available_isas", &isa_names);
   m.def("isa", [] { return std::string(current_isa().name); });
   m.def("use_isa", &use_isa, py::arg("name"));
-  m.def("force_plan", &force, py::arg("split") = py::none(), py::arg("chunk_rows") = -1);
+  m.def("force_plan", &force, py::arg("split") = py::none(), py::arg("chunk_rows") = -1, py::arg("once") = -1);
   m.def("plan_counts", &counts);
   m.def("activation", &activation, py::arg("name"), py::arg("x"));
 #if defined(PYLSTM_PLANT_FAULTS)

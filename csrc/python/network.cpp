@@ -103,27 +103,78 @@ Network<T> Bound<T>::make(const CellSpec& cell, const Sizes& sizes, const std::v
 }
 
 template <class T>
+void Bound<T>::take_x(const py::object& object, Batch<T>& batch) const {
+  if (!py::isinstance<py::array>(object)) throw py::type_error("x: expected an array");
+  const auto x = py::reinterpret_borrow<py::array>(object);
+  if (x.ndim() != 3) throw py::value_error("x: expected three axes");
+  batch.steps = x.shape(0), batch.batch = x.shape(1);
+  batch.x = view<const T>("x", checked<T>("x", x, {batch.steps, batch.batch, sizes().input}, false));
+}
+
+template <class T>
+py::array Bound<T>::take_table(const py::object& object, ptrdiff_t count) const {
+  py::array table = checked<T>("x", object, {count, sizes().input}, false);
+  constexpr auto element = ptrdiff_t(sizeof(T));
+  if ((sizes().input > 1 && table.strides(1) != element) || (count > 1 && table.strides(0) % element))
+    throw py::value_error("x: expected a table with a contiguous last axis");
+  return table;
+}
+
+template <class T>
+void Bound<T>::take_symbols(const py::tuple& x, bool training, Batch<T>& batch) const {
+  if (x.size() != 2) throw py::value_error("x: expected a table and symbols");
+  const py::object object = x[0];
+  batch.owned_symbols = x[1].cast<const BoundSymbols&>().symbols;
+  const Symbols& symbols = *batch.owned_symbols;
+  batch.steps = symbols.steps(), batch.batch = symbols.batch();
+  batch.symbols.symbols = &symbols;
+  if (py::isinstance<BoundTableBase>(object)) {
+    const auto* kept = dynamic_cast<const BoundTable<T>*>(&object.cast<const BoundTableBase&>());
+    if (training || !symbols.in_table() || !kept || kept->bound.get() != this || kept->table->rows() != symbols.count())
+      throw py::value_error("x: the table is of another network or call");
+    batch.symbols.kept = kept->table.get();
+    return;
+  }
+  if (symbols.in_table()) throw py::value_error("x: expected symbols with places among distinct rows");
+  const py::array table = take_table(object, symbols.count());
+  if (training) batch.symbol_rows = AlignedBuffer<T>(checked_product({symbols.distinct(), sizes().input}));
+  batch.symbols.table = data<const T>(table), batch.symbols.table_row = table.strides(0) / ptrdiff_t(sizeof(T));
+  batch.symbols.rows = batch.symbol_rows.data();
+}
+
+template <class T>
+std::unique_ptr<BoundTableBase> Bound<T>::multiplied(const py::object& object, std::optional<int> asked) const {
+  if (!py::isinstance<py::array>(object) || py::reinterpret_borrow<py::array>(object).ndim() != 2)
+    throw py::type_error("table: expected an array of two axes");
+  const ptrdiff_t count = py::reinterpret_borrow<py::array>(object).shape(0);
+  const py::array table = take_table(object, count);
+  const int threads = thread_count(asked);
+  auto made = std::make_unique<BoundTable<T>>();
+  made->bound = this->shared_from_this();
+  {
+    const WithoutGil released;
+    made->table =
+        pylstm::multiplied(network_, data<const T>(table), table.strides(0) / ptrdiff_t(sizeof(T)), count, threads);
+  }
+  return made;
+}
+
+template <class T>
 std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& x_object, const py::tuple& states,
                                                               const py::object& lengths, const py::object& out,
                                                               bool training, const Dropout& dropout,
                                                               std::optional<int> asked) const {
-  if (!py::isinstance<py::array>(x_object)) throw py::type_error("x: expected an array");
-  const auto x = py::reinterpret_borrow<py::array>(x_object);
-  if (x.ndim() != 3) throw py::value_error("x: expected three axes");
   Batch<T> batch;
-  batch.steps = x.shape(0), batch.batch = x.shape(1);
-  batch.x = view<const T>("x", checked<T>("x", x, {batch.steps, batch.batch, sizes().input}, false));
+  if (py::isinstance<py::tuple>(x_object))
+    take_symbols(x_object, training, batch);
+  else
+    take_x(x_object, batch);
   batch.output = view<T>("out", checked<T>("out", out, {batch.steps, batch.batch, sizes().width()}, false, true));
   batch.owners = take_states("state", states, batch.batch, batch.initial);
-  batch.owners.push_back(x);
+  batch.owners.push_back(x_object);
   batch.owners.push_back(out);
 
-  const int64_t* lens = nullptr;
-  if (!lengths.is_none()) {
-    lens = data<const int64_t>(checked<int64_t>("lengths", lengths, {batch.batch}, true));
-    for (ptrdiff_t n = 0; n < batch.batch; ++n)
-      if (lens[n] < 0 || lens[n] > batch.steps) throw py::value_error("lengths: expected values in 0..T");
-  }
+  const int64_t* lens = checked_lengths(lengths, batch.steps, batch.batch);
   batch.order = std::make_shared<const Order>(lens, batch.steps, batch.batch);
 
   py::tuple final(static_cast<size_t>(cell().states.count));
@@ -131,6 +182,7 @@ std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& 
                       .order = *batch.order,
                       .steps = batch.steps,
                       .x = batch.x,
+                      .symbols = batch.symbols,
                       .output = batch.output,
                       .training = training,
                       .dropout = dropout,
@@ -194,6 +246,8 @@ void add_network(py::module_& m) {
       .def("train", &NetworkBase::train, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("out"),
            py::arg("dropout"), py::arg("num_threads"))
       .def("plan", &NetworkBase::plan, py::arg("steps"), py::arg("batch"), py::arg("backward"), py::arg("num_threads"))
+      .def("multiplied", &NetworkBase::multiplied, py::arg("table"), py::arg("num_threads"))
+      .def("multiplied_bytes", &NetworkBase::multiplied_bytes, py::arg("rows"))
       .def("stream", &NetworkBase::stream, py::arg("batch_size"), py::arg("num_threads"));
   deleted_by_holder(network);
 }

@@ -35,6 +35,7 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
                        .order = *batch_.order,
                        .steps = batch_.steps,
                        .x = batch_.x,
+                       .symbols = batch_.symbols,
                        .output = {batch_.output.data, batch_.output.time, batch_.output.sequence},
                        .saved = saved_,
                        .dropout = dropout_,
@@ -51,7 +52,11 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
     d_initial[size_t(i)] = state;
   }
   py::object dx = py::none();
-  if (need_dx) {
+  if (need_dx && batch_.symbols.symbols) {
+    const auto array = empty<T>({batch_.symbols.symbols->distinct(), sizes.input});
+    call.d_rows = data<T>(array);
+    dx = array;
+  } else if (need_dx) {
     const auto array = empty<T>({batch_.steps, batch_.batch, sizes.input});
     call.d_x = view<T>("dx", array);
     dx = array;

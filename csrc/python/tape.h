@@ -19,6 +19,9 @@ template <class T>
 struct Batch {
   ptrdiff_t steps = 0, batch = 0;
   View<const T> x;
+  SymbolInput<T> symbols;
+  std::shared_ptr<const Symbols> owned_symbols;
+  AlignedBuffer<T> symbol_rows;
   View<T> output;
   const T* initial[max_states] = {};
   std::shared_ptr<const Order> order;
@@ -26,7 +29,8 @@ struct Batch {
 };
 
 // `Tape` in Python, whatever the dtype; backward may run on it any number of times. into: the gradients to the
-// parameters that another pass returned, which this one's are added to, or None.
+// parameters that another pass returned, which this one's are added to, or None. Of symbols, the gradient to x is that
+// to their distinct rows.
 class TapeBase {
  public:
   virtual ~TapeBase() = default;

@@ -138,11 +138,14 @@ class Chain(Recorder):
         self.tape: list[Node] = []
         self.states: list[Place | None] = []  # of the layers
 
-    def step(self, layer: Any, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
-        """A layer, of a value or an array: its output, a value, and its state after it."""
+    def step(self, layer: Any, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, Any]:
+        """A layer, of a value or an array: its output, a value (of rows of a table, if asked), and its state after
+        it."""
         array, place = (x._data, x._slot) if type(x) is Value else (x, None)
-        plain = state is None and type(layer).vjp is Layer.vjp and layer is not self.deferring
-        if plain:  # whose `vjp` calls `forward`
+        plain = as_rows or (state is None and type(layer).vjp is Layer.vjp and layer is not self.deferring)
+        if as_rows:
+            y, backward = layer._forward_rows(array)
+        elif plain:  # whose `vjp` calls `forward`
             y, backward = layer.forward(array, lengths=lengths, need_dx=place is not None)
             if isinstance(y, tuple):
                 plain, (y, backward) = False, with_tuples(y, backward)

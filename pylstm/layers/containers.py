@@ -68,11 +68,14 @@ def _inside(place: str, thing: Any, seen: set[int]) -> Iterator[tuple[str, Layer
         yield from _inside(name, item, seen)
 
 
-Call = Callable[[Layer, Any, Any, Any], tuple[Any, Any]]  # (layer, x, state, lengths) -> (y, state after it)
+# (layer, x, state, lengths, whether y is to be a `TableRows`) -> (y, state after it)
+Call = Callable[[Layer, Any, Any, Any, bool], tuple[Any, Any]]
 
 
-def inferred(layer: Layer, x: Any, state: Any, lengths: Any) -> tuple[Any, None]:  # noqa: ARG001
+def inferred(layer: Any, x: Any, state: Any, lengths: Any, as_rows: bool = False) -> tuple[Any, None]:  # noqa: ARG001
     """A `Call` for inference, in which nobody asks for states."""
+    if as_rows and ACTIVE.get() is None:
+        return layer.table_rows(x), None
     y: Any = layer(x, lengths=lengths)
     return (y[0] if layer.returns_state else y), None
 
@@ -123,6 +126,11 @@ class Container(Composite):
         if not self.layers:
             raise ValueError("layers must hold at least one layer")
         refuse_shared((f"layers[{i}]", layer) for i, layer in enumerate(self.layers))
+        own = [vars(type(layer)) for layer in self.layers]
+        self._hands_on_rows = [
+            one.get("_gives_table_rows", False) and after.get("_takes_table_rows", False)
+            for one, after in itertools.pairwise(own)
+        ] + [False]
         self._depth = 1 + max((layer._depth for layer in self.layers if isinstance(layer, Container)), default=0)
         if self._depth > DEEPEST:
             raise ValueError(f"layers may hold layers that hold layers {DEEPEST} deep, and these go deeper")
@@ -142,8 +150,8 @@ class Container(Composite):
         """What the container computes, inference and training alike: its output, and its layers' states after it."""
         states = []
         begin = (None,) * len(self.layers) if state is None else state
-        for layer, before in zip(self.layers, begin, strict=True):
-            x, after = call(layer, x, before, lengths)
+        for layer, before, as_rows in zip(self.layers, begin, self._hands_on_rows, strict=True):
+            x, after = call(layer, x, before, lengths, as_rows)
             states.append(after)
             if lengths is not None:
                 lengths = layer.output_lengths(lengths)
@@ -321,7 +329,7 @@ class Columns(Container):
     def _run(self, call: Call, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:  # noqa: ARG002
         if isinstance(x, Value) and x._slot is None:
             x = x._data  # of which there is nothing to write down
-        outputs = [call(layer, x[..., k], None, lengths)[0] for k, layer in enumerate(self.layers)]
+        outputs = [call(layer, x[..., k], None, lengths, False)[0] for k, layer in enumerate(self.layers)]
         join = concatenate if isinstance(outputs[0], Value) else np.concatenate
         return join(outputs, axis=-1), None
 

@@ -14,7 +14,8 @@ from .._arrays import Array
 from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .parameters import Params as ParamsView
 from .registry import built_in
-from .row_gradient import sum_rows
+from .row_gradient import RowGradient, sum_rows
+from .table_rows import TableRows, index_array
 
 
 @built_in
@@ -42,9 +43,11 @@ class Embedding(Layer):
     _config_names = ("num", "dim", "padding_idx", "dtype")
     _asks = True
     _outputs_own = True
+    _gives_table_rows = True
     num: int
     dim: int
     padding_idx: int | None
+    _edition: object | None = None  # another one whenever the table changes; None: it is about to
 
     def __init__(
         self,
@@ -87,15 +90,18 @@ class Embedding(Layer):
         params = ParamsView({"weight": _arrays.sealed(room)})
 
         def put() -> None:
+            self._edition = None
             self._table, self._params = table, params
+            self._edition = object()
 
         return put
 
     def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        return dict.fromkeys(names, self._table)  # in place: nothing is derived from the table, backward needs none
+        self._edition = None  # nobody keeps what was made of the table
+        return dict.fromkeys(names, self._table)  # in place: backward needs none of it
 
-    def _end_update(self, arrays: dict[str, Array]) -> None:
-        pass
+    def _end_update(self, arrays: dict[str, Array]) -> None:  # noqa: ARG002
+        self._edition = object()
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         if (run := ACTIVE.get()) is not None:
@@ -124,18 +130,42 @@ class Embedding(Layer):
 
         return y, backward
 
+    def table_rows(self, x: ArrayLike) -> TableRows:
+        """`embedding(x)`, not looked up: x for a recurrent layer, which then computes once what symbols have in common.
+
+        Args:
+            x: as in a call. It is not copied.
+
+        Returns:
+            A `TableRows`, of the table itself: training that goes on edits it, until a layer is called with it.
+
+        Raises TypeError or IndexError, as a call does.
+        """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "table_rows")
+        return self._table_rows(self._take_ids(x))
+
+    def _table_rows(self, ids: NDArray[Any]) -> TableRows:
+        edition = self._edition  # first: of a table that changes meanwhile it is an old one
+        rows = TableRows.__new__(TableRows)
+        rows.table, rows.symbols, rows.padding_idx = self._params._arrays["weight"].view(), ids, self.padding_idx
+        rows._source = None if edition is None else (self, edition)
+        return rows
+
+    def _forward_rows(self, x: ArrayLike) -> tuple[TableRows, Callable[[RowGradient], tuple[None, Params]]]:
+        def backward(d: RowGradient) -> tuple[None, Params]:
+            return None, {"weight": d}
+
+        return self._table_rows(self._take_ids(x)), backward
+
     def _take_ids(self, x: ArrayLike) -> NDArray[Any]:
-        ids = _arrays.array_of("x", x, "a plain array of integers")
-        if ids.size == 0 and not isinstance(x, np.ndarray):
-            ids = ids.astype(np.int64)  # the list [] has no dtype of its own
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"x must hold integers, the rows of the embedding, got dtype {ids.dtype}")
+        ids = index_array("x", x)
         if ids.size:
             low, high = int(ids.min()), int(ids.max())
             if low < 0 or high >= self.num:
                 wrong = low if low < 0 else high
                 raise IndexError(f"x holds {wrong}, but the rows of {self!r} are 0..{self.num - 1}")
-        return ids if ids.dtype.isnative else ids.astype(ids.dtype.newbyteorder("="))
+        return ids
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*sizes(shape), self.dim)

@@ -114,6 +114,11 @@ class Layer(ParameterSet, abc.ABC):
     # Whether what the class' own `forward` gives is read-only, or read by nobody else: a model's run hands it out as it
     # is. Asked of the very class: a subclass may have another forward.
     _outputs_own: ClassVar[bool] = False
+    # Whether the output can be had as a `TableRows`, from `table_rows(x)` and, in training, from `_forward_rows(x)`,
+    # whose backward takes a `RowGradient`; and whether x may be one, to which the gradient is a `RowGradient` then. A
+    # chain asks two neighbours, and asks their very classes.
+    _gives_table_rows: ClassVar[bool] = False
+    _takes_table_rows: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -307,7 +312,7 @@ class Layer(ParameterSet, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # the parameters' memory does not pickle: it is made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table")}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_edition")}
         return {"attributes": state, "params": outside().run(dict, self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

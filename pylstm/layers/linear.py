@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _checks, _core
 from .._active import ACTIVE, refuse_in_training
@@ -37,6 +37,11 @@ class LinearOutputs:
     def compute(self) -> Array:
         """(.., out)."""
         return _product(self.x, self.weight, self.bias)
+
+    def of_steps(self, lengths: NDArray[np.int64]) -> Array:
+        """(sum of lengths, out): of x (N, T, in), sequence by sequence, the outputs of the steps that count."""
+        counts = np.arange(self.x.shape[1]) < lengths[:, None]
+        return _product(self.x[counts], self.weight, self.bias)
 
     def backward(self, d: Array) -> tuple[Array | None, Params]:
         """From the gradient to the outputs those to x and to the parameters."""

@@ -18,12 +18,15 @@ from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array
 from .layer import VJP, Outputs, Params
 from .recurrent_parameters import RecurrentParameters
+from .row_gradient import RowGradient
 from .stream import CallStepper, Stepper, Stream
+from .table_rows import TableRows
 
 State = TypeVar("State")  # what users see: one array for GRU and RNN, a tuple (h, c) for LSTM
 States = tuple[Array, ...]  # what backends see: always a tuple
 RunBackward = Callable[
-    [Array | None, tuple[Array | None, ...], dict[str, Array] | None], tuple[Array | None, States, dict[str, Array]]
+    [Array | None, tuple[Array | None, ...], dict[str, Array] | None],
+    tuple[Array | RowGradient | None, States, dict[str, Array]],
 ]
 
 
@@ -31,12 +34,13 @@ class Gradients(NamedTuple):
     """What `backward` returns: arrays of its own, nothing is accumulated anywhere.
 
     Attributes:
-        x: the gradient to `x`, shaped like it, or None after `forward(..., need_dx=False)`.
+        x: the gradient to `x`, shaped like it, or None after `forward(..., need_dx=False)`. Where x is a `TableRows`,
+            that to its table.
         state: the gradient to the initial state, shaped like it: an array, for LSTM a tuple (dh, dc).
         params: name -> array, the keys of `layer.params` in the same order.
     """
 
-    x: Array | None
+    x: Any
     state: Any
     params: dict[str, Array]
 
@@ -52,7 +56,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
     @abc.abstractmethod
     def _infer(
         self,
-        x: Array,
+        x: Array | TableRows,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -60,15 +64,15 @@ class Recurrent(RecurrentParameters, Generic[State]):
     ) -> States:
         """Write the whole of `out` (zeros past a length) and return the new states.
 
-        x: (T, N, I), normalised (see `_arrays`). states: one entry per state, C-contiguous (L·D, N, size), or None
-        for zeros. lengths: (N,) C-contiguous, or None. out: (T, N, D·S), normalised, overlaps no input. T and N may
-        be 0. Returned states: fresh arrays (L·D, N, size).
+        x: (T, N, I), normalised (see `_arrays`), or rows of a normalised table of the layer's dtype. states: one entry
+        per state, C-contiguous (L·D, N, size), or None for zeros. lengths: (N,) C-contiguous, or None. out: (T, N,
+        D·S), normalised, overlaps no input. T and N may be 0. Returned states: fresh arrays (L·D, N, size).
         """
 
     @abc.abstractmethod
     def _train(
         self,
-        x: Array,
+        x: Array | TableRows,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -81,8 +85,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
         Also returns `run_backward(d_output, d_states, into) -> (dx or None, d_states, name -> gradient)`, which may be
         called any number of times. `into`, if not None, is what an earlier one returned: the gradients of the
         parameters are added to these arrays in place. It gets None for a gradient that is zero, else d_output
-        (T, N, D·S) normalised and d_states C-contiguous; it returns dx as (T, N, I). x and out stay unchanged until
-        then; states are copies.
+        (T, N, D·S) normalised and d_states C-contiguous; it returns dx as (T, N, I), of a `TableRows` also as a
+        `RowGradient`. x and out stay unchanged until then, but not the table of a `TableRows`; states are copies.
         """
 
     def _empty(self, shape: tuple[int, ...]) -> Array:
@@ -100,7 +104,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
     def __call__(
         self,
-        x: ArrayLike,
+        x: ArrayLike | TableRows,
         state: Any = None,
         *,
         lengths: ArrayLike | None = None,
@@ -111,7 +115,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
         Args:
             x: (T, N, I), with batch_first (N, T, I), or (T, I) for one sequence. Any real dtype, strides, byte order
-                and alignment; other dtypes than the layer's are converted. T and N may be 0.
+                and alignment; other dtypes than the layer's are converted. T and N may be 0. A `TableRows` of such a
+                shape says which rows are the same.
             state: the initial state (num_layers·num_directions, N, S), without N for one sequence; for LSTM the tuple
                 (h, c), c with hidden_size in place of S. None is zero.
             lengths: (N,) integers in 0..T, in any order: the sequences' own lengths. What stands in x beyond is not
@@ -142,13 +147,14 @@ class Recurrent(RecurrentParameters, Generic[State]):
             output = self._to_user(view, batched)
         else:
             shape = self._user_shape(steps, batch, self.num_directions * self.output_size, batched)
-            output = _arrays.check_out(out, shape, self.dtype, (time_major, *states))
+            read = time_major.table if type(time_major) is TableRows else time_major
+            output = _arrays.check_out(out, shape, self.dtype, (read, *states))
             view = self._to_time_major(np.asarray(out), batched)
         return output, self._give_state(self._infer(time_major, states, lens, view, num_threads), batched)
 
     def forward(
         self,
-        x: ArrayLike,
+        x: ArrayLike | TableRows,
         state: Any = None,
         *,
         lengths: ArrayLike | None = None,
@@ -159,7 +165,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
         Args:
             x: as in a call. `backward` reads it again: if it is an array of the layer's dtype, do not edit its numbers
-                before the last `backward`.
+                before the last `backward`. Of a `TableRows` it reads nothing again.
             state: as in a call.
             lengths: as in a call.
             need_dx: False leaves out the gradient to x.
@@ -186,7 +192,10 @@ class Recurrent(RecurrentParameters, Generic[State]):
             num_threads = _checks.threads("num_threads", num_threads)
         # x and output are read again by backward, through views of its own: an array's shape, strides and dtype can be
         # set in place, and users hold the others
-        if batched and not self.batch_first:
+        rows = time_major if type(time_major) is TableRows else None
+        if rows is not None:
+            time_major = rows = rows._with(rows.table, rows.symbols.copy())
+        elif batched and not self.batch_first:
             time_major = time_major.view()
         shape = self._user_shape(steps, batch, self.num_directions * self.output_size, batched)
         output = _arrays.room(shape, self.dtype)
@@ -209,8 +218,10 @@ class Recurrent(RecurrentParameters, Generic[State]):
                 d_view = self._to_time_major(d_view, batched)
             d_states = self._take_states("d_state", d_state, batch, batched, parts=True)
             dx, d_initial, d_params = run_backward(d_view, d_states, _into)
+            if isinstance(dx, np.ndarray):
+                dx = self._to_user(dx, batched) if rows is None else rows._gradient(dx)
             return Gradients(
-                None if dx is None else self._to_user(dx, batched),
+                dx,
                 self._give_state(d_initial, batched),
                 {name: d_params[name] for name in names},
             )
@@ -218,7 +229,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
         backward.adds_up = True  # type: ignore[attr-defined]
         return output, self._give_state(new_states, batched), backward
 
-    def vjp(self, x: ArrayLike, state: Any = None, **options: Any) -> tuple[Outputs, VJP]:
+    def vjp(self, x: ArrayLike | TableRows, state: Any = None, **options: Any) -> tuple[Outputs, VJP]:
         output, new_state, run_back = self.forward(x, state, **options)
 
         def backward(
@@ -278,8 +289,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
 
     # ---- layouts: users' <-> time-major --------------------------------------------------------------------------
 
-    def _take_x(self, value: ArrayLike) -> tuple[Array, bool]:
-        x: Array
+    def _take_x(self, value: ArrayLike | TableRows) -> tuple[Any, bool]:
+        x: Any
         if (
             type(value) is np.ndarray
             and value.dtype is self.dtype
@@ -287,6 +298,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
             and flags.aligned
         ):
             x = value
+        elif type(value) is TableRows:
+            return self._take_rows(value)
         else:
             x = _arrays.real_array("x", value, self.dtype)
         shape = x.shape
@@ -294,9 +307,20 @@ class Recurrent(RecurrentParameters, Generic[State]):
             return (x.swapaxes(0, 1) if self.batch_first else x), True
         if len(shape) == 2 and shape[1] == self.input_size:
             return x[:, None], False
+        raise self._wrong_shape(shape)
+
+    def _take_rows(self, rows: TableRows) -> tuple[TableRows, bool]:
+        table, symbols = _arrays.real_array("x.table", rows.table, self.dtype), rows.symbols
+        if symbols.ndim not in (1, 2) or table.ndim != 2 or table.shape[1] != self.input_size:
+            raise self._wrong_shape(rows.shape)
+        if symbols.ndim == 1:
+            return rows._with(table, symbols[:, None]), False
+        return rows._with(table, symbols.T if self.batch_first else symbols), True
+
+    def _wrong_shape(self, shape: tuple[int, ...]) -> ValueError:
         axes = "N, T" if self.batch_first else "T, N"
         size = self.input_size
-        raise ValueError(f"x must have shape ({axes}, {size}), or (T, {size}) for one sequence, got {shape}")
+        return ValueError(f"x must have shape ({axes}, {size}), or (T, {size}) for one sequence, got {shape}")
 
     def _take_states(
         self, name: str, value: Any, batch: int, batched: bool, parts: bool = False

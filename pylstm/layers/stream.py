@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _arrays
 from .._arrays import Array
+from .table_rows import TableRows
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
@@ -110,7 +111,7 @@ class Stream:
             return out
         return result
 
-    def __call__(self, x: ArrayLike) -> Array:
+    def __call__(self, x: ArrayLike | TableRows) -> Array:
         """A chunk of steps.
 
         Args:
@@ -122,7 +123,7 @@ class Stream:
         Raises TypeError or ValueError, naming the argument, and RuntimeError as the class says.
         """
         layer = self._layer
-        array = _arrays.real_array("x", x, self._dtype)
+        array = x if isinstance(x, TableRows) else _arrays.real_array("x", x, self._dtype)
         batch = array.shape[0 if layer.batch_first else 1] if array.ndim == 3 else 1
         if batch != self.batch_size or (array.ndim == 2 and self.batch_size != 1):
             raise ValueError(f"x must hold batch_size={self.batch_size} sequences, got shape {array.shape}")

@@ -86,8 +86,8 @@ class Sequential(Container, Trainable):
         return self._runs(_WRITTEN) and self.layers[-1]._can_defer()
 
     def _deferred(self, x: Any, lengths: Any) -> Any:
-        def call(layer: Layer, x: Any, state: Any, lengths: Any) -> tuple[Any, None]:
-            return (layer._deferred(x, lengths), None) if layer is last else inferred(layer, x, state, lengths)
+        def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
+            return (layer._deferred(x, lengths), None) if layer is last else inferred(layer, x, state, lengths, as_rows)
 
         last = self.layers[-1]
         return self._run(call, self._input(x, None), None, lengths)[0]

@@ -12,8 +12,8 @@ import numpy as np
 from .. import _checks
 from ..files import saving
 from ..graph.structure import leaves, mapped
-from ..layers.activation import activate
 from ..layers.layer import Layer
+from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function, wants
 from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
 from ..training import loop
@@ -22,6 +22,7 @@ from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
+from .predictions import Predictions, activated, by_sequence
 
 _ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
 
@@ -253,39 +254,27 @@ class Trainable(Layer):
         if len(inputs) == 0:
             return self._no_outputs(inputs)
         form: Any = None
-        found: list[list[Any]] = []  # for each output a list of N
-        per_step = False
+        found: list[Predictions] = []  # of each output
         for some in inputs.sorted_batches(size):
             batch = inputs.batch(some)
-            form = self._predicted(batch)
             lens = self.output_lengths(batch.lengths)
             if lens is not None and not isinstance(lens, np.ndarray):
                 raise ValueError(
                     "several inputs have lengths, so that those of the outputs are not known: write "
                     f"output_lengths(self, lengths) in {type(self).__name__}, which returns them"
                 )
-            per_step = lens is not None
+            form = self._predicted(batch, deferred=lens is not None)
+            if type(form) is LinearOutputs and form.x.ndim != 3:
+                form = form.compute()
             outputs = list(leaves(form))
-            found = found or [[None] * len(inputs) for _ in outputs]
-            for y, rows in zip(outputs, found, strict=True):
-                y = y if activation is None else activate(activation, y)
-                for k, i in enumerate(some.tolist()):
-                    rows[i] = y[k] if lens is None or y.ndim < 2 else y[k, : lens[k]]
-        joined = iter([self._joined(rows, inputs, per_step) for rows in found])
+            found = found or [Predictions(len(inputs)) for _ in outputs]
+            for y, predictions in zip(outputs, found, strict=True):
+                if lens is None or (type(y) is not LinearOutputs and y.ndim < 2):
+                    predictions.add(some, activated(activation, y))
+                else:
+                    predictions.add_steps(some, by_sequence(y, lens, activation))
+        joined = iter([one.joined(inputs.is_list, inputs.steps or 0, self.dtype) for one in found])
         return mapped(lambda _: next(joined), form)
-
-    def _joined(self, rows: list[Any], inputs: Inputs, per_step: bool) -> Any:
-        """One output of all sequences."""
-        if not per_step or np.ndim(rows[0]) == 0:
-            return np.stack(rows)
-        if inputs.is_list:
-            return rows
-        first = rows[0]
-        dtype = self.dtype if first.dtype.kind == "f" else first.dtype
-        out = np.zeros((len(rows), max(inputs.steps or 0, *map(len, rows), 0), *first.shape[1:]), dtype)
-        for row, value in zip(out, rows, strict=True):
-            row[: len(value)] = value
-        return out
 
     # ---- arguments -----------------------------------------------------------------------------------------------
 

@@ -34,18 +34,18 @@ class _NumPyBackend(Recurrent[Any]):
 
     def _infer(
         self,
-        x: Array,
+        x: Any,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
         num_threads: int | None,  # noqa: ARG002
     ) -> States:
-        x, out = _without_steps(x), _without_steps(out)
+        x, out = _without_steps(np.asarray(x)), _without_steps(out)
         return sequence.run(self._cells, x, self._zeros(states, x.shape[1]), lengths, out)[0]
 
     def _train(
         self,
-        x: Array,
+        x: Any,
         states: tuple[Array | None, ...],
         lengths: NDArray[np.int64] | None,
         out: Array,
@@ -54,7 +54,7 @@ class _NumPyBackend(Recurrent[Any]):
         num_threads: int | None,  # noqa: ARG002
     ) -> tuple[States, RunBackward]:
         x_shape = x.shape
-        x, out = _without_steps(x), _without_steps(out)
+        x, out = _without_steps(np.asarray(x)), _without_steps(out)
         drop = None if dropout_key is None else sequence.Dropout(self.dropout, dropout_key)
         new_states, run_back = sequence.run(self._cells, x, self._zeros(states, x.shape[1]), lengths, out, drop)
 

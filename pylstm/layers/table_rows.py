@@ -1,0 +1,146 @@
+"""Rows of a table by number: an embedding's output before anybody looks the rows up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .. import _arrays, _checks
+from .._arrays import Array
+from .row_gradient import Index, RowGradient, sum_rows
+
+
+class TableRows:
+    """`table[symbols]`, not looked up: what a recurrent layer takes in place of x, too.
+
+    Where symbols repeat in a batch, the layer multiplies every row of the table by its weights once, however often it
+    is named: the output has the same bits as for `np.asarray(rows)`. The gradient to such an x (`Gradients.x`) is a
+    `RowGradient`, the one to the table; equal to that of the rows looked up but for rounding. Where too few repeat, the
+    layer looks the rows up.
+
+    `embedding.table_rows(symbols)` makes one; a chain (`Sequential`) hands its recurrent layer one by itself. So does
+    `TableRows(np.eye(num), symbols)` for one-hot input, without multiplying by its zeros (pass `need_dx=False`).
+
+        rows = embedding.table_rows(symbols)
+        output, state, backward = lstm.forward(rows, lengths=lengths)
+        backward(d_output).x                                    # the gradient to embedding.params["weight"]
+
+    It holds both arrays, not copies: editing them edits x, until a layer has been called with it. `np.asarray` looks
+    the rows up.
+
+    Args:
+        table: (num, dim), float32 or float64; whatever else is real becomes float32.
+        symbols: integers in 0..num-1, of any shape; (N, T) or (T, N) for a layer, as its `batch_first` says, or (T,).
+        padding_idx: a row that gets no gradient, or None.
+
+    Raises TypeError or ValueError for a wrong argument, naming it, and IndexError for symbols out of range.
+
+    Attributes:
+        table: as given.
+        symbols: as given.
+        padding_idx: as given, in 0..num-1 or None.
+    """
+
+    __slots__ = ("_source", "padding_idx", "symbols", "table")
+    table: Array
+    symbols: NDArray[Any]
+    padding_idx: int | None
+    _source: tuple[Any, object] | None  # the embedding, and the edition of its table; None: a table that may change
+
+    def __init__(self, table: ArrayLike, symbols: ArrayLike, padding_idx: int | None = None) -> None:
+        rows = _arrays.float_array("table", table)
+        if rows.ndim != 2:
+            raise ValueError(f"table must have shape (num, dim), got {rows.shape}")
+        num = rows.shape[0]
+        if padding_idx is not None:
+            padding_idx = _checks.integer("padding_idx", padding_idx, -num, num - 1) % num
+        self.table, self.symbols, self.padding_idx = rows.view(), index_array("symbols", symbols).view(), padding_idx
+        self._source = None
+        check_range("symbols", self.symbols, num, "the table")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the rows: (\\*symbols.shape, dim)."""
+        return (*self.symbols.shape, self.table.shape[1])
+
+    @property
+    def ndim(self) -> int:
+        """Axes of the rows."""
+        return self.symbols.ndim + 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the rows."""
+        return self.table.dtype
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("TableRows cannot become an array without a copy")
+        return self.looked_up().astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        num, dim = self.table.shape
+        return f"TableRows({self.symbols.shape} of a table of {num} rows, {dim} columns)"
+
+    def looked_up(self) -> Array:
+        """`table[symbols]`, a new array."""
+        check_range("symbols", self.symbols, len(self.table), "the table")  # an array may have been edited since
+        return self._taken()
+
+    # ---- for layers --------------------------------------------------------------------------------------------------
+
+    def _taken(self) -> Array:
+        """`looked_up` of symbols that were checked just now."""
+        return self.table.take(self.symbols, axis=0, mode="clip")
+
+    def _with(self, table: Array, symbols: NDArray[Any]) -> TableRows:
+        made = TableRows.__new__(TableRows)
+        made.table, made.symbols, made.padding_idx = table, symbols, self.padding_idx
+        made._source = self._source if table is self.table else None
+        return made
+
+    def _edition(self) -> object | None:
+        """What stands for the table's numbers as they are; None: they are nobody's to keep."""
+        if self._source is None:
+            return None
+        embedding, edition = self._source
+        return edition if embedding._edition is edition else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TableRows, (self.table, self.symbols, self.padding_idx)
+
+    def _gradient(self, d: Array) -> RowGradient:
+        """The gradient to the table, from that to the rows looked up."""
+        return sum_rows(self.symbols, d.reshape(-1, d.shape[-1]), self.table.shape, skip=self.padding_idx)
+
+    def _row_gradient(self, rows: Index, values: Array) -> RowGradient:
+        """The same, from that to each distinct row: ascending numbers, and their gradients."""
+        if self.padding_idx is not None:
+            at = int(np.searchsorted(rows, self.padding_idx))
+            if at < len(rows) and rows[at] == self.padding_idx:
+                if at == 0:
+                    rows, values = rows[1:], values[1:]
+                else:
+                    rows, values = np.delete(rows, at), np.delete(values, at, axis=0)
+        return RowGradient(rows, values, self.table.shape)
+
+
+def index_array(name: str, value: object) -> NDArray[Any]:
+    """`value` as an array of native integers."""
+    ids = _arrays.array_of(name, value, "a plain array of integers")
+    if ids.size == 0 and not isinstance(value, np.ndarray):
+        ids = ids.astype(np.int64)  # the list [] has no dtype of its own
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, the rows of the embedding, got dtype {ids.dtype}")
+    return ids if ids.dtype.isnative else ids.astype(ids.dtype.newbyteorder("="))
+
+
+def check_range(name: str, ids: NDArray[Any], num: int, table: str) -> None:
+    """Raises IndexError unless all are in 0..num-1."""
+    if ids.size:
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= num:
+            wrong = low if low < 0 else high
+            raise IndexError(f"{name} holds {wrong}, but the rows of {table} are 0..{num - 1}")
