@@ -229,6 +229,14 @@ class Layer(ParameterSet, abc.ABC):
         itself."""
         return False
 
+    def _runs(self, written: Mapping[str, Any]) -> bool:
+        """Whether calls of these methods, name -> function, end up in what the library wrote: neither in a subclass's
+        own nor in what somebody put in their place, in the class or in this one object."""
+        own = type(self)
+        return all(getattr(own, name) is method for name, method in written.items()) and not (
+            written.keys() & vars(self).keys()
+        )
+
     def _deferred(self, x: Any, lengths: Any) -> Any:
         """Inference, if the layer can defer."""
         raise NotImplementedError

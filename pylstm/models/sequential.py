@@ -100,9 +100,7 @@ class Sequential(Container, Trainable):
         return y, lambda dy: run_back(dy)[1], after
 
     def _can_defer(self) -> bool:
-        own = type(self)  # a subclass may compute something else
-        plain = own.__call__ is Container.__call__ and own.forward is Container.forward and own.vjp is Container.vjp
-        return plain and self.layers[-1]._can_defer()
+        return self._runs(_WRITTEN) and self.layers[-1]._can_defer()
 
     def _deferred(self, x: Any, lengths: Any) -> Any:
         def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
@@ -209,6 +207,7 @@ def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str
         shape = shape if columns else after
 
 
+_WRITTEN: dict[str, Any] = {"__call__": Sequential.__call__, "forward": Sequential.forward, "vjp": Sequential.vjp}
 _SHAPELESS = (Activation, Dropout, LastStep, MaxOverTime, MeanOverTime)  # layers that take any width and either dtype
 
 
