@@ -204,7 +204,13 @@ class Optimizer(abc.ABC):
         if not isinstance(gradient, RowGradient):
             own = [slot.reshape(-1) for slot in slots]
             return self._dense(p.reshape(-1), gradient.reshape(-1), own, step, scale, limit)
-        if self.lazy or self._rows_only():
+        few = self.lazy or self._rows_only()
+        if p.ndim == 1:  # a vector has rows of one number, which one by one take longer than all of them
+            if not few:
+                return self._dense(p, gradient.dense(), slots, step, scale, limit)
+            gradient = RowGradient(gradient.rows, gradient.values[:, None], (len(p), 1))
+            p, slots = p[:, None], [slot[:, None] for slot in slots]
+        if few:
             return self._touched_rows(p, gradient, slots, step, scale, limit)
         return self._all_rows(p, gradient, slots, step, scale, limit)
 
