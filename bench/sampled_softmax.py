@@ -87,14 +87,12 @@ def ways(samples: int, rate: float) -> list[Callable[[], Way]]:
 def step_times(samples: int, rounds: int = 3) -> None:
     words = text(SEQUENCES * 12, seed=1)  # many, so that what fit does around them counts little
     print(f"{WORDS} words, {STEPS} x {SEQUENCES} a step, {pylstm.get_num_threads()} threads: ms a step")
-    full = None
-    for make in ways(samples, 1e-3):
-        way = make()
-        some = words[: SEQUENCES * (3 if way.loss == "cross_entropy" else 12)]
-        way.train(some)
-        best = min(way.train(some) for _ in range(rounds))
-        full = full or best
-        print(f"{way.name:32} {1e3 * best:8.1f}   {full / best:5.1f} times the speed of the first", flush=True)
+    made = [make() for make in ways(samples, 1e-3)]
+    pieces = [words[: SEQUENCES * (3 if way.loss == "cross_entropy" else 12)] for way in made]
+    times = [[way.train(some) for way, some in zip(made, pieces, strict=True)] for _ in range(rounds + 1)]
+    best = np.min(times[1:], axis=0)  # the ways take turns, for the machine has better and worse minutes
+    for way, seconds in zip(made, best, strict=True):
+        print(f"{way.name:32} {1e3 * seconds:8.1f}   {best[0] / seconds:5.1f} times the speed of the first")
 
 
 def curves(samples: int, seconds: float, rate: float, points: int = 6) -> dict[str, Curve]:

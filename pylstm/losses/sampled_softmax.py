@@ -53,9 +53,9 @@ class SampledSoftmax:
     Raises TypeError or ValueError, naming the argument.
 
     >>> model = Sequential([Embedding(50, 8), LSTM(8, 16, batch_first=True), Linear(16, 50)], seed=0)
-    >>> x = (np.arange(12)[None] + np.arange(40)[:, None]) % 50                 # each step's target is the next number
-    >>> loss, optimizer = SampledSoftmax(10), Adam(1e-2)
-    >>> history = model.fit(x, (x + 1) % 50, loss=loss, optimizer=optimizer, epochs=40, seed=0, verbose=0)
+    >>> x = (np.arange(12)[None] + np.arange(40)[:, None]) % 50              # each step's target is the next number
+    >>> history = model.fit(x, (x + 1) % 50, loss=SampledSoftmax(10), optimizer=Adam(2e-2), epochs=40, batch_size=10,
+    ...                     seed=0, verbose=0)
     >>> model.evaluate(x, (x + 1) % 50)["accuracy"] > 0.9
     True
     """
