@@ -31,10 +31,11 @@ class Optimizer(abc.ABC):
 
     State is kept per parameter, by name, in the optimizer: a second training with the same object goes on.
 
-    Tables with row gradients (`Embedding`): SGD without momentum and Adagrad touch the rows that a batch names, which
-    is the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not named move on, too, as with the dense
-    gradient. `lazy=True` leaves rows that a batch does not name exactly as they are, state and weight decay included
-    (as torch.optim.SparseAdam): another algorithm, and a faster one for large vocabularies.
+    Tables with row gradients (`Embedding`, and the last layer with `SampledSoftmax`): SGD without momentum and Adagrad
+    touch the rows that a batch names, which is the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not
+    named move on, too, as with the dense gradient. `lazy=True` leaves rows that a batch does not name exactly as they
+    are, state and weight decay included (as torch.optim.SparseAdam): another algorithm, and a faster one for large
+    vocabularies.
 
     Attributes:
         lr: the learning rate. It may be changed between steps.
