@@ -78,6 +78,10 @@ def parse() -> tuple[argparse.Namespace, list[ModelCase], list[str]]:
         parser.error(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
     if args.repeats < 2 or args.threads < 1:
         parser.error("--repeats has to be at least 2, --threads at least 1")
+    if args.append and not args.json:
+        parser.error("--append needs --json: what it adds to")
+    if args.json and args.json.is_dir():
+        parser.error(f"--json has to be a file, and {args.json} is a folder")
     return args, cases, peers
 
 

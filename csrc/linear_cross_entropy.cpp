@@ -42,6 +42,7 @@ class Head {
         panel_(kernels.matmul.panel_columns),
         width_(ceil_div(call.in, panel_) * panel_),
         gradients_(call.d_weight != nullptr),
+        to_hidden_(call.d_hidden.data != nullptr),
         logits_(checked_product({call.out, block_})),
         rows_(checked_product({block_, call.in})),
         across_(checked_product({block_, call.in})),
@@ -54,24 +55,26 @@ class Head {
     for (ptrdiff_t i = 0; call.share && i < call.out; ++i) share_sum_ += double(call.share[i]);
     if (gradients_) {
       along_ = AlignedBuffer<T>(checked_product({block_, width_}));
-      panels_ = AlignedBuffer<T>(checked_product({call.out, width_}));
-      d_rows_ = AlignedBuffer<T>(checked_product({block_, call.in}));
       if (call.share)
         for (ptrdiff_t i = 0; i < call.out; ++i) d_share_.push_back(T(call.scale * double(call.share[i])));
+    }
+    if (to_hidden_) {
+      panels_ = AlignedBuffer<T>(checked_product({call.out, width_}));
+      d_rows_ = AlignedBuffer<T>(checked_product({block_, call.in}));
     }
     const ptrdiff_t tile = kernels.matmul.tile_rows, most = ceil_div(ceil_div(block_, tile), threads) * tile;
     for (int i = 0; i < threads; ++i) {
       softmax_.emplace_back(block_);
-      if (gradients_) tiles_.emplace_back(most * std::min(depth, call.out));
+      if (to_hidden_) tiles_.emplace_back(most * std::min(depth, call.out));
     }
   }
 
   ptrdiff_t blocks() const { return ceil_div(call_.rows, block_); }
-  ptrdiff_t parts() const { return blocks() * chunks_ * (block_ / group + (gradients_ ? 2 : 0)); }
+  ptrdiff_t parts() const { return blocks() * chunks_ * (block_ / group + gradients_ + to_hidden_); }
 
   // By every worker; they meet between them.
   void begin(int id) {
-    if (gradients_) pack_weight(id);
+    if (to_hidden_) pack_weight(id);
     pack_rows(0, id);
   }
 
@@ -146,7 +149,7 @@ class Head {
 
   // From the gradients to block b's logits those to its rows; the next block's rows.
   void finish(ptrdiff_t b, int id, Interrupt& interrupt) {
-    if (gradients_) {
+    if (to_hidden_) {
       const Share share(ceil_div(count(b), kernels_.matmul.tile_rows), id, threads_);
       const ptrdiff_t begin = share.begin * kernels_.matmul.tile_rows;
       const ptrdiff_t end = std::min(count(b), share.end * kernels_.matmul.tile_rows);
@@ -328,7 +331,7 @@ class Head {
   const int threads_;
   const ptrdiff_t block_, chunks_, panel_;
   const ptrdiff_t width_;  // of `in`, in whole panels
-  const bool gradients_;
+  const bool gradients_, to_hidden_;
   AlignedBuffer<T> logits_;                 // [class][row]; then exponentials, then gradients
   AlignedBuffer<T> rows_;                   // [row][in]
   AlignedBuffer<T> across_, along_;         // panels of rows, [in][panel], and of columns, [row][panel]
@@ -353,7 +356,8 @@ bool linear_cross_entropy(const Kernels<T>& kernels, const LinearCrossEntropyCal
     if (call.d_bias) std::fill_n(call.d_bias, call.out, T(0));
     return true;
   }
-  const double cycles = (call.d_weight ? 3 : 1) * matmul_cycles(call.rows, call.in, call.out, kernels.lanes) +
+  const double cycles = (1 + (call.d_weight != nullptr) + (call.d_hidden.data != nullptr)) *
+                            matmul_cycles(call.rows, call.in, call.out, kernels.lanes) +
                         double(call.rows) * double(call.out) * 4 / double(kernels.lanes);
   for (int count = useful_threads(cycles, threads);;) {
     Head<T> head(kernels, call, count);

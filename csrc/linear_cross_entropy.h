@@ -28,7 +28,7 @@ struct LinearCrossEntropyCall {
   double scale = 0;
   double* loss = nullptr;      // (rows,)
   int64_t* largest = nullptr;  // (rows,), or null: the class of the largest logit, the first of several and of NaN
-  // Null where no gradients are wanted, all of them. Of d_hidden, rows that do not count are left alone.
+  // Null where no gradients are wanted, all of them or that to hidden. Of that, rows that do not count are left alone.
   Matrix<T> d_hidden;
   T *d_weight = nullptr, *d_bias = nullptr;
   Interrupted interrupted = nullptr;

@@ -145,9 +145,10 @@ def linear_cross_entropy(
     share: Array | None,
     scale: float,
     need_gradients: bool,
+    need_dx: bool,
     need_largest: bool,
     num_threads: int | None,
-) -> tuple[NDArray[np.float64], tuple[Array, Array, Array | None] | None, NDArray[np.int64] | None]:
+) -> tuple[NDArray[np.float64], tuple[Array | None, Array, Array | None] | None, NDArray[np.int64] | None]:
     """hidden (rows, in), weight (out, in), bias (out,), share (out,); of hidden's rows at places (ascending) the losses
 
         -label_weight log p[label] - sum of share log p,    p = softmax(hidden weightᵀ + bias)

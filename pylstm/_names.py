@@ -40,6 +40,7 @@ _MODULES = {
     "models.loading": "load",
     "models.model": "Model",
     "models.sequential": "Sequential",
+    "models.stream": "ModelStream",
     "training.callbacks": "Callback EarlyStopping ModelCheckpoint",
     "training.gradients": "clip_norm clip_value global_norm",
     "training.optimizer": "Optimizer",

@@ -48,8 +48,8 @@ py::array matmul_product(const py::array& a, const py::array& b, bool sum_of_row
 // gradients those of the losses' sum times `scale`; None for what is not needed. As in csrc/linear_cross_entropy.h.
 py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weight, const py::object& bias,
                                   const py::array& places, const py::array& labels, const py::array& label_weight,
-                                  const py::object& share, double scale, bool need_gradients, bool need_largest,
-                                  std::optional<int> threads);
+                                  const py::object& share, double scale, bool need_gradients, bool need_dx,
+                                  bool need_largest, std::optional<int> threads);
 
 // See planted.cpp; in no release.
 int planted_fault(const std::string& name);

@@ -14,7 +14,7 @@ namespace {
 template <class T>
 py::tuple run(const py::array& hidden, const py::array& weight, const py::object& bias, const py::array& places,
               const py::array& labels, const py::array& label_weight, const py::object& share, double scale,
-              bool need_gradients, bool need_largest, int threads) {
+              bool need_gradients, bool need_dx, bool need_largest, int threads) {
   LinearCrossEntropyCall<T> call;
   const ptrdiff_t all = axis("hidden", hidden, 0);
   call.in = axis("hidden", hidden, 1), call.out = axis("weight", weight, 0);
@@ -43,10 +43,15 @@ py::tuple run(const py::array& hidden, const py::array& weight, const py::object
     largest = array;
   }
   if (need_gradients) {
-    const auto d_hidden = empty<T>({all, call.in}), d_weight = empty<T>({call.out, call.in});
-    call.d_hidden = {data<T>(d_hidden), call.in}, call.d_weight = data<T>(d_weight);
-    if (call.rows < all) std::fill_n(call.d_hidden.data, d_hidden.size(), T(0));
-    py::object d_bias = py::none();
+    const auto d_weight = empty<T>({call.out, call.in});
+    call.d_weight = data<T>(d_weight);
+    py::object d_hidden = py::none(), d_bias = py::none();
+    if (need_dx) {
+      const auto array = empty<T>({all, call.in});
+      call.d_hidden = {data<T>(array), call.in};
+      if (call.rows < all) std::fill_n(call.d_hidden.data, array.size(), T(0));
+      d_hidden = array;
+    }
     if (call.bias) {
       const auto array = empty<T>({call.out});
       call.d_bias = data<T>(array);
@@ -63,10 +68,10 @@ py::tuple run(const py::array& hidden, const py::array& weight, const py::object
 
 py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weight, const py::object& bias,
                                   const py::array& places, const py::array& labels, const py::array& label_weight,
-                                  const py::object& share, double scale, bool need_gradients, bool need_largest,
-                                  std::optional<int> threads) {
+                                  const py::object& share, double scale, bool need_gradients, bool need_dx,
+                                  bool need_largest, std::optional<int> threads) {
   const auto f = hidden.dtype().equal(py::dtype::of<float>()) ? run<float> : run<double>;
-  return f(hidden, weight, bias, places, labels, label_weight, share, scale, need_gradients, need_largest,
+  return f(hidden, weight, bias, places, labels, label_weight, share, scale, need_gradients, need_dx, need_largest,
            thread_count(threads));
 }
 

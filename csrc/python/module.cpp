@@ -106,7 +106,7 @@ PYBIND11_MODULE(_core, m) {
 
   m.def("linear_cross_entropy", &linear_cross_entropy_of, py::arg("hidden"), py::arg("weight"), py::arg("bias"),
         py::arg("places"), py::arg("labels"), py::arg("label_weight"), py::arg("share"), py::arg("scale"),
-        py::arg("need_gradients"), py::arg("need_largest"), py::arg("num_threads"));
+        py::arg("need_gradients"), py::arg("need_dx"), py::arg("need_largest"), py::arg("num_threads"));
 
   m.def("matmul", &matmul_product, py::arg("a"), py::arg("b"), py::arg("sum_of_rows"), py::arg("num_threads"));
 

@@ -45,8 +45,9 @@ class _Call:
         self.outputs, self.computed = outputs, False
 
     def compute(self, run: Any) -> Array:
+        y = self.outputs.compute()  # which may fail, and is then to be done again
         self.computed = run.thread is not None  # a run that is over has given out what it has
-        return self.outputs.compute()
+        return y
 
     def run_back(self, d: Any) -> Any:
         """From the gradient to the outputs; of those that the loss computed, what it gave is all there is."""

@@ -33,6 +33,7 @@ class Activation(Layer):
     """
 
     _config_names = ("function",)
+    steps_apart = True
     _asks = True
     _outputs_own = True
     function: str

@@ -20,6 +20,7 @@ from ..graph.values import Place, Value, new_value
 from .composite import Composite
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes, with_tuples
 from .registry import built_in
+from .steps import ChainSteps
 
 DEEPEST = 32  # containers in containers: every one takes some of Python's stack
 
@@ -242,6 +243,11 @@ class Container(Composite):
         for layer in self.layers:
             lengths = layer.output_lengths(lengths)
         return lengths
+
+    def _steps(self, batch_size: int, num_threads: int | None) -> ChainSteps:
+        if type(self).__call__ is not Container.__call__:
+            raise ValueError(f"{type(self).__name__} cannot stream: its class has a __call__ of its own")
+        return ChainSteps(self, batch_size, num_threads)
 
     def _check_carry(self) -> None:
         if self._own_forward:

@@ -32,6 +32,7 @@ class Dropout(Layer):
     """
 
     _config_names = ("p", "same_for_all_steps")
+    steps_apart = True
     _asks = True
     p: float
     same_for_all_steps: bool

@@ -41,6 +41,7 @@ class Embedding(Layer):
     """
 
     _config_names = ("num", "dim", "padding_idx", "dtype")
+    steps_apart = True
     _asks = True
     _outputs_own = True
     _gives_table_rows = True

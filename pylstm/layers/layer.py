@@ -44,6 +44,7 @@ from .._arrays import Array, real_array
 from .parameters import ParameterSet, outside
 from .parameters import Params as ParamsView
 from .row_gradient import RowGradient
+from .steps import Apart, Steps
 
 Gradient = Array | RowGradient
 Params = dict[str, Gradient]
@@ -101,11 +102,14 @@ class Layer(ParameterSet, abc.ABC):
             model of somebody's that does not say.
         batch_first: False for recurrent layers whose x and y are (T, N, F); a chain takes no such layer.
         returns_state: whether a call gives (output, state), of which a chain takes the output.
+        steps_apart: whether the output at a step depends on x at this step alone, so that a stream may call the layer
+            with one step, (N, F) or (F,).
     """
 
     keeps_time: bool | None = True
     batch_first: bool = True
     returns_state: ClassVar[bool] = False
+    steps_apart: ClassVar[bool] = False
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
     _asks: ClassVar[bool] = False  # whether the class' own methods ask for a model's run themselves
@@ -194,6 +198,19 @@ class Layer(ParameterSet, abc.ABC):
         """Whether the lengths of outputs are known."""
         return self.keeps_time is not None or type(self).output_lengths is not Layer.output_lengths
 
+    def _steps(self, batch_size: int, num_threads: int | None) -> Steps:  # noqa: ARG002
+        """For a stream of a chain. Raises ValueError for a layer that cannot go step by step."""
+        classes = type(self).__mro__
+        says, calls = (
+            next(i for i, one in enumerate(classes) if what in vars(one)) for what in ("steps_apart", "__call__")
+        )
+        if self.returns_state or not (self.steps_apart and says <= calls):  # what a subclass calls may need more steps
+            raise ValueError(
+                f"{self!r} cannot stream: it needs other steps than the one that arrives. (A layer of your own that "
+                "does not: set steps_apart = True in its class.)"
+            )
+        return Apart(self)
+
     def input_shape(self) -> Shape | None:
         """The shape of x as far as the layer itself knows it, None if it does not."""
         return None
@@ -211,6 +228,14 @@ class Layer(ParameterSet, abc.ABC):
         """Whether the layer can hand out what its outputs are made of in place of them, for a loss that computes them
         itself."""
         return False
+
+    def _runs(self, written: Mapping[str, Any]) -> bool:
+        """Whether calls of these methods, name -> function, end up in what the library wrote: neither in a subclass's
+        own nor in what somebody put in their place, in the class or in this one object."""
+        own = type(self)
+        return all(getattr(own, name) is method for name, method in written.items()) and not (
+            written.keys() & vars(self).keys()
+        )
 
     def _deferred(self, x: Any, lengths: Any) -> Any:
         """Inference, if the layer can defer."""

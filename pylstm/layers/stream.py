@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,6 +54,8 @@ class Stream:
     Attributes:
         batch_size: N, the number of sequences.
     """
+
+    _has_state: ClassVar[bool] = True
 
     def __init__(self, layer: Recurrent[Any], batch_size: int, num_threads: int | None) -> None:
         self._layer, self.batch_size, self._num_threads = layer, batch_size, num_threads

@@ -86,8 +86,8 @@ def ce_of_linear(
         return loss._replace(gradient=gradient, largest=y.argmax(axis=-1) if need_largest else None)
     loss = head_loss(
         outputs.x, outputs.weight, outputs.bias, targets, lengths, class_weight=class_weight, ignore_index=ignore_index,
-        label_smoothing=label_smoothing, need_gradients=need_gradient, need_largest=need_largest,
-        each="column of logits",
+        label_smoothing=label_smoothing, need_gradients=need_gradient, need_dx=outputs.need_dx,
+        need_largest=need_largest, each="column of logits",
     )  # fmt: skip
     if loss.gradient is None:
         return loss
@@ -107,13 +107,14 @@ def head_loss(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     need_gradients: bool = True,
+    need_dx: bool = True,
     need_largest: bool = False,
     num_threads: int | None = None,
     each: str = "row of weight",
 ) -> Loss:
     """`linear_cross_entropy` as a `Loss`, whose gradient is the tuple (d_hidden, d_weight, d_bias).
 
-    largest: shaped like targets, -1 where these do not count.
+    need_dx: whether d_hidden is computed, or None. largest: shaped like targets, -1 where these do not count.
     """
     x = float_array("hidden", hidden)
     if x.ndim < 2:
@@ -140,7 +141,7 @@ def head_loss(
     def of(some: NDArray[np.bool_], need_gradients: bool) -> Any:
         return _core.linear_cross_entropy(
             rows, matrix, offset, _indices(places[some]), _indices(chosen[some]), of_label[some] * (1.0 - smoothing),
-            share, scale, need_gradients, need_largest, threads,
+            share, scale, need_gradients, need_dx, need_largest, threads,
         )  # fmt: skip
 
     kept = of_label != 0 if share is None else np.ones(len(places), np.bool_)
@@ -153,7 +154,7 @@ def head_loss(
             largest[places[~kept]] = of(~kept, False)[2]
         largest = largest.reshape(labels.shape)
     if gradients is not None:
-        gradients = (gradients[0].reshape(x.shape), *gradients[1:])
+        gradients = (gradients[0].reshape(x.shape) if need_dx else None, *gradients[1:])
     return Loss(float(losses.sum()), total_weight, gradients, largest)
 
 

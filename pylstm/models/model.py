@@ -135,6 +135,11 @@ class Model(Composite, Trainable):
         outputs = run.within(self.run, *arrays, **self._given(kwargs))
         names = named_layers(self)
         check_used(run, names, "the model")
+        if any(value._run is not run and value._slot is not None for value in _values(outputs)):
+            raise RuntimeError(
+                f"{type(self).__name__}.run returned a value of a run that is over, and its gradient would be lost: "
+                "keep value.numpy()"
+            )
         tape = Tape(run, names)
         if type(outputs) is Deferred:
             place: Any = outputs._slot
@@ -163,7 +168,7 @@ class Model(Composite, Trainable):
     # ---- as a model to train -----------------------------------------------------------------------------------------
 
     def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
-        if deferred and type(self).__call__ is Model.__call__ and ACTIVE.get() is None:
+        if deferred and self._runs(_CALL) and ACTIVE.get() is None:
             return self._inferred(DeferringRun(recording=False), self._arguments(batch), {"lengths": batch.lengths})
         return self(*self._arguments(batch), lengths=batch.lengths)
 
@@ -204,7 +209,7 @@ class Model(Composite, Trainable):
         deferred: bool = False,
     ) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:
         inputs = self._arguments(batch)
-        if deferred and type(self).forward is Model.forward:
+        if deferred and self._runs(_FORWARD):
             run = DeferringRun(recording=True)
             outputs, run_back = self._recorded(run, inputs, False, {"lengths": batch.lengths})
         else:
@@ -287,3 +292,7 @@ def _parameters(run: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 def _values(structure: Any) -> list[Value]:
     return [leaf for leaf in leaves(structure) if isinstance(leaf, Value)]
+
+
+_CALL: dict[str, Any] = {"__call__": Model.__call__}  # as written here: what else is there is somebody's own
+_FORWARD: dict[str, Any] = {"forward": Model.forward}

@@ -12,6 +12,7 @@ from ..layers.activation import activate
 from ..layers.linear import LinearOutputs
 
 Indices = NDArray[np.intp]
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
 
 
 def by_sequence(y: Any, lengths: NDArray[np.int64], activation: str | None) -> list[Array]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._active import ACTIVE
+from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array
 from ..graph.recording import Chain
 from ..graph.values import Value
@@ -20,6 +20,7 @@ from ..layers.layer import VJP, Layer, Outputs, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
 from ..training.data import Batch, Inputs
+from .stream import ModelStream
 from .trainable import Trainable
 
 
@@ -70,6 +71,22 @@ class Sequential(Container, Trainable):
     def _without_dropout(self) -> Layer:
         return Sequential([layer._without_dropout() for layer in self.layers])
 
+    def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> ModelStream:
+        """A `ModelStream`: step by step, with states of its own, for `batch_size` independent sequences.
+
+        Args:
+            batch_size: N, sequences that move on together.
+            num_threads: for the recurrent layers' steps; None is the process' setting.
+
+        Raises ValueError for a model with a layer that needs other steps than the one that arrives: bidirectional or
+        pooling layers, and layers of your own that do not say `steps_apart`.
+        """
+        if ACTIVE.get() is not None:
+            refuse_in_training(self, "stream", "call the model")
+        if num_threads is not None:
+            num_threads = _checks.threads("num_threads", num_threads)
+        return ModelStream(self, _checks.size("batch_size", batch_size), num_threads)
+
     # ---- as a model to train -------------------------------------------------------------------------------------
 
     def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
@@ -83,9 +100,7 @@ class Sequential(Container, Trainable):
         return y, lambda dy: run_back(dy)[1], after
 
     def _can_defer(self) -> bool:
-        own = type(self)  # a subclass may compute something else
-        plain = own.__call__ is Container.__call__ and own.forward is Container.forward and own.vjp is Container.vjp
-        return plain and self.layers[-1]._can_defer()
+        return self._runs(_WRITTEN) and self.layers[-1]._can_defer()
 
     def _deferred(self, x: Any, lengths: Any) -> Any:
         def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
@@ -192,6 +207,7 @@ def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str
         shape = shape if columns else after
 
 
+_WRITTEN: dict[str, Any] = {"__call__": Sequential.__call__, "forward": Sequential.forward, "vjp": Sequential.vjp}
 _SHAPELESS = (Activation, Dropout, LastStep, MaxOverTime, MeanOverTime)  # layers that take any width and either dtype
 
 

@@ -22,9 +22,7 @@ from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
-from .predictions import Predictions, activated, by_sequence
-
-_ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
+from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
 
 
 class Trainable(Layer):
@@ -245,7 +243,7 @@ class Trainable(Layer):
         inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
         size = _checks.integer("batch_size", batch_size)
         if activation is not None:
-            _checks.choice("activation", activation, _ACTIVATIONS)
+            _checks.choice("activation", activation, ACTIVATIONS)
         if inputs.lengths is not None and not self._says_time():
             raise ValueError(
                 f"{type(self).__name__} does not say whether it gives one output per step of its input, and so padding "

@@ -369,3 +369,17 @@ def test_the_logits_are_never_in_memory():
     done = subprocess.run([sys.executable, "-P", "-c", MEMORY] if sys.version_info >= (3, 11) else
                           [sys.executable, "-I", "-c", MEMORY], capture_output=True, text=True, check=True)  # fmt: skip
     assert int(done.stdout) < 24e6  # R x V numbers would be 280 MB
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_without_the_gradient_to_hidden_all_else_is_the_same(shape, dtype):
+    hidden, weight, bias, targets = problem(shape, dtype)
+    targets, chosen = options("ignored, weighted, smoothed", shape, targets)
+    for threads in (1, 3):
+        given = (hidden, weight, bias, targets)
+        want, found = (head_loss(*given, need_dx=need, num_threads=threads, **chosen) for need in (True, False))
+        assert found.gradient[0] is None
+        assert found.total == want.total
+        for one, other in zip(found.gradient[1:], want.gradient[1:], strict=True):
+            np.testing.assert_array_equal(one, other)

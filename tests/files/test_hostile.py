@@ -192,13 +192,13 @@ def network(seed=0):
 
 
 class Own(pylstm.Callback):
-    """Somebody's own: it minds its numbers late, when it has taken half of them over."""
+    """Somebody's own: it minds its numbers late, when it has taken half of them over, and gives no copies."""
 
     def __init__(self):
         self.seen, self.ratio = [1], 1.0
 
     def state_dict(self):
-        return {"seen": list(self.seen), "divisor": 1}
+        return {"seen": self.seen, "divisor": 1}
 
     def load_state_dict(self, state):
         self.seen[:] = list(state["seen"])
@@ -261,7 +261,7 @@ STATES = {
     **{f"best epoch {value!r:.9}": put("callbacks", 1, "state", "best_epoch", value) for value in [HUGE, -5, *WORDS]},
     **{f"extra {value!r:.9}": put("callbacks", 1, "state", "0.weight2", value) for value in [1, *WORDS]},
     **{f"checkpoint {value!r:.9}": put("callbacks", 2, "state", "best", value) for value in [HUGE, *WORDS[:-1]]},
-    **{f"own {value!r:.9}": put("callbacks", 0, "state", "divisor", value) for value in [0, "x", None]},
+    **{f"own {value!r:.9}": put("callbacks", 0, "state", {"seen": [2], "divisor": value}) for value in [0, "x", None]},
     **{f"state {value!r:.9}": put("callbacks", 1, "state", value) for value in [1, None, {}, "xy", [1]]},
     **{f"callbacks {value!r:.9}": put("callbacks", value) for value in [1, None, {}, [], [1], [{"class": "Own"}]]},
     "no epoch": lambda training: training.pop("epoch"),

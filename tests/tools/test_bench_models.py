@@ -230,6 +230,16 @@ def test_unknown_names_are_told():
         cases.select(["poems", "nonsense"])
 
 
+@pytest.mark.parametrize(
+    ("given", "said"), [(["--append"], "--append needs --json"), (["--json", "."], "--json has to be a file")]
+)
+def test_what_cannot_be_written_is_told_before_measuring(given, said, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["end_to_end.py", *given])
+    with pytest.raises(SystemExit):
+        load("end_to_end").parse()
+    assert said in capsys.readouterr().err
+
+
 def test_every_library_has_a_module():
     for name in load("models").PEERS:
         assert (BENCH / "models" / f"{name}_peer.py").is_file()

@@ -11,6 +11,7 @@ import pytest
 
 import pylstm
 from pylstm import _core
+from pylstm.layers.containers import Container
 from pylstm.losses import linear_head
 from pylstm.losses.by_name import loss_function
 from pylstm.training import evaluation
@@ -188,6 +189,29 @@ def test_what_somebody_else_computes_is_left_to_them(kind, monkeypatch):
     assert {"forward", "call"} - set(seen) == {"forward": {"call"}, "call": {"forward"}}.get(kind, set())
 
 
+@pytest.mark.parametrize("place", ["class", "object", "chain's class", "model's object"])
+def test_methods_that_somebody_replaced_are_called(place, monkeypatch):
+    model = Plain() if place.startswith("model") else chain()
+    layer = model if place.startswith("model") else model.layers[-1]
+    where, name = {"class": (pylstm.Linear, "forward"), "chain's class": (Container, "vjp")}.get(
+        place, (layer, "forward")
+    )
+    written, seen = getattr(where, name), []
+    monkeypatch.setattr(where, name, lambda *args, **options: seen.append(name) or written(*args, **options))
+    train(model, *data(), None)
+    assert seen
+
+
+def test_a_partial_of_a_class_with_a_call_of_its_own_is_called():
+    class Doubled(partial):
+        def __call__(self, *args, **options):
+            return tuple(2 * part for part in super().__call__(*args, **options))
+
+    x, y = data()
+    one, two = (train(chain(), x, y, [], loss=kind(pylstm.cross_entropy), epochs=1) for kind in (partial, Doubled))
+    assert two["loss"][0] > 1.5 * one["loss"][0]
+
+
 @pytest.mark.parametrize(("rows", "labels", "whole"), [(47, 8, True), (48, 7, True), (48, 8, False)])
 def test_few_rows_or_labels_are_computed_as_a_whole(rows, labels, whole, monkeypatch):
     monkeypatch.undo()
@@ -237,6 +261,56 @@ def test_values_of_linear_layers_are_computed_when_they_are_looked_at():
     ordered = sorted(order.tolist(), key=lambda i: len(x[i]))
     for row, i in zip(before, ordered, strict=True):
         np.testing.assert_allclose(row[: len(x[i])], fresh.predict([x[i]])[0], rtol=1e-10)
+
+
+def test_a_gradient_that_nobody_wants_is_not_computed(monkeypatch):
+    def alone():
+        return pylstm.Sequential([pylstm.Linear(9, C, dtype=np.float64)], seed=0)
+
+    class Fixed(Plain):
+        keeps_time = False
+
+        def __init__(self):
+            self.chain = alone()
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 9)), rng.integers(0, C, 60)
+    core, found = _core.linear_cross_entropy, []
+    monkeypatch.setattr(_core, "linear_cross_entropy", lambda *args: found.append(core(*args)) or found[-1])
+    for make in (Fixed, alone):
+        for options in ({}, {"reduce": lambda grads, weight: (grads, weight)}):
+            once, again = (train(make(), x, y, metrics, **options) for metrics in ([], [outputs_seen]))
+            assert once["loss"] == pytest.approx(again["loss"], rel=1e-11)
+    assert {gradients[0] is None for _, gradients, _ in found} == {True}
+
+
+def test_outputs_whose_computing_fails_are_computed_again(monkeypatch):
+    class Net(Plain):
+        def run(self, x, lengths=None):
+            y = super().run(x, lengths=lengths)
+            with monkeypatch.context() as m:
+                m.setattr(_core, "linear", None)
+                with pytest.raises(TypeError, match="not callable"):
+                    y.numpy()
+            return y
+
+    x, y = data()
+    assert train(Net(), x, y, None) == train(Plain(), x, y, None)
+
+
+@pytest.mark.parametrize("metrics", [None, [outputs_seen]])
+def test_outputs_of_a_run_that_is_over_lose_no_gradient_in_silence(metrics):
+    class Cached(Plain):
+        first = None
+
+        def run(self, x, lengths=None):
+            self.first = self.first or [super().run(x, lengths=lengths)]
+            return self.first[0]
+
+    model, (x, y) = Cached(), data(ragged=False)
+    with pytest.raises(RuntimeError, match=r"Cached.run returned a value of a run that is over, and its gradient"):
+        train(model, x, y, metrics, batch_size=10, epochs=1)
+    assert Cached()(x[:2]).shape == (2, 6, C)
 
 
 def test_errors_are_those_of_computed_outputs():

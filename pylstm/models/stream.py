@@ -1,0 +1,150 @@
+"""Streaming through a whole chain: one step at a time, the states of its layers kept between calls."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _checks
+from .._active import ACTIVE
+from .._arrays import Array
+from .predictions import ACTIVATIONS, activated
+
+if TYPE_CHECKING:
+    from .sequential import Sequential
+
+
+class ModelStream:
+    """The states of `batch_size` sequences that arrive at a chain step by step; any number of streams share it.
+
+    Made by `model.stream(batch_size)`; starts at zero. Steps and chunks give what one whole call of the model gives.
+    After a change of the model's parameters the next step uses the new ones and the old states. Streams can be copied
+    (`copy.copy`) and pickled with their states.
+
+    A stream is for one thread at a time: whatever a second one asks of it meanwhile raises RuntimeError. So does
+    everything after a step that failed between two layers, and in a child that was forked in the middle of one, until
+    `reset` is called or `state` is set: some layers have made the step and others have not.
+
+    Attributes:
+        batch_size: N, the number of sequences.
+
+    >>> model = Sequential([Embedding(50, 8), LSTM(8, 16, batch_first=True), Linear(16, 50)], seed=0)
+    >>> stream = model.stream()
+    >>> logits = stream.step(7)                                       # a symbol in, (50,) out
+    >>> symbol = int(stream.step(int(logits.argmax()), activation="softmax").argmax())
+    """
+
+    def __init__(self, model: Sequential, batch_size: int, num_threads: int | None) -> None:
+        self._model, self.batch_size, self._num_threads = model, batch_size, num_threads
+        self._steps = model._steps(batch_size, num_threads)
+        self._lock, self._process, self._torn = threading.Lock(), os.getpid(), False
+
+    def step(self, x: ArrayLike, *, activation: str | None = None) -> Array:
+        """One step of every sequence.
+
+        Args:
+            x: (N,) integers for an embedding, else (N, F); without N for one sequence. Converted as in a call.
+            activation: of the output, as `predict` has it: "softmax" for probabilities.
+
+        Returns:
+            The output (N, ..), or without N as x.
+
+        Raises TypeError, ValueError or IndexError for a wrong x, as the layers do, and RuntimeError as the class says.
+        """
+        return self._moved(lambda: self._steps.step(x), activation)
+
+    def __call__(self, x: ArrayLike, *, activation: str | None = None) -> Array:
+        """A chunk of steps.
+
+        Args:
+            x: (N, T) integers or (N, T, F); without N for one sequence. Converted as in a call.
+            activation: as in `step`.
+
+        Returns:
+            The output of every step, (N, T, ..), or without N as x.
+
+        Raises as `step` does.
+        """
+        return self._moved(lambda: self._steps(x), activation)
+
+    @property
+    def state(self) -> list[Any]:
+        """Copies of the states, one per layer: of a recurrent layer as its `Stream.state`, of layers in a layer a list
+        of theirs, of others None. Assign such a list to set them."""
+        with self._held():
+            return self._steps.state
+
+    @state.setter
+    def state(self, value: list[Any]) -> None:
+        with self._held(anew=True):
+            self._steps.check_state("state", value)
+            before, self._torn = None if self._torn else self._steps.state, True
+            try:
+                self._steps.state = value
+            except Exception:
+                if before is not None:
+                    self._steps.state, self._torn = before, False
+                raise
+            self._torn = False
+
+    def reset(self) -> None:
+        """Return to states of zeros."""
+        with self._held(anew=True):
+            self._torn = True
+            self._steps.reset()
+            self._torn = False
+
+    def is_finite(self) -> NDArray[np.bool_]:
+        """Whether the states of each sequence hold neither NaN nor infinity: bool, (N,)."""
+        with self._held():
+            return np.broadcast_to(self._steps.is_finite(), self.batch_size).copy()
+
+    # ---- one thread at a time, and whole steps -----------------------------------------------------------------------
+
+    def _moved(self, move: Callable[[], Any], activation: str | None) -> Array:
+        if activation is not None:
+            _checks.choice("activation", activation, ACTIVATIONS)
+        with self._held():
+            self._torn = True
+            try:
+                y = np.asarray(move())
+            except BaseException:
+                self._torn = self._steps.moved
+                raise
+            finally:
+                self._steps.moved = False
+            self._torn = False
+        return activated(activation, y)
+
+    @contextmanager
+    def _held(self, anew: bool = False) -> Iterator[None]:
+        if ACTIVE.get() is not None:
+            raise TypeError("a stream inside of a model's run would compute apart from it: call the model's layers")
+        if not self._lock.acquire(blocking=False):
+            if self._process == os.getpid():
+                raise RuntimeError(
+                    "this stream is in the middle of a step in another thread, or in what a signal handler interrupted"
+                )
+            self._lock = threading.Lock()  # of a thread that only the parent has
+            self._lock.acquire()
+        self._process = os.getpid()
+        try:
+            if self._torn and not anew:
+                raise RuntimeError(
+                    "a step of this stream ended between two layers, and some have made it: reset() it or set its state"
+                )
+            yield
+        finally:
+            self._lock.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ModelStream, (self._model, self.batch_size, self._num_threads), self.state
+
+    def __setstate__(self, state: list[Any]) -> None:
+        self._steps.state = state
