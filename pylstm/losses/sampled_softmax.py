@@ -40,6 +40,9 @@ class SampledSoftmax:
     the softmax over all classes, and `fit` measures metrics on its validation data only. -100 is a target that does not
     count, `lengths` and `class_weight` count as with cross_entropy. What is drawn follows from fit's `seed`.
 
+    A class that is seldom drawn keeps its first logit for long. With tens of thousands of them, begin the last layer's
+    bias at the logarithm of the frequencies; without, the softmax over all classes takes many steps to become good.
+
     SGD without momentum and Adagrad touch only the rows drawn, and so does `Adam(lazy=True)`; `Adam()` moves all rows
     in each step, of which a part of the speed is lost; see `Optimizer`.
 
