@@ -196,10 +196,12 @@ MEMORY = [
     "tests/layers/test_bad_inputs.py",
     "tests/layers/test_held_arrays.py",
     "tests/layers/test_inputs.py",
+    "tests/layers/test_odd_table_rows.py",
     "tests/layers/test_out.py",
     "tests/layers/test_parameters.py",
     "tests/layers/test_recurrent.py",
     "tests/layers/test_stream.py",
+    "tests/layers/test_table_rows.py",
     "tests/system/test_fork.py",
     "tests/tools/test_fuzz_calls.py",
     "tests/training/test_optimizers.py",
@@ -214,6 +216,7 @@ THREADING = [
     "tests/core/test_plan.py",
     "tests/core/test_sanitizers.py",
     "tests/layers/test_stream.py",
+    "tests/layers/test_table_rows.py",
     "tests/system/test_threads.py",
 ]
 

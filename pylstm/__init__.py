@@ -57,6 +57,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .losses.classification import cross_entropy as cross_entropy
     from .losses.linear_head import linear_cross_entropy as linear_cross_entropy
     from .losses.regression import mse as mse
+    from .losses.sampled_softmax import SampledSoftmax as SampledSoftmax
     from .models.gradients import value_and_grad as value_and_grad
     from .models.loading import load as load
     from .models.model import Model as Model

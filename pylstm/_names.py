@@ -35,6 +35,7 @@ _MODULES = {
     "losses.classification": "binary_cross_entropy cross_entropy",
     "losses.linear_head": "linear_cross_entropy",
     "losses.regression": "mse",
+    "losses.sampled_softmax": "SampledSoftmax",
     "models.gradients": "value_and_grad",
     "models.loading": "load",
     "models.model": "Model",

@@ -1,4 +1,4 @@
-"""Gradients of tables that are zero but for a few rows: what an embedding gives back."""
+"""Gradients of tables that are zero but for a few rows: what an embedding and a sampled softmax give back."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class RowGradient:
 
     Attributes:
         rows: (K,) int64, ascending, each once.
-        values: (K, shape[1]), the gradient of those rows.
-        shape: of the table, (num, dim).
+        values: (K, *shape[1:]), the gradient of those rows.
+        shape: of the table, (num, dim), or (num,) of a vector.
     """
 
     __array_priority__ = 100  # an array on the left leaves the addition to __radd__
 
-    def __init__(self, rows: Index, values: Array, shape: tuple[int, int]) -> None:
+    def __init__(self, rows: Index, values: Array, shape: tuple[int, ...]) -> None:
         self.rows, self.values, self.shape = rows, values, shape
 
     def dense(self) -> Array:
@@ -59,13 +59,14 @@ class RowGradient:
     __rmul__ = __mul__
 
     def __repr__(self) -> str:
-        return f"RowGradient({len(self.rows)} of {self.shape[0]} rows, {self.shape[1]} columns)"
+        columns = f", {self.shape[1]} columns" if len(self.shape) > 1 else ""
+        return f"RowGradient({len(self.rows)} of {self.shape[0]} rows{columns})"
 
 
 def sum_rows(
     ids: NDArray[Any],
     values: Array,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     skip: int | None = None,
     among: NDArray[np.intp] | None = None,
 ) -> RowGradient:

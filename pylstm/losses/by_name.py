@@ -15,6 +15,7 @@ from .classification import ClassWeight, bce_loss, binary_cross_entropy, ce_loss
 from .linear_head import ce_of_linear
 from .loss import Loss
 from .regression import mse, mse_loss
+from .sampled_softmax import SampledSoftmax, Sampling
 
 # (outputs, targets, lengths=None, *, need_gradient=True, need_largest=False, more=None)
 LossFunction = Callable[..., Loss]
@@ -40,6 +41,8 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
         if loss == "mse":
             raise ValueError("class_weight is for classification, not for mse")
         return _Own(loss, {"class_weight": class_weight})
+    if isinstance(loss, SampledSoftmax):
+        return Sampling(loss, class_weight)
     if not callable(loss) or isinstance(loss, type):
         raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}")
     if class_weight is not None:
@@ -57,6 +60,11 @@ def takes_linear(loss: LossFunction) -> bool:
     """Whether it can be called with `LinearOutputs`."""
     found: bool = getattr(loss, "takes_linear", False)
     return found
+
+
+def sampling(loss: LossFunction) -> Sampling | None:
+    """The loss if it draws at random in training; else None."""
+    return loss if isinstance(loss, Sampling) else None
 
 
 class _Own:

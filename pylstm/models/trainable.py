@@ -101,11 +101,11 @@ class Trainable(Layer):
             y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model`
                 that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
                 outputs a tuple or dict of targets.
-            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse" or a function (output, targets, lengths=) ->
-                (value, gradient), or (value, gradient, weight) where the mean is not over sequences. lengths are the
-                outputs' per step, or those of targets that have their own. A function with such parameters also gets
-                `target_lengths` (y may be a list of any lengths then), `input_lengths`, `inputs` and `mask` (N, T):
-                which steps count, None for all.
+            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse", a `SampledSoftmax` (many labels) or a
+                function (output, targets, lengths=) -> (value, gradient), or (value, gradient, weight) where the mean
+                is not over sequences. lengths are the outputs' per step, or those of targets that have their own. A
+                function with such parameters also gets `target_lengths` (y may be a list of any lengths then),
+                `input_lengths`, `inputs` and `mask` (N, T): which steps count, None for all.
             optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
             batch_size: sequences per update.
             epochs: how often to go through the data.

@@ -1,9 +1,9 @@
 """The NumPy twin of the compiled layers: the same calls and results, plain enough to read beside the equations.
 
 `cells` holds one time step of each cell, forward and backward; `sequence` the loop over time, directions and layers;
-`layers` the layers; `dropout` the masks; `linear` a linear layer, `linear_cross_entropy` its loss, `adam` the optimizer
-that the core has, too. It computes in the layer's dtype; with `dtype=np.float64` it is what the compiled code is tested
-against. `num_threads` is accepted and has no effect.
+`layers` the layers; `dropout` the masks; `linear` a linear layer, `linear_cross_entropy` and `sampled_softmax` its
+losses, `adam` the optimizer that the core has, too. It computes in the layer's dtype; with `dtype=np.float64` it is
+what the compiled code is tested against. `num_threads` is accepted and has no effect.
 """
 
 from typing import TYPE_CHECKING
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from .._names import lazy
 
 if TYPE_CHECKING:
-    from . import adam, cells, dropout, linear, linear_cross_entropy, sequence
+    from . import adam, cells, dropout, linear, linear_cross_entropy, sampled_softmax, sequence
     from .layers import GRU, LSTM, RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "adam", "cells", "dropout", "linear", "linear_cross_entropy", "sequence"]
+__all__ = [
+    "GRU", "LSTM", "RNN", "adam", "cells", "dropout", "linear", "linear_cross_entropy", "sampled_softmax", "sequence",
+]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, dict.fromkeys(("GRU", "LSTM", "RNN"), "layers"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, takes_linear, wants
+from ..losses.by_name import LossFunction, sampling, takes_linear, wants
 from ..losses.loss import Loss
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
@@ -53,6 +53,17 @@ def evaluate(
         found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
         running.add(found, outputs, targets, lens)
     return running.means()
+
+
+def hand_labels(model: Trainable, x: Inputs, y: AllTargets, size: int, loss: LossFunction) -> None:
+    """Show a loss all targets before training, if it counts labels."""
+    found = sampling(loss)
+    if found is None or not found.counts_labels:
+        return
+    for rows in x.sorted_batches(size):
+        batch = x.batch(rows)
+        targets, own = y.batch(rows, batch.steps)
+        found.count(targets, asked_for(model, batch, own, loss)[0])
 
 
 def asked_for(model: Trainable, batch: Batch, own: Any, loss: LossFunction) -> tuple[Any, dict[str, Any]]:

@@ -17,12 +17,12 @@ from .._interrupts import Interrupts, Uninterrupted
 from ..files import saving
 from ..graph.structure import mapped
 from ..layers.row_gradient import RowGradient
-from ..losses.by_name import LossFunction
+from ..losses.by_name import LossFunction, sampling
 from ..losses.loss import Loss
 from . import checkpoint
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
 from .data import AllTargets, Batch, Indices, Inputs
-from .evaluation import Running, asked_for, evaluate
+from .evaluation import Running, asked_for, evaluate, hand_labels
 from .gradients import all_finite
 from .metrics import Metric
 from .optimizer import Optimizer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Sums over several processes: (name -> gradient of the summed loss, its weight) -> the same, summed over all of them
 Reduce = Callable[[dict[str, Any], float], tuple[Mapping[str, Any], float]]
 
-_ORDER, _DROPOUT = 0, 1  # what the streams of random numbers are for
+_ORDER, _DROPOUT, _SAMPLES = 0, 1, 2  # what the streams of random numbers are for
 
 
 class Training:
@@ -58,7 +58,8 @@ class Training:
         reduce: Reduce | None = None,
     ) -> None:
         self.model, self.optimizer, self.loss, self.metrics = model, optimizer, loss, metrics
-        self.schedule = schedule
+        self.schedule, self.drawn = schedule, sampling(loss)
+        self.trained_metrics = {} if self.drawn else metrics  # of all classes, which such a loss does without
         self.callbacks: list[Callback] = callback_list(callbacks)
         self.clip_norm = None if clip_norm is None else _checks.positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
@@ -95,6 +96,7 @@ class Training:
         verbose: int,
         resume: Any = None,
     ) -> dict[str, list[float]]:
+        hand_labels(self.model, x, y, batch_size, self.loss)
         progress = Progress(verbose, epochs)
         before, updates = _Before(self, resume is not None), self.optimizer._updates
         with Interrupts() as interrupts:
@@ -106,6 +108,9 @@ class Training:
                         rng = np.random.default_rng(
                             np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))
                         )
+                        if self.drawn:
+                            key = (_SAMPLES, self.epoch)
+                            self.drawn.begin_epoch(np.random.SeedSequence(self.entropy, spawn_key=key))
                         batches = x.batches(batch_size, rng if shuffle else None)
                         self._one_epoch(x, y, batches, validation, batch_size, progress, interrupts)
                         if self._stopped or interrupts.asked:
@@ -136,8 +141,8 @@ class Training:
 
     def _begin(self, validated: bool, resume: Any) -> int:
         """All that changes before the first batch; returns the first epoch."""
-        names = ["loss", *self.metrics]
-        names += [f"val_{name}" for name in names] if validated else []
+        names = ["loss", *self.trained_metrics]
+        names += [f"val_{name}" for name in ("loss", *self.metrics)] if validated else []
         self.schedule._check_names([*names, "lr", "seconds"])
         if all(map(is_own, self.callbacks)):  # others may add figures
             self.names = [*names, "lr", "seconds"]
@@ -215,7 +220,7 @@ class Training:
     def _epoch(
         self, x: Inputs, y: AllTargets, batches: list[Indices], progress: Progress, interrupts: Interrupts
     ) -> Running:
-        running = Running(self.loss, self.metrics)
+        running = Running(self.loss, self.trained_metrics)
         for number, rows in enumerate(batches):
             self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
             batch = x.batch(rows)
@@ -268,7 +273,7 @@ class Training:
     def _reduced(self, reduce: Reduce, backward: Callable[[Any], dict[str, Any]], loss: Loss) -> dict[str, Any]:
         """The gradient of the mean loss over all processes. One with a loss that is not finite takes part, too, with a
         weight of NaN: the others wait for it, and all of them raise the same."""
-        grads = backward(mapped(lambda d: None if d is None else d * d.dtype.type(loss.weight), loss.gradient))
+        grads = backward(mapped(lambda d: None if d is None else _times(d, loss.weight), loss.gradient))
         weight = loss.weight if math.isfinite(loss.total) else math.nan
         found = reduce(grads, weight)
         if not _is_pair(found):

@@ -31,10 +31,11 @@ class Optimizer(abc.ABC):
 
     State is kept per parameter, by name, in the optimizer: a second training with the same object goes on.
 
-    Tables with row gradients (`Embedding`): SGD without momentum and Adagrad touch the rows that a batch names, which
-    is the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not named move on, too, as with the dense
-    gradient. `lazy=True` leaves rows that a batch does not name exactly as they are, state and weight decay included
-    (as torch.optim.SparseAdam): another algorithm, and a faster one for large vocabularies.
+    Tables with row gradients (`Embedding`, and the last layer with `SampledSoftmax`): SGD without momentum and Adagrad
+    touch the rows that a batch names, which is the whole update. With momentum (SGD, RMSprop, Adam, AdamW), rows not
+    named move on, too, as with the dense gradient. `lazy=True` leaves rows that a batch does not name exactly as they
+    are, state and weight decay included (as torch.optim.SparseAdam): another algorithm, and a faster one for large
+    vocabularies.
 
     Attributes:
         lr: the learning rate. It may be changed between steps.
@@ -204,7 +205,13 @@ class Optimizer(abc.ABC):
         if not isinstance(gradient, RowGradient):
             own = [slot.reshape(-1) for slot in slots]
             return self._dense(p.reshape(-1), gradient.reshape(-1), own, step, scale, limit)
-        if self.lazy or self._rows_only():
+        few = self.lazy or self._rows_only()
+        if p.ndim == 1:  # a vector has rows of one number, which one by one take longer than all of them
+            if not few:
+                return self._dense(p, gradient.dense(), slots, step, scale, limit)
+            gradient = RowGradient(gradient.rows, gradient.values[:, None], (len(p), 1))
+            p, slots = p[:, None], [slot[:, None] for slot in slots]
+        if few:
             return self._touched_rows(p, gradient, slots, step, scale, limit)
         return self._all_rows(p, gradient, slots, step, scale, limit)
 
