@@ -5,6 +5,9 @@
 // group in the order in which the chunk names them, so that the order of no sum depends on who adds it.
 #pragma once
 
+#include <algorithm>
+#include <utility>
+
 #include "backward_layer.h"
 #include "weight_gradients.h"
 
@@ -18,7 +21,8 @@ class SymbolGradients {
     group_.assign(size_t(layer.call.symbols.symbols->distinct()), -1);
     const auto rows = size_t(layer.shared.chunk_rows);
     of_row_.resize(rows), rows_.resize(rows);
-    d_rows_.reserve(group_.size()), sums_.reserve(group_.size());
+    for (auto* entries : {&places_, &ends_}) entries->reserve(std::min(rows, group_.size()));
+    d_rows_.reserve(part), sums_.reserve(part);
   }
 
   void start(const BackwardLayer<T>& at) const {
@@ -46,24 +50,37 @@ class SymbolGradients {
   void finish(const BackwardLayer<T>& at, WeightGradients<T>& weights) {
     const SymbolInput<T>& input = at.call.symbols;
     const ptrdiff_t distinct = input.symbols->distinct();
-    weights.add_product(at, at.shared.symbol_row(0), distinct,
-                        [&](ptrdiff_t i) { return input.rows + i * at.sizes.input; });
+    for_parts(at, {distinct, 0, 1}, [&](ptrdiff_t begin, ptrdiff_t end) {
+      weights.add_product(at, at.shared.symbol_row(begin), end - begin,
+                          [&](ptrdiff_t i) { return input.rows + (begin + i) * at.sizes.input; });
+    });
     if (!at.call.d_rows) return;
-    const Share share(distinct, at.group(), at.shared.split.rows);
-    d_rows_.clear(), sums_.clear();
-    for (ptrdiff_t i = share.begin; i < share.end; ++i) {
-      sums_.push_back(at.shared.symbol_row(i));
-      d_rows_.push_back(at.call.d_rows + i * at.sizes.input);
-    }
-    StageArgs<T> a = at.product(at.transposed->dx, at.cell.x_runs(), sums_.data(), 0);
-    a.rows = share.end - share.begin;
-    a.out[0] = {d_rows_.data(), 0};
-    a.in[0] = at.as_const(a.out[0]);
-    const StageId id = at.reverse ? StageId::add : StageId::linear;
-    if (a.rows) at.network.kernels().stage[int(id)][0](a);
+    for_parts(at, {distinct, at.group(), at.shared.split.rows}, [&](ptrdiff_t begin, ptrdiff_t end) {
+      d_rows_.clear(), sums_.clear();
+      for (ptrdiff_t i = begin; i < end; ++i) {
+        sums_.push_back(at.shared.symbol_row(i));
+        d_rows_.push_back(at.call.d_rows + i * at.sizes.input);
+      }
+      StageArgs<T> a = at.product(at.transposed->dx, at.cell.x_runs(), sums_.data(), 0);
+      a.rows = end - begin;
+      a.out[0] = {d_rows_.data(), 0};
+      a.in[0] = at.as_const(a.out[0]);
+      const StageId id = at.reverse ? StageId::add : StageId::linear;
+      at.network.kernels().stage[int(id)][0](a);
+    });
   }
 
  private:
+  static constexpr ptrdiff_t part = outer_panel_rows;  // distinct rows, until worker 0 asks for interrupts again
+
+  template <class F>
+  static void for_parts(const BackwardLayer<T>& at, const Share& rows, const F& each) {
+    for (ptrdiff_t begin = rows.begin; begin < rows.end && !at.shared.interrupt.stopped(); begin += part) {
+      each(begin, std::min(begin + part, rows.end));
+      at.shared.interrupt.poll(at.id);
+    }
+  }
+
   // The worker's share of the columns that x adds to.
   template <class F>
   static void for_columns(const BackwardLayer<T>& at, const F& each) {

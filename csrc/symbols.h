@@ -33,6 +33,12 @@ class Symbols {
   int32_t place(ptrdiff_t t, ptrdiff_t n) const { return places_[size_t(t * batch_ + n)]; }
 
  private:
+  // Both fill rows_, and make places among them of places in the table.
+  template <class F>
+  void sort(const F& each);
+  template <class F>
+  void count_bits(const F& each, const std::vector<uint64_t>& named);
+
   ptrdiff_t steps_, batch_, count_, total_;
   bool in_table_;
   std::vector<int64_t> rows_;

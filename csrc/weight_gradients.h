@@ -2,6 +2,8 @@
 // for its rows of every matrix.
 #pragma once
 
+#include <algorithm>
+
 #include "backward_layer.h"
 
 namespace pylstm {
@@ -10,7 +12,7 @@ template <class T>
 class WeightGradients {
  public:
   explicit WeightGradients(const BackwardLayer<T>& layer)
-      : operand_(size_t(layer.shared.chunk_rows)),
+      : operand_(size_t(std::max(layer.shared.chunk_rows, outer_panel_rows))),
         panel_(outer_panel_rows * block_columns * layer.network.kernels().lanes) {}
 
   // The worker's rows start from zero, or from what is there.
@@ -53,10 +55,9 @@ class WeightGradients {
   }
 
   // Of the matrix that multiplies x, whose rows are not those of a chunk: x(i) with the gradients to the accumulators
-  // at d_gates, row by row.
+  // at d_gates, row by row; a panel of them at most.
   template <class F>
   void add_product(const BackwardLayer<T>& at, const T* d_gates, ptrdiff_t rows, const F& x) {
-    operand_.resize(std::max(operand_.size(), size_t(rows)));
     for (ptrdiff_t i = 0; i < rows; ++i) operand_[size_t(i)] = x(i);
     outer(at, d_gates, rows, at.cell.x_matrix, at.cell.x_runs(), 0);
   }
@@ -126,7 +127,7 @@ class WeightGradients {
     }
   }
 
-  std::vector<const T*> operand_;  // rows of a chunk
+  std::vector<const T*> operand_;  // rows of a chunk, or a panel of rows of a table
   AlignedBuffer<T> panel_;
 };
 

@@ -18,6 +18,7 @@ def works():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((12, 6, 5)).astype(np.float32)
     lengths = rng.integers(0, 13, 6)
+    table = rng.standard_normal((640, 5))
 
     def layer(cls=pylstm.LSTM, **options):
         return cls(5, 48, 2, seed=0, **options)
@@ -79,13 +80,39 @@ def works():
 
         return work
 
-    return {f.__name__: f for f in (network, inference, forward, backward, first_backward, stream, steps, adam)}
+    def rows_inference():  # multiplied for the call, then once for all
+        embedding = pylstm.Embedding(20, 5, seed=0)
+        ids = (np.arange(72) * 7 % 20).reshape(12, 6)
+
+        def work():
+            own = pylstm.GRU(5, 16, seed=0)
+            found = [own(embedding.table_rows(ids), lengths=lengths, num_threads=2)[0].tobytes() for _ in range(3)]
+            assert own._kept.table is not None
+            return b"".join(found)
+
+        return work
+
+    def rows_training():  # more distinct rows than a chunk of steps has
+        own, rows = layer(), pylstm.TableRows(table, np.arange(780).reshape(130, 6) % 640)
+        own.forward(x)[2]()
+
+        def work():
+            output, _, run = own.forward(rows, num_threads=2)
+            grads = run(output)
+            return b"".join(a.tobytes() for a in (grads.x.rows, grads.x.values, *grads.params.values()))
+
+        return work
+
+    made = (
+        network, inference, forward, backward, first_backward, stream, steps, adam, rows_inference, rows_training,
+    )  # fmt: skip
+    return {f.__name__: f for f in made}
 
 
 def main() -> None:
     shim = ctypes.CDLL(sys.argv[1])
     for split in (None, (2, 1, 1), (1, 2, 1)):
-        pylstm._core.force_plan(split)
+        pylstm._core.force_plan(split, once=1)
         for name, prepare in works().items():
             want = prepare()()
             for number in range(10_000):

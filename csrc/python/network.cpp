@@ -176,6 +176,8 @@ std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& 
 
   const int64_t* lens = checked_lengths(lengths, batch.steps, batch.batch);
   batch.order = std::make_shared<const Order>(lens, batch.steps, batch.batch);
+  if (batch.owned_symbols && batch.owned_symbols->total() != batch.order->total())
+    throw py::value_error("x: expected the symbols of sequences of these lengths");
 
   py::tuple final(static_cast<size_t>(cell().states.count));
   ForwardCall<T> call{.network = network_,

@@ -30,7 +30,7 @@ def trace(
         for s, size in zip(given, layer._state_sizes, strict=True)
     ]
     found: dict[str, Array] = {}
-    below: Array = time_major
+    below: Array = np.asarray(time_major)
     for depth in range(layer.num_layers):
         outputs = []
         for direction in range(layer.num_directions):

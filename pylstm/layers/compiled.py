@@ -148,7 +148,9 @@ class _Compiled(Recurrent[Any]):
 
 
 def _int64(ids: NDArray[Any]) -> NDArray[np.int64]:
-    return ids if ids.dtype is _INT64 else ids.astype(np.int64, copy=False)
+    if ids.dtype is not _INT64:
+        ids = ids.astype(np.int64, copy=False)
+    return ids if ids.flags.aligned else ids.copy()
 
 
 def _no_memory(x: Array | TableRows) -> MemoryError:

@@ -219,7 +219,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
             d_states = self._take_states("d_state", d_state, batch, batched, parts=True)
             dx, d_initial, d_params = run_backward(d_view, d_states, _into)
             if isinstance(dx, np.ndarray):
-                dx = self._to_user(dx, batched) if rows is None else rows._gradient(dx)
+                dx = self._to_user(dx, batched) if rows is None else rows._gradient(dx, lens)
             return Gradients(
                 dx,
                 self._give_state(d_initial, batched),

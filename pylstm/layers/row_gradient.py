@@ -63,17 +63,25 @@ class RowGradient:
         return f"RowGradient({len(self.rows)} of {self.shape[0]} rows{columns})"
 
 
-def sum_rows(ids: NDArray[Any], values: Array, shape: tuple[int, ...], skip: int | None = None) -> RowGradient:
-    """Row k of the result is the sum of the rows of `values` (N, dim) whose id is k; `skip` is an id left out.
+def sum_rows(
+    ids: NDArray[Any],
+    values: Array,
+    shape: tuple[int, ...],
+    skip: int | None = None,
+    among: NDArray[np.intp] | None = None,
+) -> RowGradient:
+    """Row k of the result is the sum of the rows of `values` (N, dim) whose id is k; `skip` is an id left out. Of
+    `among`, if given, and no others: ascending places in `ids`.
 
     The k-th occurrences of all ids are added at once, for k = 1, 2, ...; ids that occur more often than a few times are
     summed one by one. Measured for 8,192 rows of 256 numbers: 0.3 ms, `np.add.reduceat` 4 to 13 ms, `np.add.at` 20 ms.
     """
-    ids = ids.reshape(-1)
+    ids = ids.reshape(-1) if among is None else ids.reshape(-1)[among]
     if shape[0] <= 2**16:
         ids = ids.astype(np.uint16)  # NumPy sorts these by radix: 0.02 ms in place of 0.3
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
+    order = order if among is None else among[order]
     first = np.empty(len(ordered) + 1, np.bool_)  # of its row; and the end
     first[0] = first[-1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:-1])

@@ -111,9 +111,13 @@ class TableRows:
     def __reduce__(self) -> tuple[Any, ...]:
         return TableRows, (self.table, self.symbols, self.padding_idx)
 
-    def _gradient(self, d: Array) -> RowGradient:
-        """The gradient to the table, from that to the rows looked up."""
-        return sum_rows(self.symbols, d.reshape(-1, d.shape[-1]), self.table.shape, skip=self.padding_idx)
+    def _gradient(self, d: Array, lengths: NDArray[np.int64] | None) -> RowGradient:
+        """The gradient to the table, from that to the rows looked up, time-major. What is named behind the end of a
+        sequence alone has none."""
+        reached = None
+        if lengths is not None:
+            reached = np.flatnonzero(np.arange(len(d))[:, None] < lengths)
+        return sum_rows(self.symbols, d.reshape(-1, d.shape[-1]), self.table.shape, self.padding_idx, reached)
 
     def _row_gradient(self, rows: Index, values: Array) -> RowGradient:
         """The same, from that to each distinct row: ascending numbers, and their gradients."""

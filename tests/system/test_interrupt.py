@@ -92,6 +92,32 @@ def test_backward(split):
     assert np.isfinite(again(out).x).all()
 
 
+def test_handlers_run_while_the_gradients_of_a_table_are_made():
+    """Behind the last step: products over all rows that were named."""
+    layer = pylstm.LSTM(2048, 128, dtype=np.float64, seed=0)
+    table = np.broadcast_to(np.ones(2048), (4000, 2048))
+    _core.force_plan(None, once=1)
+    output, _, backward = layer.forward(pylstm.TableRows(table, np.arange(4000).reshape(40, 100)), num_threads=1)
+    over, heard = threading.Event(), [time.perf_counter()]
+
+    def send():
+        while not over.wait(0.02):
+            signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGINT, lambda *_: heard.append(time.perf_counter()))
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for _ in range(2):
+            heard[:] = [time.perf_counter()]
+            backward(output)
+    finally:
+        over.set()
+        sender.join()
+    heard.append(time.perf_counter())
+    assert max(np.diff(heard)) < 0.5 * (heard[-1] - heard[0])
+
+
 def test_a_chunk_of_a_stream_leaves_its_state():
     layer = pylstm.LSTM(32, 64, seed=0)
     stream = layer.stream(8)
