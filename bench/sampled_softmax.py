@@ -89,10 +89,10 @@ def ways(samples: int, rate: float) -> list[Callable[[], Way]]:
 
 
 def step_times(samples: int, rounds: int = 3) -> None:
-    words = text(SEQUENCES * 12, seed=1)  # many, so that what fit does around them counts little
+    words = text(SEQUENCES * 40, seed=1)  # many, so that what fit does around them counts little
     print(f"{WORDS} words, {STEPS} x {SEQUENCES} a step, {pylstm.get_num_threads()} threads: ms a step")
     made = [make() for make in ways(samples, 1e-3)]
-    pieces = [words[: SEQUENCES * (3 if way.loss == "cross_entropy" else 12)] for way in made]
+    pieces = [words[: SEQUENCES * (4 if way.loss == "cross_entropy" else 40)] for way in made]
     times = [[way.train(some) for way, some in zip(made, pieces, strict=True)] for _ in range(rounds + 1)]
     best = np.min(times[1:], axis=0)  # the ways take turns, for the machine has better and worse minutes
     for way, seconds in zip(made, best, strict=True):
