@@ -192,5 +192,5 @@ def test_import_waits_for_layers_only():
     assert {name for name in found if part(name) == "layers"} <= {
         f"pylstm.layers{name}"
         for name in ("", ".compiled", ".gru", ".layer", ".lstm", ".parameters", ".recurrent", ".recurrent_parameters",
-                     ".registry", ".rnn", ".row_gradient", ".stream", ".table_rows")
+                     ".registry", ".rnn", ".row_gradient", ".steps", ".stream", ".table_rows")
     }  # fmt: skip
