@@ -21,7 +21,7 @@ class RowGradient:
 
     Attributes:
         rows: (K,) int64, ascending, each once.
-        values: (K, *shape[1:]), the gradient of those rows.
+        values: (K, \\*shape[1:]), the gradient of those rows.
         shape: of the table, (num, dim), or (num,) of a vector.
     """
 

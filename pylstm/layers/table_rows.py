@@ -62,7 +62,7 @@ class TableRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the rows: (\\*symbols.shape, dim)."""
+        """The shape of the rows, (\\*symbols.shape, dim)."""
         return (*self.symbols.shape, self.table.shape[1])
 
     @property

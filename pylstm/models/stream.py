@@ -75,8 +75,8 @@ class ModelStream:
 
     @property
     def state(self) -> list[Any]:
-        """Copies of the states, one per layer: of a recurrent layer as its `Stream.state`, of layers in a layer a list
-        of theirs, of others None. Assign such a list to set them."""
+        """Copies of the states, one per layer. A recurrent layer's is as its `Stream.state`, that of layers in a layer
+        a list of theirs, and of others it is None. Assign such a list to set them."""
         with self._held():
             return self._steps.state
 
