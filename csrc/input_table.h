@@ -81,15 +81,14 @@ std::unique_ptr<const InputTable<T>> multiplied(const Network<T>& network, const
   rows.reserve(size_t(count));
   for (ptrdiff_t i = 0; i < count; ++i) rows.push_back(table + i * table_row);
   constexpr ptrdiff_t alone = 256;  // rows that are not worth waking a thread for
-  threads = int(std::min<ptrdiff_t>(threads, ceil_div(count, alone)));
-  for (int got = threads > 0 ? -1 : 0; got < threads;) {
-    got = parallel(threads, [&](int id) {
-      const Share share(count, id, threads);
+  for (int workers = int(std::clamp<ptrdiff_t>(ceil_div(count, alone), 1, threads));;) {
+    const int got = parallel(workers, [&](int id) {
+      const Share share(count, id, workers);
       made->multiply(rows.data() + share.begin, share.begin, share.end);
     });
-    if (got < threads) threads = got, got = -1;
+    if (got == workers) return made;
+    workers = got;
   }
-  return made;
 }
 
 }  // namespace pylstm

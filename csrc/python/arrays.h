@@ -86,4 +86,13 @@ T* data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
+// `lengths`, int64 (batch,) or None: null. Each is in 0..steps.
+inline const int64_t* checked_lengths(const py::object& lengths, ptrdiff_t steps, ptrdiff_t batch) {
+  if (lengths.is_none()) return nullptr;
+  const auto* lens = data<const int64_t>(checked<int64_t>("lengths", lengths, {batch}, true));
+  for (ptrdiff_t n = 0; n < batch; ++n)
+    if (lens[n] < 0 || lens[n] > steps) throw py::value_error("lengths: expected values in 0..T");
+  return lens;
+}
+
 }  // namespace pylstm

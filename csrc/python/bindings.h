@@ -25,9 +25,6 @@ void add_stream(py::module_& m);
 void add_symbols(py::module_& m);
 void add_tape(py::module_& m);
 
-// `lengths`, int64 (batch,) or None: null. Each is in 0..steps.
-const int64_t* checked_lengths(const py::object& lengths, ptrdiff_t steps, ptrdiff_t batch);
-
 // One step of Adam in place. rows: the rows of `parameter` that `gradient` holds, or None: all of them. factors: as in
 // AdamStep, in its order.
 using AdamFactors = std::array<double, 10>;

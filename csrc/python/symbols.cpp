@@ -35,14 +35,6 @@ py::object find_symbols(const py::array& ids, const py::object& lengths, ptrdiff
 
 }  // namespace
 
-const int64_t* checked_lengths(const py::object& lengths, ptrdiff_t steps, ptrdiff_t batch) {
-  if (lengths.is_none()) return nullptr;
-  const auto* lens = data<const int64_t>(checked<int64_t>("lengths", lengths, {batch}, true));
-  for (ptrdiff_t n = 0; n < batch; ++n)
-    if (lens[n] < 0 || lens[n] > steps) throw py::value_error("lengths: expected values in 0..T");
-  return lens;
-}
-
 void add_symbols(py::module_& m) {
   py::class_<BoundSymbols> symbols(m, "Symbols");
   symbols.def_property_readonly("rows", [](const BoundSymbols& self) {
