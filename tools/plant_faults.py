@@ -127,8 +127,8 @@ FAULTS = {
     ),
     "a failed step not remembered": Fault(
         "pylstm/models/stream.py",
-        "                self._torn = self._steps.moved\n",
-        "                self._torn = False\n",
+        "                held.torn = self._steps.moved\n",
+        "                held.torn = False\n",
         "models/test_stream.py -k fails_between",
     ),
     "two gates exchanged": Fault(

@@ -181,6 +181,40 @@ class Stream:
         self._set_states(states)
 
 
+class Exclusive:
+    """A stream's state, for one thread at a time.
+
+    Attributes:
+        torn: whether it is half of a step's.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._process, self.torn = threading.Lock(), 0, False
+
+    @contextmanager
+    def held(self, anew: bool = False) -> Iterator[None]:
+        """The state is the caller's within `with`. Raises RuntimeError where another thread has it, and where it is
+        half of a step's, unless it is about to be set `anew`."""
+        if not self._lock.acquire(blocking=False):
+            if self._process == os.getpid():
+                raise RuntimeError(
+                    "this stream is in the middle of a step in another thread, or in what a signal handler interrupted"
+                )
+            self._lock, self.torn = threading.Lock(), True  # of a thread that only the parent has
+            self._lock.acquire()
+        try:
+            self._process = os.getpid()
+            if self.torn and not anew:
+                raise RuntimeError(
+                    "this stream has half a step, which failed or was in another thread when the process forked: "
+                    "reset() it or set its state"
+                )
+            yield
+            self.torn = self.torn and not anew
+        finally:
+            self._lock.release()
+
+
 class CallStepper:
     """A stepper for any backend: a call with one time step."""
 
@@ -188,35 +222,16 @@ class CallStepper:
         self._layer = layer
         count = layer.num_layers
         self.states = tuple(np.zeros((count, batch_size, size), layer.dtype) for size in layer._state_sizes)
-        self._lock, self._process, self._torn = threading.Lock(), 0, False
+        self._exclusive = Exclusive()
 
     @contextmanager
     def hold(self, anew: bool) -> Iterator[tuple[Array, ...]]:
-        self._take(anew)
-        try:
+        with self._exclusive.held(anew):
             yield self.states
-        finally:
-            self._lock.release()
 
     def put(self, values: tuple[Array, ...]) -> None:
         for mine, new in zip(self.states, values, strict=True):
             mine[...] = new
-
-    def _take(self, anew: bool) -> None:
-        if not self._lock.acquire(blocking=False):
-            if self._process == os.getpid():
-                raise RuntimeError(
-                    "this stream is in the middle of a step in another thread, or in what a signal handler interrupted"
-                )
-            self._lock, self._torn = threading.Lock(), True  # of a thread that only the parent has
-            self._lock.acquire()
-        self._process, self._torn = os.getpid(), self._torn and not anew
-        if self._torn:
-            self._lock.release()
-            raise RuntimeError(
-                "this stream was in the middle of a step in another thread when the process forked, and the child has "
-                "half a step: reset() it or set its state"
-            )
 
     def step(self, x: object, out: object) -> bool:
         layer, batch = self._layer, self.states[0].shape[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _checks
 from .._active import ACTIVE
 from .._arrays import Array
+from ..layers.stream import Exclusive
 from .predictions import ACTIVATIONS, activated
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class ModelStream:
     def __init__(self, model: Sequential, batch_size: int, num_threads: int | None) -> None:
         self._model, self.batch_size, self._num_threads = model, batch_size, num_threads
         self._steps = model._steps(batch_size, num_threads)
-        self._lock, self._process, self._torn = threading.Lock(), os.getpid(), False
+        self._exclusive = Exclusive()
 
     def step(self, x: ArrayLike, *, activation: str | None = None) -> Array:
         """One step of every sequence.
@@ -82,23 +81,21 @@ class ModelStream:
 
     @state.setter
     def state(self, value: list[Any]) -> None:
-        with self._held(anew=True):
+        with self._held(anew=True) as held:
             self._steps.check_state("state", value)
-            before, self._torn = None if self._torn else self._steps.state, True
+            before, held.torn = None if held.torn else self._steps.state, True
             try:
                 self._steps.state = value
             except Exception:
                 if before is not None:
-                    self._steps.state, self._torn = before, False
+                    self._steps.state, held.torn = before, False
                 raise
-            self._torn = False
 
     def reset(self) -> None:
         """Return to states of zeros."""
-        with self._held(anew=True):
-            self._torn = True
+        with self._held(anew=True) as held:
+            held.torn = True
             self._steps.reset()
-            self._torn = False
 
     def is_finite(self) -> NDArray[np.bool_]:
         """Whether the states of each sequence hold neither NaN nor infinity: bool, (N,)."""
@@ -110,38 +107,24 @@ class ModelStream:
     def _moved(self, move: Callable[[], Any], activation: str | None) -> Array:
         if activation is not None:
             _checks.choice("activation", activation, ACTIVATIONS)
-        with self._held():
-            self._torn = True
+        with self._held() as held:
+            held.torn = True
             try:
                 y = np.asarray(move())
             except BaseException:
-                self._torn = self._steps.moved
+                held.torn = self._steps.moved
                 raise
             finally:
                 self._steps.moved = False
-            self._torn = False
+            held.torn = False
         return activated(activation, y)
 
     @contextmanager
-    def _held(self, anew: bool = False) -> Iterator[None]:
+    def _held(self, anew: bool = False) -> Iterator[Exclusive]:
         if ACTIVE.get() is not None:
             raise TypeError("a stream inside of a model's run would compute apart from it: call the model's layers")
-        if not self._lock.acquire(blocking=False):
-            if self._process == os.getpid():
-                raise RuntimeError(
-                    "this stream is in the middle of a step in another thread, or in what a signal handler interrupted"
-                )
-            self._lock = threading.Lock()  # of a thread that only the parent has
-            self._lock.acquire()
-        self._process = os.getpid()
-        try:
-            if self._torn and not anew:
-                raise RuntimeError(
-                    "a step of this stream ended between two layers, and some have made it: reset() it or set its state"
-                )
-            yield
-        finally:
-            self._lock.release()
+        with self._exclusive.held(anew):
+            yield self._exclusive
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ModelStream, (self._model, self.batch_size, self._num_threads), self.state
