@@ -17,10 +17,9 @@ from ..layers.containers import DEEPEST, Container
 from ..layers.layer import Layer
 from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
-from ..losses.by_name import BY_NAME
+from ..losses.by_name import BY_NAME, evaluated_as
 from ..losses.classification import binary_cross_entropy, cross_entropy
 from ..losses.regression import mse
-from ..losses.sampled_softmax import SampledSoftmax
 from .strict_json import ModelFileError, check_size, checked, parse
 from .tensors import Contents, Tensor, write
 
@@ -70,8 +69,7 @@ def describe(model: Trainable) -> dict[str, Any]:
 
 def _loss_name(loss: object) -> str | None:
     """The loss if it is one of the library's: a function of somebody's own is not saved, whatever its name."""
-    if isinstance(loss, SampledSoftmax):
-        return "cross_entropy"  # what evaluate takes of it
+    loss = evaluated_as(loss)
     for function in (binary_cross_entropy, cross_entropy, mse):
         if loss is function:
             return function.__name__

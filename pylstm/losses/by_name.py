@@ -13,7 +13,7 @@ from .._arrays import number_array
 from ..layers.linear import LinearOutputs
 from .classification import ClassWeight, bce_loss, binary_cross_entropy, ce_loss, cross_entropy
 from .linear_head import ce_of_linear
-from .loss import Loss
+from .loss import Loss, one_output
 from .regression import mse, mse_loss
 from .sampled_softmax import SampledSoftmax, Sampling
 
@@ -48,6 +48,11 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
     return _Wrapped(loss)
+
+
+def evaluated_as(loss: object) -> object:
+    """What it is wherever nothing is trained: the loss itself, but for those that say otherwise."""
+    return getattr(loss, "_evaluated_as", loss)
 
 
 def wants(loss: LossFunction) -> frozenset[str]:
@@ -88,11 +93,7 @@ class _Own:
             return of_linear(
                 y, targets, lengths, need_gradient=need_gradient, need_largest=need_largest, **self.options
             )
-        if isinstance(y, (tuple, list, dict)):
-            raise TypeError(
-                f"{self.name} is for a model of one output, and this one gives a {_checks.kind(y)} of {len(y)}: give a "
-                "loss function of your own"
-            )
+        one_output(self.name, y)
         return BY_NAME[self.name](y, targets, lengths, need_gradient=need_gradient, **self.options)
 
 

@@ -195,11 +195,15 @@ def counted_labels(
     """The labels of x (.., anything), and which of them count, all of which are in 0..classes-1. each: what has one."""
     labels = label_array(targets, x.shape[:-1])
     counts = (counted(labels.shape, lengths, x.dtype) != 0) & (labels != ignore_index)
-    checked = labels[counts]
-    if checked.size and (checked.min() < 0 or checked.max() >= classes):
-        wrong = checked[(checked < 0) | (checked >= classes)][0]
-        raise ValueError(f"targets must be labels in 0..{classes - 1}, one per {each}, got {wrong}")
+    check_labels(labels[counts], classes, each)
     return labels, counts
+
+
+def check_labels(labels: NDArray[Any], classes: int, each: str) -> None:
+    """Raises ValueError unless all are in 0..classes-1. each: what has one."""
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise ValueError(f"targets must be labels in 0..{classes - 1}, one per {each}, got {wrong}")
 
 
 def weight_array(class_weight: ClassWeight, classes: int, dtype: np.dtype[Any]) -> Array:

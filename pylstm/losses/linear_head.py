@@ -69,25 +69,20 @@ def ce_of_linear(
     targets: ArrayLike,
     lengths: ArrayLike | None = None,
     *,
-    class_weight: ClassWeight = None,
-    ignore_index: int = -100,
-    label_smoothing: float = 0.0,
     need_gradient: bool = True,
     need_largest: bool = False,
+    **options: Any,
 ) -> Loss:
-    """`ce_loss` of outputs that nobody has computed; its gradient is what their `backward` would give."""
+    """`ce_loss` of outputs that nobody has computed, with its options; its gradient is what their `backward` would
+    give."""
     if len(outputs.weight) < FEWEST_LABELS or outputs.x.size < FEWEST_ROWS * outputs.x.shape[-1]:
         y = outputs.compute()
-        loss = ce_loss(
-            y, targets, lengths, class_weight=class_weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
-            need_gradient=need_gradient,
-        )  # fmt: skip
+        loss = ce_loss(y, targets, lengths, need_gradient=need_gradient, **options)
         gradient = None if loss.gradient is None else outputs.backward(loss.gradient)
         return loss._replace(gradient=gradient, largest=y.argmax(axis=-1) if need_largest else None)
     loss = head_loss(
-        outputs.x, outputs.weight, outputs.bias, targets, lengths, class_weight=class_weight, ignore_index=ignore_index,
-        label_smoothing=label_smoothing, need_gradients=need_gradient, need_dx=outputs.need_dx,
-        need_largest=need_largest, each="column of logits",
+        outputs.x, outputs.weight, outputs.bias, targets, lengths, need_gradient=need_gradient, need_dx=outputs.need_dx,
+        need_largest=need_largest, each="column of logits", **options,
     )  # fmt: skip
     if loss.gradient is None:
         return loss
@@ -106,7 +101,7 @@ def head_loss(
     class_weight: ClassWeight = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
-    need_gradients: bool = True,
+    need_gradient: bool = True,
     need_dx: bool = True,
     need_largest: bool = False,
     num_threads: int | None = None,
@@ -138,14 +133,14 @@ def head_loss(
     share = (weights * (smoothing / classes)).astype(x.dtype, copy=False) if smoothing else None
     rows, scale = np.ascontiguousarray(x.reshape(labels.size, x.shape[-1])), inverse(total_weight)
 
-    def of(some: NDArray[np.bool_], need_gradients: bool) -> Any:
+    def of(some: NDArray[np.bool_], need_gradient: bool) -> Any:
         return _core.linear_cross_entropy(
             rows, matrix, offset, _indices(places[some]), _indices(chosen[some]), of_label[some] * (1.0 - smoothing),
-            share, scale, need_gradients, need_dx, need_largest, threads,
+            share, scale, need_gradient, need_dx, need_largest, threads,
         )  # fmt: skip
 
     kept = of_label != 0 if share is None else np.ones(len(places), np.bool_)
-    losses, gradients, found = of(kept, need_gradients)  # what does not count may be anything, NaN included
+    losses, gradients, found = of(kept, need_gradient)  # what does not count may be anything, NaN included
     largest: Any = None
     if need_largest:
         largest = np.full(labels.size, -1, np.int64)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _checks
 from .._arrays import Array, length_array, real_array
 
 
@@ -26,6 +27,15 @@ class Loss(NamedTuple):
     def mean(self) -> float:
         """What training makes small."""
         return self.total / self.weight if self.weight else 0.0
+
+
+def one_output(name: str, y: object) -> None:
+    """Raises TypeError for several outputs, which the loss of that name does not take."""
+    if isinstance(y, (tuple, list, dict)):
+        raise TypeError(
+            f"{name} is for a model of one output, and this one gives a {_checks.kind(y)} of {len(y)}: give a loss "
+            "function of your own"
+        )
 
 
 def counted(shape: tuple[int, ...], lengths: ArrayLike | None, dtype: np.dtype[Any]) -> Array:

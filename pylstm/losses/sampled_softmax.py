@@ -14,9 +14,9 @@ from .._arrays import Array
 from ..layers.linear import LinearOutputs
 from ..layers.row_gradient import sum_rows
 from .candidates import Candidates, checked_probabilities, log_uniform
-from .classification import ClassWeight, ce_loss, counted_labels, label_array, weight_array
+from .classification import ClassWeight, ce_loss, check_labels, counted_labels, label_array, weight_array
 from .linear_head import ce_of_linear
-from .loss import Loss, counted, inverse
+from .loss import Loss, counted, inverse, one_output
 
 _IGNORED = -100  # the target that does not count, as cross_entropy has it
 
@@ -62,6 +62,8 @@ class SampledSoftmax:
     >>> model.evaluate(x, (x + 1) % 50)["accuracy"] > 0.9
     True
     """
+
+    _evaluated_as = "cross_entropy"
 
     def __init__(self, num_samples: int, distribution: str | ArrayLike = "log_uniform") -> None:
         self._num_samples = _checks.size("num_samples", num_samples)
@@ -128,10 +130,7 @@ class Sampling:
             if not need_gradient:
                 return ce_of_linear(y, targets, lengths, need_largest=need_largest, **options)
             return self._sampled(y, targets, lengths)
-        if isinstance(y, (tuple, list, dict)):
-            raise TypeError(
-                f"SampledSoftmax is for a model of one output, and this one gives a {_checks.kind(y)} of {len(y)}"
-            )
+        one_output("SampledSoftmax", y)
         if need_gradient:
             raise ValueError(
                 "SampledSoftmax draws rows of the weight of a Linear, which has to be the model's last layer and "
@@ -171,9 +170,7 @@ class Sampling:
     def _frequencies(self, classes: int) -> NDArray[np.float64]:
         found = np.ones(classes)
         labels = np.concatenate([labels for labels, _ in self._counted] or [np.zeros(0, np.int64)])
-        if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-            wrong = labels[(labels < 0) | (labels >= classes)][0]
-            raise ValueError(f"targets must be labels in 0..{classes - 1}, one per column of logits, got {wrong}")
+        check_labels(labels, classes, "column of logits")
         if len(labels):
             number = np.concatenate([number for _, number in self._counted])
             found = np.maximum(np.bincount(labels.astype(np.int64), weights=number, minlength=classes), 1.0)

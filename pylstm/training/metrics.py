@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from ..losses.by_name import count_of
+from ..losses.by_name import count_of, evaluated_as
 from ..losses.loss import Loss, counted
-from ..losses.sampled_softmax import SampledSoftmax
 
 
 class Metric(NamedTuple):
@@ -56,8 +55,7 @@ def accuracy(
 def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str, Metric]:
     """Metrics by name. None: the accuracy for classification. A function (y, targets, lengths) -> value has its own
     name; its values are averaged over batches by their number of sequences."""
-    if isinstance(loss, SampledSoftmax):
-        loss = "cross_entropy"  # what it is wherever there are metrics
+    loss = evaluated_as(loss)
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
     classification = name in ("binary_cross_entropy", "cross_entropy")
     found: dict[str, Metric] = {}

@@ -145,7 +145,7 @@ def test_the_largest_logit_is_found_as_argmax_finds_it(shape, dtype):
                 for chosen in ({}, {"class_weight": class_weight}, {"label_smoothing": 0.1}):
                     with use_isa(isa):
                         found = head_loss(
-                            hidden, weight, bias, targets, need_gradients=bool(chosen), need_largest=True,
+                            hidden, weight, bias, targets, need_gradient=bool(chosen), need_largest=True,
                             num_threads=threads, **chosen
                         )  # fmt: skip
                     np.testing.assert_array_equal(found.largest, want)
