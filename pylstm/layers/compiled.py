@@ -60,8 +60,6 @@ class _Compiled(Recurrent[Any]):
             self._pack = pack = params, network
         return pack[1]
 
-    _takes_table_rows = True
-
     def _given(self, x: TableRows, lengths: NDArray[np.int64] | None) -> Any:
         """x as the core takes it: rows of a table by symbol where enough of them repeat."""
         symbols = _core.symbols(_int64(x.symbols), lengths, *x.table.shape)
@@ -77,11 +75,10 @@ class _Compiled(Recurrent[Any]):
         kept = self._kept
         if kept is None or kept.network is not network or kept.edition is not edition:
             self._kept = kept = _Kept(network, edition)
-        table, num = kept.table, len(x.table)
+        table, (num, width) = kept.table, x.table.shape
         if table is None and kept.rows >= num and network.multiplied_bytes(num) <= MOST_KEPT:
             kept.table = table = network.multiplied(x.table, num_threads)
         if table is not None:
-            num, width = x.table.shape
             return table, _core.symbols(_int64(x.symbols), lengths, num, width, in_table=True)
         given = self._given(x, lengths)
         kept.rows += x.symbols.size if type(given) is not tuple else len(given[1].rows)

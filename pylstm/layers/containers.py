@@ -245,8 +245,8 @@ class Container(Composite):
         return lengths
 
     def _steps(self, batch_size: int, num_threads: int | None) -> ChainSteps:
-        if type(self).__call__ is not Container.__call__:
-            raise ValueError(f"{type(self).__name__} cannot stream: its class has a __call__ of its own")
+        if not self._runs({"__call__": Container.__call__}):
+            raise ValueError(f"{type(self).__name__} cannot stream: it has a __call__ of its own")
         return ChainSteps(self, batch_size, num_threads)
 
     def _check_carry(self) -> None:

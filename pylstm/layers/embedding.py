@@ -15,7 +15,7 @@ from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient
 from .parameters import Params as ParamsView
 from .registry import built_in
 from .row_gradient import RowGradient, sum_rows
-from .table_rows import TableRows, index_array
+from .table_rows import TableRows, check_range, index_array
 
 
 @built_in
@@ -161,11 +161,7 @@ class Embedding(Layer):
 
     def _take_ids(self, x: ArrayLike) -> NDArray[Any]:
         ids = index_array("x", x)
-        if ids.size:
-            low, high = int(ids.min()), int(ids.max())
-            if low < 0 or high >= self.num:
-                wrong = low if low < 0 else high
-                raise IndexError(f"x holds {wrong}, but the rows of {self!r} are 0..{self.num - 1}")
+        check_range("x", ids, self.num, self)
         return ids
 
     def output_shape(self, shape: Shape) -> Shape:

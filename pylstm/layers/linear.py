@@ -34,6 +34,11 @@ class LinearOutputs:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def ndim(self) -> int:
+        """Axes of the outputs."""
+        return self.x.ndim
+
     def compute(self) -> Array:
         """(.., out)."""
         return _product(self.x, self.weight, self.bias)

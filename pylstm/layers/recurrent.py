@@ -268,8 +268,8 @@ class Recurrent(RecurrentParameters, Generic[State]):
             raise MemoryError(f"no memory for a stream of batch_size={batch_size}") from error
 
     def _steps(self, batch_size: int, num_threads: int | None) -> Stream:
-        if type(self).__call__ is not Recurrent.__call__:
-            raise ValueError(f"{self!r} cannot stream in a chain: its class has a __call__ of its own")
+        if not self._runs({"__call__": Recurrent.__call__}):
+            raise ValueError(f"{self!r} cannot stream in a chain: it has a __call__ of its own")
         return self.stream(batch_size, num_threads=num_threads)
 
     def trace(self, x: ArrayLike, state: Any = None, *, lengths: ArrayLike | None = None) -> dict[str, Array]:

@@ -124,7 +124,7 @@ class TableRows:
         if self.padding_idx is not None:
             at = int(np.searchsorted(rows, self.padding_idx))
             if at < len(rows) and rows[at] == self.padding_idx:
-                if at == 0:
+                if at == 0:  # as mostly: nothing is copied
                     rows, values = rows[1:], values[1:]
                 else:
                     rows, values = np.delete(rows, at), np.delete(values, at, axis=0)
@@ -141,8 +141,8 @@ def index_array(name: str, value: object) -> NDArray[Any]:
     return ids if ids.dtype.isnative else ids.astype(ids.dtype.newbyteorder("="))
 
 
-def check_range(name: str, ids: NDArray[Any], num: int, table: str) -> None:
-    """Raises IndexError unless all are in 0..num-1."""
+def check_range(name: str, ids: NDArray[Any], num: int, table: object) -> None:
+    """Raises IndexError, which names the table, unless all are in 0..num-1."""
     if ids.size:
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= num:

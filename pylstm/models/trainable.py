@@ -262,12 +262,12 @@ class Trainable(Layer):
                     f"output_lengths(self, lengths) in {type(self).__name__}, which returns them"
                 )
             form = self._predicted(batch, deferred=lens is not None)
-            if type(form) is LinearOutputs and form.x.ndim != 3:
+            if type(form) is LinearOutputs and form.ndim != 3:
                 form = form.compute()
             outputs = list(leaves(form))
             found = found or [Predictions(len(inputs)) for _ in outputs]
             for y, predictions in zip(outputs, found, strict=True):
-                if lens is None or (type(y) is not LinearOutputs and y.ndim < 2):
+                if lens is None or y.ndim < 2:
                     predictions.add(some, activated(activation, y))
                 else:
                     predictions.add_steps(some, by_sequence(y, lens, activation))
