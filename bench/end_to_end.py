@@ -16,11 +16,8 @@ fused and the foreach Adam; Keras, on TensorFlow and on JAX, is compiled by XLA 
 from __future__ import annotations
 
 import argparse
-import os
-import time
+import itertools
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import calibrate
 import report
@@ -30,7 +27,7 @@ from models import PEERS, limits
 from models.cases import ModelCase, select
 from models.data import Data, make_data
 from results import Record
-from run import measure, pace_of, present
+from run import Formatter, add_common, checked_peers, measure_all, pace_of, present
 
 MODES = {"predict": "inference", "train": "training"}
 
@@ -59,30 +56,17 @@ def add_parts(record: Record) -> None:
 
 
 def parse() -> tuple[argparse.Namespace, list[ModelCase], list[str]]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter)
     add = parser.add_argument
     add("--cases", default="zipf", help="names from models/cases.py, or the groups zipf, text, all; with commas")
-    add("--what", choices=[*MODES, "both"], default="both", help="(default: %(default)s)")
-    add("--peers", default=",".join(PEERS), help="ratios are to the first one that is installed (default: %(default)s)")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="for every library (default: %(default)s)")
-    add("--repeats", type=int, default=11, help="samples per library and case (default: %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write every sample there")
-    add("--append", action="store_true", help="keep what FILE holds of other cases")
+    add("--what", choices=[*MODES, "both"], default="both", help="of a model")
+    add_common(parser, PEERS, repeats=11)
     args = parser.parse_args()
     try:
         cases = select(args.cases.split(","))
     except ValueError as error:
         parser.error(str(error))
-    peers = args.peers.split(",")
-    if unknown := set(peers) - PEERS.keys():
-        parser.error(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    if args.repeats < 2 or args.threads < 1:
-        parser.error("--repeats has to be at least 2, --threads at least 1")
-    if args.append and not args.json:
-        parser.error("--append needs --json: what it adds to")
-    if args.json and args.json.is_dir():
-        parser.error(f"--json has to be a file, and {args.json} is a folder")
-    return args, cases, peers
+    return args, cases, checked_peers(parser, args, PEERS)
 
 
 def with_data(cases: list[ModelCase]) -> dict[ModelCase, Data]:
@@ -99,32 +83,16 @@ def with_data(cases: list[ModelCase]) -> dict[ModelCase, Data]:
 def main() -> None:
     args, cases, wanted = parse()
     peers = present(wanted, PEERS)
-    document = results.load(args.json) if args.append and args.json and args.json.exists() else results.new()
-    document["machine"] = results.machine()
-    print(f"{results.describe_machine(document)}\n{args.threads} threads, {args.repeats} samples each")
-    load = report.warn_of_load()
-    with calibrate.Machine(args.threads) as machine:
-        found = machine.calibrate()
-        print(calibrate.describe(found))
-        run: dict[str, Any] = {
-            "date": time.strftime("%Y-%m-%d %H:%M"),
-            "load": load,
-            "repeats": args.repeats,
-            "calibration": asdict(found),
-        }
-        document["runs"].append(run)
-        for case, data in with_data(cases).items():
-            for mode in [mode for what, mode in MODES.items() if args.what in (what, "both")]:
-                record = measure(case, mode, peers, args.threads, args.repeats, machine)
-                record["run"] = len(document["runs"]) - 1
-                add_limit(record, data, found)
-                if "pylstm" in peers:
-                    add_parts(record)
-                document["versions"] |= {row["peer"]: row["version"] for row in record["rows"] if "version" in row}
-                results.add(document["found"], record)
-                report.show(record)
-                if args.json:
-                    results.save(args.json, document)  # a run cut short keeps what it has
+    data = with_data(cases)
+
+    def complete(record: Record, found: calibrate.Calibration) -> None:
+        case = results.case_of(record)
+        add_limit(record, data[case], found)
+        if "pylstm" in peers:
+            add_parts(record)
+
+    modes = [mode for what, mode in MODES.items() if args.what in (what, "both")]
+    document = measure_all(args, peers, itertools.product(data, modes), complete)
     print()
     for line in report.means(document["found"]):
         print(line)

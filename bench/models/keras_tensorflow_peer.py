@@ -13,7 +13,7 @@ from models.cases import ModelCase
 from models.data import Data
 
 
-class Adam(keras.optimizers.Adam):  # type: ignore[misc]
+class Adam(keras.optimizers.Adam):
     """The gradient of a table comes as rows, of which several may belong to one symbol. Keras would square them one by
     one, which is not Adam, nor what it does on JAX."""
 
