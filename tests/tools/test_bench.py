@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BENCH = ROOT / "bench"
+from support.bench import BENCH, ROOT, load, needs_bench
 
-pytestmark = pytest.mark.skipif(not (BENCH / "run.py").is_file(), reason="needs bench/ beside the tests")
-
-
-@pytest.fixture(autouse=True)
-def _bench_on_path(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCH))
-
-
-def load(name):
-    """A module of the bench, which are no package: run.py puts its folder on the path."""
-    return importlib.import_module(name)
-
-
-@pytest.fixture
-def machine():
-    """Round numbers: 1 TFLOP/s and two cores; 100, 50, 20 and 10 GB/s for both from L1, L2, L3 and memory."""
-    read = {"l1": 100e9, "l2": 50e9, "l3": 20e9, "memory": 10e9}
-    rates = {"float32": 1e12, "float64": 5e11, **read}
-    costs = {dtype: {"sigmoid": 1e-10, "tanh": 1e-10} for dtype in ("float32", "float64")}
-    caches = {"l1": 32 << 10, "l2": 1 << 20, "l3": 16 << 20}
-    return load("calibrate").Calibration("made up", 2, 1e9, caches, rates, rates, 1e-7, costs)
+pytestmark = needs_bench
 
 
 def make_case(**changes):

@@ -16,8 +16,7 @@ from pylstm.losses import linear_head
 from pylstm.losses.by_name import loss_function
 from pylstm.training import evaluation
 from pylstm.training.metrics import metric_functions
-
-V, C = 30, 11
+from support.heads import C, Plain, Tied, chain, data
 
 
 def outputs_seen(y, targets, lengths):  # noqa: ARG001
@@ -31,51 +30,9 @@ def however_few_rows(monkeypatch):
     monkeypatch.setattr(linear_head, "FEWEST_ROWS", 0)
 
 
-def chain(per_step=True, bias=True, end=None, **options):
-    layers = [pylstm.Embedding(V, 6, dtype=np.float64), pylstm.LSTM(6, 9, batch_first=True, dtype=np.float64)]
-    layers += [] if per_step else [pylstm.LastStep()]
-    return pylstm.Sequential([*layers, *(end or [pylstm.Linear(9, C, bias, dtype=np.float64)])], seed=0, **options)
-
-
 def inner():
     first, last = (pylstm.Linear(9, n, dtype=np.float64) for n in (9, C))
     return pylstm.Sequential([pylstm.Residual([first]), last])
-
-
-class Tied(pylstm.Model):
-    """Its last layer is used in the middle, too."""
-
-    keeps_time = True
-
-    def __init__(self):
-        self.embed = pylstm.Embedding(V, C, dtype=np.float64, seed=1)
-        self.lstm = pylstm.LSTM(C, C, batch_first=True, dtype=np.float64, seed=2)
-        self.head = pylstm.Linear(C, C, dtype=np.float64, seed=3)
-
-    def run(self, x, lengths=None):
-        y, _ = self.lstm(self.head(self.embed(x)).tanh(), lengths=lengths)
-        return self.head(y)
-
-
-class Plain(pylstm.Model):
-    keeps_time = True
-
-    def __init__(self):
-        self.chain = chain()
-
-    def run(self, x, lengths=None):
-        return self.chain(x, lengths=lengths)
-
-
-def data(per_step=True, ragged=True, nothing=-100, n=20):
-    rng = np.random.default_rng(0)
-    x = [rng.integers(0, V, length) for length in (rng.integers(1, 9, n) if ragged else np.full(n, 6))]
-    y = [rng.integers(0, C, len(row)) for row in x] if per_step else rng.integers(0, C, n)
-    if per_step:
-        y[0][0] = nothing
-    else:
-        y[3] = nothing
-    return (x, y) if ragged or per_step else (np.array(x), y)
 
 
 def train(model, x, y, metrics, **options):
@@ -332,7 +289,7 @@ def test_errors_are_those_of_computed_outputs():
                 said.append(f"{error.type} {error.value}")
                 assert all(np.array_equal(before[name], value) for name, value in model.params.items())
         assert len(set(said)) == 1, said
-    with pytest.raises(ValueError, match=r"targets must be labels in 0..10, one per column of logits, got 11"):
+    with pytest.raises(ValueError, match=rf"targets must be labels in 0..{C - 1}, one per column of logits, got {C}"):
         train(chain(), x, wrong, None)
 
 
