@@ -202,6 +202,7 @@ MEMORY = [
     "tests/layers/test_recurrent.py",
     "tests/layers/test_stream.py",
     "tests/layers/test_table_rows.py",
+    "tests/models/test_stream.py",
     "tests/system/test_fork.py",
     "tests/tools/test_fuzz_calls.py",
     "tests/training/test_optimizers.py",

@@ -99,6 +99,93 @@ bool linear_backward(const Kernels<T>& kernels, const LinearBackwardCall<T>& cal
   }
 }
 
+namespace {
+constexpr ptrdiff_t group_panels = 4;
+}  // namespace
+
+template <class T>
+PackedLinear<T>::PackedLinear(const Kernels<T>& kernels, const LinearCall<T>& call)
+    : kernels_(kernels),
+      in_(call.in),
+      out_(call.out),
+      has_bias_(call.bias != nullptr),
+      group_(group_panels * kernels.matmul.panel_columns),
+      bias_(call.bias ? call.out : 0) {
+  if (call.bias) std::copy_n(call.bias, out_, bias_.data());
+  const ptrdiff_t width = kernels.matmul.panel_columns;
+  if (out_ <= few) {  // as they are
+    panels_ = AlignedBuffer<T>(checked_product({out_, in_}, sizeof(T)));
+    for (ptrdiff_t o = 0; o < out_; ++o) std::copy_n(call.weight.at(o, 0), in_, panels_.data() + o * in_);
+    return;
+  }
+  panels_ = AlignedBuffer<T>(checked_product({ceil_div(out_, width) * width, in_}, sizeof(T)));
+  MatmulPack<T> pack;
+  pack.unit_stride = call.weight.row, pack.k_stride = 1, pack.to_step = width, pack.k = in_;
+  for (ptrdiff_t column = 0; column < out_; column += group_) {
+    const PanelCuts cuts(std::min(group_, out_ - column), width, kernels.lanes);
+    for (ptrdiff_t i = 0; i < cuts.count; ++i) {
+      pack.from = call.weight.at(column + cuts.begin(i), 0);
+      pack.units = cuts.end(i) - cuts.begin(i), pack.width = ceil_div(pack.units, kernels.lanes) * kernels.lanes;
+      pack.to = panels_.data() + (column / width + i) * width * in_;
+      kernels.matmul.pack(pack);
+    }
+  }
+}
+
+template <class T>
+double PackedLinear<T>::cycles(ptrdiff_t rows) const {
+  return matmul_cycles(rows, in_, out_, kernels_.lanes);
+}
+
+template <class T>
+void PackedLinear<T>::run(const T* x, ptrdiff_t rows, T* y, int threads) const {
+  const ptrdiff_t groups = ceil_div(out_, group_), tile = kernels_.matmul.tile_rows;
+  for (int count = useful_threads(cycles(rows), threads);;) {
+    const bool by_group = out_ > few && (groups >= 4 * count || rows < 2 * tile);
+    const int got = parallel(count, [&](int id) {
+      const Share share(by_group ? groups : rows, id, count);
+      if (by_group)
+        multiply(x, rows, share.begin, share.end, y);
+      else
+        multiply(x + share.begin * in_, share.end - share.begin, 0, groups, y + share.begin * out_);
+    });
+    if (got == count) return;
+    count = got;
+  }
+}
+
+template <class T>
+void PackedLinear<T>::multiply(const T* x, ptrdiff_t rows, ptrdiff_t group_begin, ptrdiff_t group_end, T* y) const {
+  const T* const bias = has_bias_ ? bias_.data() : nullptr;
+  if (out_ <= few) {
+    FewOutputsArgs<T> a;
+    a.rows = rows, a.k = in_, a.outputs = out_;
+    a.x = x, a.x_row = in_, a.weight = panels_.data(), a.weight_row = in_, a.bias = bias;
+    a.y = y, a.y_row = out_;
+    kernels_.few_outputs(a);
+    return;
+  }
+  const ptrdiff_t width = kernels_.matmul.panel_columns;
+  MatmulArgs<T> args;
+  args.k = in_, args.chain = product_chain;
+  args.a_row = in_, args.a_step = 1;
+  args.b_step = width, args.b_panel = width * in_, args.c_row = out_;
+  const ptrdiff_t tiles = ceil_div(rows, kernels_.matmul.tile_rows);
+  for (ptrdiff_t group = group_begin; group < group_end; ++group) {
+    const ptrdiff_t column = group * group_;
+    args.b = panels_.data() + column * in_;
+    args.columns = std::min(group_, out_ - column);
+    args.init = bias ? bias + column : nullptr;
+    for (ptrdiff_t i = 0; i < tiles; ++i) {
+      const ptrdiff_t row = i * rows / tiles, count = (i + 1) * rows / tiles - row;  // as equal as they can be
+      args.a = x + row * in_, args.c = y + row * out_ + column;
+      kernels_.matmul.tile(args, count);
+    }
+  }
+}
+
+template class PackedLinear<float>;
+template class PackedLinear<double>;
 template bool linear(const Kernels<float>&, const LinearCall<float>&, int);
 template bool linear(const Kernels<double>&, const LinearCall<double>&, int);
 template bool linear_backward(const Kernels<float>&, const LinearBackwardCall<float>&, int);

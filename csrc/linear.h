@@ -6,6 +6,7 @@
 #include "interrupt.h"
 #include "kernels.h"
 #include "matmul_kernels.h"
+#include "memory.h"
 
 namespace pylstm {
 
@@ -37,5 +38,29 @@ template <class T>
 [[nodiscard]] bool linear(const Kernels<T>& kernels, const LinearCall<T>& call, int threads);
 template <class T>
 [[nodiscard]] bool linear_backward(const Kernels<T>& kernels, const LinearBackwardCall<T>& call, int threads);
+
+// A copy of a layer's weight and bias, packed once, for calls of few rows, in which packing would take most of the
+// time. The bits of `linear`. Never changed once made.
+template <class T>
+class PackedLinear {
+ public:
+  // Of the call: the sizes but for rows, weight and bias.
+  PackedLinear(const Kernels<T>& kernels, const LinearCall<T>& call);
+
+  ptrdiff_t in() const { return in_; }
+  ptrdiff_t out() const { return out_; }
+  double cycles(ptrdiff_t rows) const;
+  // x: (rows, in), y: (rows, out), both in C order.
+  void run(const T* x, ptrdiff_t rows, T* y, int threads) const;
+
+ private:
+  void multiply(const T* x, ptrdiff_t rows, ptrdiff_t group_begin, ptrdiff_t group_end, T* y) const;
+
+  const Kernels<T>& kernels_;
+  const ptrdiff_t in_, out_;
+  const bool has_bias_;
+  const ptrdiff_t group_;  // columns that are packed together: what threads share
+  AlignedBuffer<T> bias_, panels_;
+};
 
 }  // namespace pylstm

@@ -38,6 +38,21 @@ Symbols::Symbols(const View<const int64_t>& ids, const Order& order, ptrdiff_t s
   named.empty() ? sort(each) : count_bits(each, named);
 }
 
+Symbols::Symbols(ptrdiff_t batch, ptrdiff_t count)
+    : steps_(1), batch_(batch), count_(count), total_(batch), in_table_(true) {
+  if (count_ > INT32_MAX) throw std::bad_alloc();
+  places_.assign(size_t(batch_), 0);
+}
+
+bool Symbols::move_to(const int64_t* ids) {
+  for (int32_t& place : places_) {
+    const int64_t id = *ids++;
+    if (id < 0 || id >= count_) return false;
+    place = int32_t(id);
+  }
+  return true;
+}
+
 // A few symbols of a large table, which nobody wants to go through.
 template <class F>
 void Symbols::sort(const F& each) {

@@ -22,6 +22,11 @@ class Symbols {
   Symbols(const View<const int64_t>& ids, const Order& order, ptrdiff_t steps, ptrdiff_t count,
           Places places = Places::among_distinct);
 
+  // Of one step after the other, with places in the table: `move_to` says which.
+  Symbols(ptrdiff_t batch, ptrdiff_t count);
+  // The symbols of the next step, (N,), each read once. False where one is not in the table: they are of no use then.
+  [[nodiscard]] bool move_to(const int64_t* ids);
+
   ptrdiff_t steps() const { return steps_; }
   ptrdiff_t batch() const { return batch_; }
   ptrdiff_t count() const { return count_; }                  // rows of the table

@@ -89,6 +89,9 @@ class Stream:
 
     def step(self, x: object, out: object) -> bool:
         """One step, (N, I) -> (N, S); False, and nothing done, where an array has to be converted first."""
+    def step_symbols(self, table: InputTable, x: object) -> Array | None:
+        """One step, symbols (N,) of int64 -> (N, S), or an int -> (S,); None, and nothing done, where x is neither,
+        names no row of the table, or the table is of another network."""
     def hold(self, anew: bool) -> AbstractContextManager[tuple[Array, ...]]:
         """The states are the caller's within `with`. RuntimeError: another thread has them, or they are half a step's,
         which does not matter where they are set anew."""
@@ -124,6 +127,13 @@ def adam(
 
 def linear(x: Array, weight: Array, bias: Array | None, num_threads: int | None) -> Array:
     """x (rows, in), weight (out, in), bias (out,) -> (rows, out), fresh and in C order."""
+
+class PackedLinear:
+    """A copy of a linear layer's parameters, packed for the ISA in use: the bits of `linear`, sooner for few rows."""
+
+    def __init__(self, weight: Array, bias: Array | None) -> None: ...
+    def step(self, x: object, num_threads: int | None) -> Array | None:
+        """(rows, in) -> (rows, out) or (in,) -> (out,); None where an array has to be converted first."""
 
 def linear_backward(
     x: Array, weight: Array, d_y: Array, need_dx: bool, need_bias: bool, num_threads: int | None

@@ -21,6 +21,7 @@ void configure_threads(int threads);
 // The classes that Python sees, and the cells, each in a file of its own.
 void add_cells(py::module_& m);
 void add_network(py::module_& m);
+void add_packed_linear(py::module_& m);
 void add_stream(py::module_& m);
 void add_symbols(py::module_& m);
 void add_tape(py::module_& m);

@@ -5,6 +5,7 @@
 #include "python/arrays.h"
 #include "python/bindings.h"
 #include "python/gil.h"
+#include "python/holder.h"
 
 namespace pylstm {
 namespace {
@@ -61,7 +62,69 @@ py::tuple linear_backward_of(const py::array& x, const py::array& weight, const 
   return py::make_tuple(d_x, d_weight, d_bias);
 }
 
+// `PackedLinear` in Python, whatever the dtype.
+class PackedBase {
+ public:
+  virtual ~PackedBase() = default;
+  // A new array, or None where x is not as the core needs it.
+  virtual py::object step(const py::handle& x, std::optional<int> threads) const = 0;
+};
+
+template <class T>
+class Packed : public PackedBase {
+ public:
+  explicit Packed(const LinearCall<T>& call) : packed_(current_isa().of<T>(), call) {}
+
+  // Not interrupted, as no step of a stream is.
+  py::object step(const py::handle& x, std::optional<int> threads) const override {
+    if (Py_TYPE(x.ptr()) != py::detail::npy_api::get().PyArray_Type_) return py::none();
+    const auto* array = py::detail::array_proxy(x.ptr());
+    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if (array->nd < 1 || array->nd > 2 || array->dimensions[array->nd - 1] != packed_.in() ||
+        (array->flags & needed) != needed || array->descr != dtype_.ptr())
+      return py::none();
+    const ptrdiff_t rows = array->nd == 2 ? array->dimensions[0] : 1;
+    const T* const from = reinterpret_cast<const T*>(array->data);
+    const auto held = py::reinterpret_borrow<py::object>(x);
+    const py::array_t<T> y = array->nd == 2 ? empty<T>({rows, packed_.out()}) : empty<T>({packed_.out()});
+    T* const to = data<T>(y);
+    const int count = thread_count(threads);
+    if (packed_.cycles(rows) > release_cycles) {
+      const WithoutGil released;
+      packed_.run(from, rows, to, count);
+    } else {
+      packed_.run(from, rows, to, count);
+    }
+    return y;
+  }
+
+ private:
+  static constexpr double release_cycles = 100000;  // giving up the GIL and taking it back may cost more than less
+  py::dtype dtype_ = py::dtype::of<T>();
+  PackedLinear<T> packed_;
+};
+
+template <class T>
+std::unique_ptr<PackedBase> pack(const py::array& weight, const py::object& bias) {
+  LinearCall<T> call;
+  call.out = axis("weight", weight, 0), call.in = axis("weight", weight, 1);
+  call.weight = matrix<T>("weight", weight, call.out, call.in);
+  if (!bias.is_none()) call.bias = data<const T>(checked<T>("bias", bias, {call.out}, true));
+  return std::make_unique<Packed<T>>(call);
+}
+
+std::unique_ptr<PackedBase> make_packed(const py::array& weight, const py::object& bias) {
+  return weight.dtype().equal(py::dtype::of<float>()) ? pack<float>(weight, bias) : pack<double>(weight, bias);
+}
+
 }  // namespace
+
+void add_packed_linear(py::module_& m) {
+  py::class_<PackedBase> packed(m, "PackedLinear");
+  packed.def(py::init(&make_packed), py::arg("weight"), py::arg("bias"))
+      .def("step", &PackedBase::step, py::arg("x"), py::arg("num_threads"));
+  deleted_by_holder(packed);
+}
 
 py::array linear_forward(const py::array& x, const py::array& weight, const py::object& bias,
                          std::optional<int> threads) {

@@ -93,6 +93,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of pylstm. Use the classes of the package; nothing here is a public interface.";
   add_cells(m);
   add_network(m);
+  add_packed_linear(m);
   add_stream(m);
   add_symbols(m);
   add_tape(m);

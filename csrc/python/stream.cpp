@@ -25,14 +25,36 @@ class Stream : public StreamBase {
     take(false);
     const Giver giver{this};
     call_.x.data = in, call_.output.data = to;
-    // A step is never interrupted: it is short, and the states of its layers belong together.
-    if (release_) {
-      const WithoutGil released;
-      std::ignore = pass_->run();
-    } else {
-      std::ignore = pass_->run();
-    }
+    run(*pass_);
     return true;
+  }
+
+  py::object step_symbols(const py::handle& table, const py::handle& x) override {
+    const auto* kept = dynamic_cast<const BoundTable<T>*>(&table.cast<const BoundTableBase&>());
+    if (!kept || kept->bound != bound_) return py::none();
+    const ptrdiff_t width = bound_->sizes().width();
+    const bool alone = PyLong_CheckExact(x.ptr());
+    const int64_t* ids = nullptr;
+    int64_t one = 0;
+    if (alone) {
+      int overflow = 0;
+      one = PyLong_AsLongLongAndOverflow(x.ptr(), &overflow);
+      if (overflow || order_.batch() != 1) return py::none();
+      ids = &one;
+    } else if (!(ids = symbol_pointer(x))) {
+      return py::none();
+    }
+    const py::array_t<T> out = alone ? py::array_t<T>(width) : empty<T>({order_.batch(), width});
+    take(false);
+    const Giver giver{this};
+    if (!table_.is(table)) {
+      BySymbol made(call_, *kept->table, threads_);
+      by_symbol_ = std::move(made), table_ = py::reinterpret_borrow<py::object>(table);
+    }
+    if (!by_symbol_.symbols->move_to(ids)) return py::none();
+    by_symbol_.call->output.data = data<T>(out);
+    run(*by_symbol_.pass);
+    return out;
   }
 
   void take(bool anew) override {
@@ -48,6 +70,7 @@ class Stream : public StreamBase {
           "this stream was in the middle of a step in another thread when the process forked, and the child has half a "
           "step: reset() it or set its state");
     lay_out();  // its workers had half met
+    by_symbol_ = {}, table_ = {};
     torn_ = false;
     giver.stream = nullptr;
   }
@@ -73,6 +96,31 @@ class Stream : public StreamBase {
     }
   };
 
+  // A step whose x is symbols: a call and a pass of their own, on the same states.
+  struct BySymbol {
+    std::unique_ptr<Symbols> symbols;
+    std::unique_ptr<ForwardCall<T>> call;
+    std::unique_ptr<ForwardPass<T>> pass;
+
+    BySymbol() = default;
+    BySymbol(const ForwardCall<T>& own, const InputTable<T>& table, int threads)
+        : symbols(std::make_unique<Symbols>(own.order.batch(), table.rows())),
+          call(std::make_unique<ForwardCall<T>>(own)) {
+      call->x = {}, call->symbols.symbols = symbols.get(), call->symbols.kept = &table;
+      pass = std::make_unique<ForwardPass<T>>(*call, threads);
+    }
+  };
+
+  // A step is never interrupted: it is short, and the states of its layers belong together.
+  void run(ForwardPass<T>& pass) {
+    if (release_) {
+      const WithoutGil released;
+      std::ignore = pass.run();
+    } else {
+      std::ignore = pass.run();
+    }
+  }
+
   void lay_out() { pass_ = std::make_unique<ForwardPass<T>>(call_, threads_); }
 
   ptrdiff_t sizes_in() const { return order_.batch() * bound_->sizes().input; }
@@ -95,12 +143,25 @@ class Stream : public StreamBase {
     return reinterpret_cast<T*>(array->data);
   }
 
+  // The data of an (N,) array of int64 in C order; null for anything else.
+  const int64_t* symbol_pointer(const py::handle& object) const {
+    if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return nullptr;
+    const auto* array = py::detail::array_proxy(object.ptr());
+    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if (array->nd != 1 || array->dimensions[0] != order_.batch() || (array->flags & needed) != needed ||
+        array->descr != symbol_dtype_.ptr())
+      return nullptr;
+    return reinterpret_cast<const int64_t*>(array->data);
+  }
+
   std::shared_ptr<const Bound<T>> bound_;
-  py::dtype dtype_ = py::dtype::of<T>();
+  py::dtype dtype_ = py::dtype::of<T>(), symbol_dtype_ = py::dtype::of<int64_t>();
   py::tuple states_;
   Order order_;
   ForwardCall<T> call_;
   std::unique_ptr<ForwardPass<T>> pass_;
+  py::object table_;    // that `by_symbol_` reads
+  BySymbol by_symbol_;  // once it was needed
   const int threads_;
   bool release_ = false;
   bool torn_ = false;  // the state is of no step
@@ -157,6 +218,7 @@ template std::unique_ptr<StreamBase> make_stream(std::shared_ptr<const Bound<dou
 void add_stream(py::module_& m) {
   py::class_<StreamBase> stream(m, "Stream");
   stream.def("step", &StreamBase::step, py::arg("x"), py::arg("out"))
+      .def("step_symbols", &StreamBase::step_symbols, py::arg("table"), py::arg("x"))
       .def(
           "hold", [](py::object self, bool anew) { return Hold{std::move(self), anew}; }, py::arg("anew"))
       .def("put", &StreamBase::put, py::arg("values"))

@@ -16,6 +16,8 @@ class StreamBase {
   virtual ~StreamBase() = default;
   // False where x or out is not what the loop can take as it stands: Python converts and calls again.
   virtual bool step(const py::handle& x, const py::handle& out) = 0;
+  // The same for x as symbols of a multiplied table, an integer for one sequence: a new array, or None.
+  virtual py::object step_symbols(const py::handle& table, const py::handle& x) = 0;
   // Between these two the state belongs to the caller. anew: whatever it is, it is about to be set.
   virtual void take(bool anew) = 0;
   virtual void give() = 0;

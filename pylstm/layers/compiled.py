@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,11 @@ from .recurrent import Recurrent, RunBackward, States
 from .registry import built_in
 from .rnn import RNNFront
 from .row_gradient import RowGradient
-from .stream import Stepper
+from .stream import Stepper, Stream
 from .table_rows import TableRows
+
+if TYPE_CHECKING:
+    from .embedding import Embedding
 
 MOST_KEPT = 2**26  # bytes of a table's products
 _INT64 = np.dtype(np.int64)
@@ -72,17 +76,38 @@ class _Compiled(Recurrent[Any]):
         have been multiplied: so it never takes more than twice the time of what would have been best."""
         if (edition := x._edition()) is None:
             return self._given(x, lengths)
-        kept = self._kept
-        if kept is None or kept.network is not network or kept.edition is not edition:
-            self._kept = kept = _Kept(network, edition)
-        table, (num, width) = kept.table, x.table.shape
-        if table is None and kept.rows >= num and network.multiplied_bytes(num) <= MOST_KEPT:
-            kept.table = table = network.multiplied(x.table, num_threads)
-        if table is not None:
-            return table, _core.symbols(_int64(x.symbols), lengths, num, width, in_table=True)
+        kept = self._products(network, edition, x.table, num_threads)
+        if kept.table is not None:
+            num, width = x.table.shape
+            return kept.table, _core.symbols(_int64(x.symbols), lengths, num, width, in_table=True)
         given = self._given(x, lengths)
         kept.rows += x.symbols.size if type(given) is not tuple else len(given[1].rows)
         return given
+
+    def _products(self, network: _core.Network, edition: object, table: Array, num_threads: int | None) -> _Kept:
+        kept = self._kept
+        if kept is None or kept.network is not network or kept.edition is not edition:
+            self._kept = kept = _Kept(network, edition)
+        if kept.table is None and kept.rows >= len(table) and network.multiplied_bytes(len(table)) <= MOST_KEPT:
+            kept.table = network.multiplied(table, num_threads)
+        return kept
+
+    def _symbol_step(self, stream: Stream, embedding: Embedding) -> Callable[[Any], Array]:
+        """A step of `stream` for what `embedding` takes. The products of the table are kept as those of calls are."""
+
+        def step(x: Any) -> Array:
+            edition = embedding._edition  # first: of a table that changes meanwhile it is an old one
+            if edition is not None:
+                kept, network = self._kept, self._packed()
+                if kept is None or kept.table is None or kept.edition is not edition or kept.network is not network:
+                    table = embedding._params._arrays["weight"]
+                    kept = self._products(network, edition, table, stream._num_threads)
+                    kept.rows += stream.batch_size
+                if kept.table is not None and (y := stream._step_symbols(kept.table, x)) is not None:
+                    return y
+            return stream.step(embedding(x))
+
+        return step
 
     def _infer(
         self,

@@ -247,7 +247,7 @@ class Container(Composite):
     def _steps(self, batch_size: int, num_threads: int | None) -> ChainSteps:
         if not self._runs({"__call__": Container.__call__}):
             raise ValueError(f"{type(self).__name__} cannot stream: it has a __call__ of its own")
-        return ChainSteps(self, batch_size, num_threads)
+        return ChainSteps(self, batch_size, num_threads, one_after_another=type(self)._run is Container._run)
 
     def _check_carry(self) -> None:
         if self._own_forward:

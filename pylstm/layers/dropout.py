@@ -34,6 +34,7 @@ class Dropout(Layer):
     _config_names = ("p", "same_for_all_steps")
     steps_apart = True
     _asks = True
+    _hands_on_x = True
     p: float
     same_for_all_steps: bool
 

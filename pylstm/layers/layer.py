@@ -123,6 +123,8 @@ class Layer(ParameterSet, abc.ABC):
     # chain asks two neighbours, and asks their very classes.
     _gives_table_rows: ClassVar[bool] = False
     _takes_table_rows: ClassVar[bool] = False
+    # Whether inference hands on x itself: a stream leaves such a layer out. Asked of the very class.
+    _hands_on_x: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -329,13 +331,16 @@ class Layer(ParameterSet, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # the parameters' memory does not pickle: it is made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_edition")}
+        state = {name: value for name, value in self.__dict__.items() if name not in _MADE_ANEW}
         return {"attributes": state, "params": outside().run(dict, self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
         if state["params"]:
             self._set_params(state["params"])
+
+
+_MADE_ANEW = frozenset(("_params", "_table", "_edition", "_pack"))
 
 
 def with_tuples(found: Any, run_back: Callable[..., Any]) -> tuple[Outputs, VJP]:

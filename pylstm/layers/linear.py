@@ -13,6 +13,7 @@ from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
 from .layer import VJP, Backward, Layer, Outputs, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .registry import built_in
+from .steps import Apart, Steps
 
 
 class LinearOutputs:
@@ -69,6 +70,24 @@ def _gradients(x: Array, weight: Array, d: Array, need_dx: bool, need_bias: bool
     return (None if d_rows is None else d_rows.reshape(x.shape)), dparams
 
 
+class LinearSteps(Apart):
+    """Of a `Linear`, with its packed weights."""
+
+    def __init__(self, layer: Linear, num_threads: int | None) -> None:
+        self._layer, self._num_threads = layer, num_threads
+
+    def step(self, x: Any) -> Any:
+        layer = self._layer
+        pack = layer._pack
+        if pack is None or pack[0] is not layer._params:
+            pack = layer._packed()
+        y = pack[1].step(x, self._num_threads)
+        return layer(x) if y is None else y
+
+    def __call__(self, x: Any) -> Any:
+        return self._layer(x)
+
+
 @built_in
 class Linear(Layer):
     """y = x weightᵀ + bias on the last axis, as torch.nn.Linear: per sequence or per step, as x has it.
@@ -93,6 +112,7 @@ class Linear(Layer):
     in_features: int
     out_features: int
     bias: bool
+    _pack: tuple[object, _core.PackedLinear] | None = None  # the parameters and what was packed from them
 
     def __init__(
         self,
@@ -151,6 +171,23 @@ class Linear(Layer):
         y = _product(array, weight, bias)
         array, form = array.view(), (y.shape, y.dtype)  # read again by backward, and users may set the shape of theirs
         return y, lambda dy: _gradients(array, weight, gradient_like(dy, form), need_dx, bias is not None)
+
+    # ---- in a stream ---------------------------------------------------------------------------------------------
+
+    def _parameters_changed(self) -> None:
+        self._pack = None
+
+    def _packed(self) -> tuple[object, _core.PackedLinear]:
+        params = self._params  # two threads may both pack: the same result
+        self._pack = pack = params, _core.PackedLinear(params._arrays["weight"], params._arrays.get("bias"))
+        return pack
+
+    def _steps(self, batch_size: int, num_threads: int | None) -> Steps:
+        if self._runs({"__call__": Linear.__call__}):
+            return LinearSteps(self, num_threads)
+        return super()._steps(batch_size, num_threads)
+
+    # ---- outputs that nobody has computed ----------------------------------------------------------------------------
 
     def _can_defer(self) -> bool:
         return self._runs(_WRITTEN)

@@ -1,7 +1,7 @@
 """What a layer gives a stream of a whole chain: a step of its own, and the state it keeps.
 
-A recurrent layer gives its `Stream`, a layer whose output at a step depends on this step alone `Apart`, a container
-`ChainSteps`.
+A recurrent layer gives its `Stream`, a linear one `LinearSteps`, another layer whose output at a step depends on this
+step alone `Apart`, a container `ChainSteps`.
 """
 
 from __future__ import annotations
@@ -57,16 +57,44 @@ class ChainSteps:
         moved: whether a layer with a state has made its step since this was set to False.
     """
 
-    def __init__(self, container: Any, batch_size: int, num_threads: int | None) -> None:
+    def __init__(
+        self, container: Any, batch_size: int, num_threads: int | None, one_after_another: bool = False
+    ) -> None:
         self._container = container
         self._layers: list[Steps] = [layer._steps(batch_size, num_threads) for layer in container.layers]
         self._of = {id(layer): steps for layer, steps in zip(container.layers, self._layers, strict=True)}
         self._has_state = any(steps._has_state for steps in self._layers)
         self._inner = [steps for steps in self._layers if isinstance(steps, ChainSteps)]
         self._moved = False
+        self._moves = self._short() if one_after_another else None
+
+    def _short(self) -> list[tuple[Callable[[Any], Any], bool]]:
+        """What a step calls where every layer takes the output of the one before, and whether that has a state: without
+        layers that do nothing, and with an embedding and the recurrent layer behind it in one."""
+        pairs = list(zip(self._container.layers, self._layers, strict=True))
+        pairs = [
+            (layer, steps)
+            for i, (layer, steps) in enumerate(pairs)
+            if not (0 < i < len(pairs) - 1 and _says(layer, "_hands_on_x") and _says(pairs[i - 1][0], "_asks"))
+        ]
+        moves: list[tuple[Callable[[Any], Any], bool]] = []
+        for i, (layer, steps) in enumerate(pairs):
+            if i and _says(pairs[i - 1][0], "_gives_table_rows") and _says(layer, "_takes_table_rows"):
+                moves[-1] = layer._symbol_step(steps, pairs[i - 1][0]), True
+            else:
+                moves.append((steps.step, steps._has_state))
+        return moves
 
     def step(self, x: Any) -> Any:
-        return self._run(_step, x)
+        if self._moves is None:
+            return self._run(_step, x)
+        container = self._container
+        x = container._input(x, None)
+        for step, has_state in self._moves:
+            x = step(x)
+            if has_state:
+                self._moved = True
+        return container._output(x)
 
     def __call__(self, x: Any) -> Any:
         return self._run(_chunk, x)
@@ -124,6 +152,11 @@ class ChainSteps:
         for steps in self._layers:
             finite = finite & steps.is_finite()
         return finite
+
+
+def _says(layer: Any, what: str) -> bool:
+    """Whether its very class says so: a subclass may do something else."""
+    return bool(vars(type(layer)).get(what, False))
 
 
 def _step(steps: Steps, x: Any) -> Any:

@@ -85,11 +85,23 @@ class Stream:
         Raises TypeError or ValueError, naming the argument, and RuntimeError as the class says.
         """
         if self._params is not self._layer._params:
-            with self._stepper.hold(anew=False) as states:
-                self._renew(states)
+            self._take_new_params()
         if out is not None and self._stepper.step(x, out):
             return out
         return self._step(x, out)
+
+    def _take_new_params(self) -> None:
+        with self._stepper.hold(anew=False) as states:
+            self._renew(states)
+
+    def _step_symbols(self, table: Any, x: Any) -> Array | None:
+        """A step for rows of a multiplied table, by number; None, and nothing done, for what the backend cannot take.
+        Of a compiled layer alone."""
+        if self._params is not self._layer._params:
+            self._take_new_params()
+        stepper: Any = self._stepper
+        y: Array | None = stepper.step_symbols(table, int(x) if type(x) is np.int64 else x)
+        return y
 
     def _step(self, x: ArrayLike, out: Array | None) -> Array:
         layer, batch = self._layer, self.batch_size
@@ -195,6 +207,15 @@ class Exclusive:
     def held(self, anew: bool = False) -> Iterator[None]:
         """The state is the caller's within `with`. Raises RuntimeError where another thread has it, and where it is
         half of a step's, unless it is about to be set `anew`."""
+        self.take(anew)
+        try:
+            yield
+            self.torn = self.torn and not anew
+        finally:
+            self.give()
+
+    def take(self, anew: bool = False) -> None:
+        """From here on it is the caller's, until `give`. Raises as `held` does."""
         if not self._lock.acquire(blocking=False):
             if self._process == os.getpid():
                 raise RuntimeError(
@@ -202,17 +223,16 @@ class Exclusive:
                 )
             self._lock, self.torn = threading.Lock(), True  # of a thread that only the parent has
             self._lock.acquire()
-        try:
-            self._process = os.getpid()
-            if self.torn and not anew:
-                raise RuntimeError(
-                    "this stream has half a step, which failed or was in another thread when the process forked: "
-                    "reset() it or set its state"
-                )
-            yield
-            self.torn = self.torn and not anew
-        finally:
+        self._process = os.getpid()
+        if self.torn and not anew:
             self._lock.release()
+            raise RuntimeError(
+                "this stream has half a step, which failed or was in another thread when the process forked: "
+                "reset() it or set its state"
+            )
+
+    def give(self) -> None:
+        self._lock.release()
 
 
 class CallStepper:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .sequential import Sequential
 
 
+_IN_A_RUN = "a stream inside of a model's run would compute apart from it: call the model's layers"
+
+
 class ModelStream:
     """The states of `batch_size` sequences that arrive at a chain step by step; any number of streams share it.
 
@@ -56,7 +59,7 @@ class ModelStream:
 
         Raises TypeError, ValueError or IndexError for a wrong x, as the layers do, and RuntimeError as the class says.
         """
-        return self._moved(lambda: self._steps.step(x), activation)
+        return self._moved(self._steps.step, x, activation)
 
     def __call__(self, x: ArrayLike, *, activation: str | None = None) -> Array:
         """A chunk of steps.
@@ -70,7 +73,7 @@ class ModelStream:
 
         Raises as `step` does.
         """
-        return self._moved(lambda: self._steps(x), activation)
+        return self._moved(self._steps, x, activation)
 
     @property
     def state(self) -> list[Any]:
@@ -104,25 +107,31 @@ class ModelStream:
 
     # ---- one thread at a time, and whole steps -----------------------------------------------------------------------
 
-    def _moved(self, move: Callable[[], Any], activation: str | None) -> Array:
+    def _moved(self, move: Callable[[Any], Any], x: ArrayLike, activation: str | None) -> Array:
         if activation is not None:
             _checks.choice("activation", activation, ACTIVATIONS)
-        with self._held() as held:
+        if ACTIVE.get() is not None:
+            raise TypeError(_IN_A_RUN)
+        held, steps = self._exclusive, self._steps
+        held.take()
+        try:
             held.torn = True
             try:
-                y = np.asarray(move())
+                y = np.asarray(move(x))
             except BaseException:
-                held.torn = self._steps.moved
+                held.torn = steps.moved
                 raise
             finally:
-                self._steps.moved = False
+                steps.moved = False
             held.torn = False
+        finally:
+            held.give()
         return activated(activation, y)
 
     @contextmanager
     def _held(self, anew: bool = False) -> Iterator[Exclusive]:
         if ACTIVE.get() is not None:
-            raise TypeError("a stream inside of a model's run would compute apart from it: call the model's layers")
+            raise TypeError(_IN_A_RUN)
         with self._exclusive.held(anew):
             yield self._exclusive
 

@@ -13,6 +13,7 @@ from pylstm import (
     LSTM,
     RNN,
     Activation,
+    Adam,
     Columns,
     Dropout,
     Embedding,
@@ -298,3 +299,99 @@ def test_a_child_forked_in_the_middle_of_another_threads_step_has_half_of_it():
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     np.testing.assert_array_equal(stream(x[:, 1:]), model(x)[:, 1:])
+
+
+# ---- symbols, through the multiplied table ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [
+    lambda d: [Embedding(6, 3, dtype=d), LSTM(3, 5, batch_first=True, dtype=d), Linear(5, 6, dtype=d)],
+    lambda d: [Embedding(6, 3, dtype=d), Dropout(0.5), GRU(3, 5, 2, batch_first=True, dtype=d), Linear(5, 2, dtype=d)],
+    lambda d: [Embedding(6, 3, 0, dtype=d), RNN(3, 5, batch_first=True, dtype=d), Dropout(0.5), Linear(5, 40, dtype=d)],
+    lambda d: [Sequential([Embedding(6, 3, dtype=d), LSTM(3, 5, proj_size=2, batch_first=True, dtype=d)])],
+])  # fmt: skip
+@pytest.mark.parametrize("batch", [1, 2, 70])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("isa", isas())
+def test_symbols_before_and_behind_the_multiplied_table(make, batch, dtype, isa):
+    with use_isa(isa):
+        model = Sequential(make(dtype), seed=1)
+        x = np.random.default_rng(0).integers(0, 6, (batch, 20))
+        whole = model(x)
+        stream, other = model.stream(batch), model.stream(batch, num_threads=1)
+        for t in range(20):
+            symbols = x[:, t].copy() if t % 3 else x[:, t].astype(np.int32)
+            np.testing.assert_array_equal(stream.step(symbols), whole[:, t])
+            np.testing.assert_array_equal(other.step(x[:, t].tolist() if t % 2 else symbols), whole[:, t])
+        assert stream.step(x[:, 0]).flags.writeable
+
+
+def symbol_model(seed=0):
+    return Sequential([Embedding(6, 3), LSTM(3, 5, batch_first=True), Linear(5, 6)], seed=seed)
+
+
+def fed(stream, symbols):
+    return [stream.step(symbol) for symbol in symbols]
+
+
+def test_one_symbol_as_any_integer():
+    model, symbols = symbol_model(), [1, 5, 0, 0, 3, 2, 1, 4] * 3
+    whole = model([symbols])[0]
+    for kind in (int, np.int64, np.int32, np.uint8, np.array):
+        np.testing.assert_array_equal(fed(model.stream(), map(kind, symbols)), whole)
+
+
+@pytest.mark.parametrize("wrong", [6, -1, 2**70, -(2**70), True, 1.0, None, "a", [1, 2], np.array([1, 1]), [[1]]])
+def test_a_wrong_symbol_behind_the_table_changes_nothing(wrong):
+    model = symbol_model()
+    stream = model.stream()
+    before = [1, 5, 0, 0, 3, 2, 1, 4] * 2
+    fed(stream, before)
+    with pytest.raises((TypeError, ValueError, IndexError, OverflowError)):
+        stream.step(wrong)
+    np.testing.assert_array_equal(stream.step(3), model([[*before, 3]])[0, -1])
+
+
+@pytest.mark.parametrize("changed", [0, 1, 2])
+def test_new_parameters_of_any_layer_behind_the_table(changed):
+    model, other, symbols = symbol_model(), symbol_model(9), [1, 5, 0, 0, 3, 2, 1, 4]
+    stream = model.stream()
+    fed(stream, symbols * 2)
+    state = stream.state
+    model.layers[changed].load_state_dict(other.layers[changed].state_dict())
+    fresh = Sequential([copy.deepcopy(layer) for layer in model.layers]).stream()
+    fresh.state = state
+    np.testing.assert_array_equal(fed(stream, symbols * 2), fed(fresh, symbols * 2))
+
+
+def test_training_in_between_is_noticed():
+    model, symbols = symbol_model(), [1, 5, 0, 0, 3, 2, 1, 4]
+    stream = model.stream()
+    for _ in range(3):
+        fed(stream, symbols)
+        stream.reset()
+        model.fit([symbols], [symbols], loss="cross_entropy", optimizer=Adam(0.1), epochs=2, verbose=0)
+        np.testing.assert_array_equal(fed(stream, symbols), model([symbols])[0])
+        stream.reset()
+
+
+def test_models_with_packed_weights_pickle_and_copy():
+    model, symbols = symbol_model(), [1, 5, 0, 0, 3, 2, 1, 4] * 2
+    fed(model.stream(), symbols)
+    for made in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), copy.copy(model)):
+        np.testing.assert_array_equal(fed(made.stream(), symbols), model([symbols])[0])
+
+
+def test_a_linear_layer_of_ones_own_and_one_with_few_outputs():
+    class Twice(Linear):
+        steps_apart = True
+
+        def __call__(self, x, **_):
+            return 2 * super().__call__(x)
+
+    for last in (Twice(6, 3), Linear(6, 1), Linear(6, 2, bias=False), Linear(6, 500)):
+        model = Sequential([RNN(4, 6, batch_first=True), last], seed=0)
+        x = given(frames(), 3, 4)
+        whole, stream = model(x), model.stream(3)
+        for t in range(4):
+            np.testing.assert_array_equal(stream.step(x[:, t]), whole[:, t])
