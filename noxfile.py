@@ -192,6 +192,7 @@ MEMORY = [
     "tests/core/test_plan.py",
     "tests/core/test_row_stages.py",
     "tests/core/test_sanitizers.py",
+    "tests/decoding/test_sampling.py",
     "tests/layers/test_backward.py",
     "tests/layers/test_bad_inputs.py",
     "tests/layers/test_held_arrays.py",

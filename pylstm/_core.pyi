@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypedDict
 
@@ -165,6 +165,18 @@ def linear_cross_entropy(
 
     the gradients of their sum times scale, to hidden (zero in other rows), weight and bias, and the classes of their
     largest logits: the first one of several, and of NaN, as np.argmax has it."""
+
+def sample(
+    logits: Array,
+    drawn: NDArray[np.int64],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    random: Callable[[int], NDArray[np.float64]],
+    num_threads: int | None,
+) -> int:
+    """A symbol for each row of logits (rows, symbols), in C order, into drawn (rows,): -1, or the first row with NaN,
+    +inf or nothing but -inf, where nothing is drawn and `random` not called. top_k: 1..symbols; top_p: 1 keeps all."""
 
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...

@@ -49,6 +49,11 @@ py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weig
                                   const py::object& share, double scale, bool need_gradients, bool need_dx,
                                   bool need_largest, std::optional<int> threads);
 
+// A symbol for each row of logits, into `drawn`: -1, or the first row that gives no probabilities, with nothing drawn.
+// random: of a number of rows makes as many float64 in [0, 1). The rest as in csrc/sampling.h.
+ptrdiff_t sample_symbols(const py::array& logits, const py::array& drawn, double temperature, ptrdiff_t top_k,
+                         double top_p, const py::object& random, std::optional<int> threads);
+
 // See planted.cpp; in no release.
 int planted_fault(const std::string& name);
 

@@ -111,6 +111,9 @@ PYBIND11_MODULE(_core, m) {
 
   m.def("matmul", &matmul_product, py::arg("a"), py::arg("b"), py::arg("sum_of_rows"), py::arg("num_threads"));
 
+  m.def("sample", &sample_symbols, py::arg("logits"), py::arg("drawn"), py::arg("temperature"), py::arg("top_k"),
+        py::arg("top_p"), py::arg("random"), py::arg("num_threads"));
+
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
   m.def("empty", &made<empty<float>, empty<double>>, py::arg("shape"), py::arg("dtype"));

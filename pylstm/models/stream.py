@@ -12,6 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _checks
 from .._active import ACTIVE
 from .._arrays import Array
+from ..decoding.sampling import drawn, generator, way_of
+from ..layers.activation import Activation
+from ..layers.containers import Container
+from ..layers.layer import Layer
 from ..layers.stream import Exclusive
 from .predictions import ACTIVATIONS, activated
 
@@ -46,6 +50,10 @@ class ModelStream:
         self._model, self.batch_size, self._num_threads = model, batch_size, num_threads
         self._steps = model._steps(batch_size, num_threads)
         self._exclusive = Exclusive()
+        last: Layer = model
+        while isinstance(last, Container) and getattr(last, "_is_chain", False):
+            last = last.layers[-1]
+        self._gives_probabilities = isinstance(last, Activation) and last.function == "softmax"
 
     def step(self, x: ArrayLike, *, activation: str | None = None) -> Array:
         """One step of every sequence.
@@ -60,6 +68,44 @@ class ModelStream:
         Raises TypeError, ValueError or IndexError for a wrong x, as the layers do, and RuntimeError as the class says.
         """
         return self._moved(self._steps.step, x, activation)
+
+    def draw(
+        self,
+        x: ArrayLike,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Any:
+        """One step of every sequence, and from its outputs, logits, a symbol for each: what the next step takes.
+
+        Args:
+            x: as in `step`.
+            temperature: as `sample` has it, as the others; 0 takes the most likely symbol.
+            top_k: at most so many symbols.
+            top_p: the probability that is enough.
+            rng: a `numpy.random.Generator`, or None. A seed would draw the same number at each step.
+
+        Returns:
+            int64 (N,), or an int where the output has no N.
+
+        Raises as `step` and `sample` do. Arguments are looked at before the step. Where the model's outputs give no
+        probabilities (NaN, say), the step has been made.
+
+        >>> model = Sequential([Embedding(50, 8), LSTM(8, 16, batch_first=True), Linear(16, 50)], seed=0)
+        >>> stream, rng, symbol = model.stream(), np.random.default_rng(0), 7
+        >>> text = [symbol := stream.draw(symbol, temperature=0.8, rng=rng) for _ in range(20)]
+        """
+        way = way_of(temperature, top_k, top_p)
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise TypeError(
+                f"rng must be a numpy.random.Generator or None, got {_checks.kind(rng)}: a seed would draw the same "
+                "number at every step, so make one generator before them, rng = np.random.default_rng(seed)"
+            )
+        if self._gives_probabilities:
+            raise TypeError("draw takes the outputs for logits, and the model's last layer makes probabilities of them")
+        return drawn(self._moved(self._steps.step, x, None), way, generator(rng), "the outputs")
 
     def __call__(self, x: ArrayLike, *, activation: str | None = None) -> Array:
         """A chunk of steps.

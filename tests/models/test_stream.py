@@ -23,6 +23,7 @@ from pylstm import (
     Model,
     Residual,
     Sequential,
+    sample,
 )
 from support.isas import isas, use_isa
 
@@ -395,3 +396,77 @@ def test_a_linear_layer_of_ones_own_and_one_with_few_outputs():
         whole, stream = model(x), model.stream(3)
         for t in range(4):
             np.testing.assert_array_equal(stream.step(x[:, t]), whole[:, t])
+
+
+# ---- drawn symbols ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.5, "top_k": 4}, {"top_p": 0.6}, {"temperature": 0}], ids=str)
+def test_draws_are_those_of_the_outputs(options):
+    model = symbol_model()
+    for batch, symbol in ((1, 2), (1, np.array([2])), (3, np.array([0, 5, 2]))):
+        stream, same = model.stream(batch), model.stream(batch)
+        rng, own = np.random.default_rng(0), np.random.default_rng(0)
+        other = symbol
+        for _ in range(12):
+            symbol = stream.draw(symbol, rng=rng, **options)
+            other = sample(same.step(other), rng=own, **options)
+            assert type(symbol) is type(other)
+            np.testing.assert_array_equal(symbol, other)
+
+
+def test_draws_of_a_model_that_takes_features():
+    model = frames()
+    x = given(model, 2, 6)
+    stream = model.stream(2)
+    drawn = [stream.draw(x[:, t], temperature=0) for t in range(6)]
+    np.testing.assert_array_equal(np.stack(drawn, axis=1), model(x).argmax(-1))
+    assert type(model.stream().draw(x[0, 0].tolist())) is int
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"temperature": -1}, ValueError, "temperature"), ({"top_k": 0}, ValueError, "top_k"),
+        ({"top_p": 2}, ValueError, "top_p"), ({"rng": 3}, TypeError, "a seed would draw the same number"),
+        ({"rng": np.random}, TypeError, "rng must be a numpy.random.Generator"), ({"x": 6}, IndexError, "holds 6"),
+    ],
+)  # fmt: skip
+def test_a_wrong_draw_makes_no_step(options, kind, text):
+    model = symbol_model()
+    stream = model.stream()
+    stream.step(1)
+    with pytest.raises(kind, match=text):
+        stream.draw(**{"x": 2, **options})
+    np.testing.assert_array_equal(stream.step(2), model([[1, 2]])[0, 1])
+
+
+def test_a_draw_that_finds_no_probabilities_has_made_the_step():
+    class Nans(Layer):
+        steps_apart, on = True, False
+
+        def __call__(self, x, **_):
+            return np.array([[0.0], [np.nan]]) if self.on else np.asarray(x)
+
+        def forward(self, x, **_):
+            raise NotImplementedError
+
+    last = Nans()
+    model = Sequential([GRU(4, 2, batch_first=True), last], seed=0)
+    x = given(frames(), 2, 3)
+    whole, stream = model(x), model.stream(2)
+    stream.step(x[:, 0])
+    last.on = True
+    with pytest.raises(ValueError, match=r"the outputs\[1\] must hold a finite number .* got NaN"):
+        stream.draw(x[:, 1])
+    last.on = False
+    np.testing.assert_array_equal(stream.step(x[:, 2]), whole[:, 2])
+    assert stream.is_finite().all()
+
+
+def test_probabilities_are_not_drawn_from_as_logits():
+    for last in (Activation("softmax"), Sequential([Activation("softmax")])):
+        stream = Sequential([RNN(4, 3, batch_first=True), last], seed=0).stream()
+        with pytest.raises(TypeError, match="makes probabilities"):
+            stream.draw(np.zeros(4, np.float32))
+    assert type(Sequential([RNN(4, 3, batch_first=True), Activation("tanh")]).stream().draw([0.0] * 4)) is int

@@ -116,7 +116,7 @@ def test_a_circle_would_be_found(tmp_path):
 
 
 # A part may import those before it. What looks inside is imported late, by the method of that name.
-ORDER = ["layers", "losses", "files", "training", "models"]
+ORDER = ["layers", "losses", "decoding", "files", "training", "models"]
 
 
 def test_parts_import_the_parts_before_them():
@@ -188,7 +188,7 @@ def test_import_waits_for_layers_only():
     found = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", code],
                            capture_output=True, text=True, check=True, cwd="/").stdout.split()  # fmt: skip
     parts = {part(name) for name in found}
-    assert parts & {"training", "losses", "files", "models", "inspect", "reference"} == set(), found
+    assert parts & {"training", "losses", "decoding", "files", "models", "inspect", "reference"} == set(), found
     assert {name for name in found if part(name) == "layers"} <= {
         f"pylstm.layers{name}"
         for name in ("", ".compiled", ".gru", ".layer", ".lstm", ".parameters", ".recurrent", ".recurrent_parameters",
