@@ -109,10 +109,9 @@ class CharLM:
         text, state, ids = "", None, self.encode(prompt)
         for _ in range(length):
             hidden, state = self.lstm(self.params["embedding"][ids[:, None]], state)
-            logits = self.logits(hidden[-1:])[0].astype(np.float64)
-            logits[self.index[UNKNOWN]] = -np.inf
-            # Gumbel trick: the argmax of logits plus this noise is a draw from their softmax.
-            ids = np.argmax(logits / temperature + rng.gumbel(size=logits.size), keepdims=True)
+            logits = self.logits(hidden[-1:])
+            logits[:, self.index[UNKNOWN]] = -np.inf
+            ids = pylstm.sample(logits, temperature, rng=rng)
             text += self.vocabulary[int(ids[0])]
         return text
 

@@ -58,16 +58,11 @@ def perplexity(model: pylstm.Sequential, vocabulary: Vocabulary, poems: list[str
 
 def write(model: pylstm.Sequential, vocabulary: Vocabulary, temperature: float, rng: np.random.Generator) -> str:
     """A poem, drawn character by character: each one drawn is the next step's input."""
-    embedding, _, lstm, _, head = model.layers
-    assert isinstance(embedding, pylstm.Embedding)
-    assert isinstance(lstm, pylstm.LSTM)
-    assert isinstance(head, pylstm.Linear)
-    stream, poem, last = lstm.stream(), "", BORDER
+    stream, poem, last = model.stream(), "", BORDER
     while len(poem) < 40:
-        logits = head(stream.step(embedding([last]))).ravel().astype(np.float64)
+        logits = stream.step(last)
         logits[[PADDING, UNKNOWN]] = -np.inf
-        # Gumbel trick: the argmax of logits plus this noise is a draw from their softmax.
-        last = int(np.argmax(logits / temperature + rng.gumbel(size=logits.size)))
+        last = pylstm.sample(logits, temperature, rng=rng)
         if last == BORDER:
             break
         poem += vocabulary.characters[last - UNKNOWN - 1]
