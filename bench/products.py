@@ -95,17 +95,19 @@ def serve(library: str, threads: int) -> None:
 
 
 class Child:
-    def __init__(self, library: str, threads: int) -> None:
-        command = [sys.executable, __file__, "--serve", library, "--threads", str(threads)]
+    """A program that serves one library: a line of JSON in, seconds out."""
+
+    def __init__(self, program: str, library: str, threads: int) -> None:
+        command = [sys.executable, program, "--serve", library, "--threads", str(threads)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def sample(self, index: int, what: str) -> float:
+    def sample(self, *request: Any) -> float:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps([index, what]) + "\n")
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
@@ -148,7 +150,7 @@ def main() -> None:
         serve(args.serve, args.threads)
         return
     chosen = [int(word) for word in args.shapes.split(",") if word] or range(len(SHAPES))
-    children = {library: Child(library, args.threads) for library in LIBRARIES}
+    children = {library: Child(__file__, library, args.threads) for library in LIBRARIES}
     with Machine(args.threads) as machine:
         for index in chosen:
             rows, width, out = SHAPES[index]

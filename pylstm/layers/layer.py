@@ -331,16 +331,13 @@ class Layer(ParameterSet, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # the parameters' memory does not pickle: it is made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in _MADE_ANEW}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_edition")}
         return {"attributes": state, "params": outside().run(dict, self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
         if state["params"]:
             self._set_params(state["params"])
-
-
-_MADE_ANEW = frozenset(("_params", "_table", "_edition", "_pack"))
 
 
 def with_tuples(found: Any, run_back: Callable[..., Any]) -> tuple[Outputs, VJP]:

@@ -182,6 +182,11 @@ class Linear(Layer):
         self._pack = pack = params, _core.PackedLinear(params._arrays["weight"], params._arrays.get("bias"))
         return pack
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state["attributes"].pop("_pack", None)
+        return state
+
     def _steps(self, batch_size: int, num_threads: int | None) -> Steps:
         if self._runs({"__call__": Linear.__call__}):
             return LinearSteps(self, num_threads)
