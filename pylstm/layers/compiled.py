@@ -17,10 +17,9 @@ from .registry import built_in
 from .rnn import RNNFront
 from .row_gradient import RowGradient
 from .stream import Stepper
-from .table_rows import TableRows
+from .table_rows import TableRows, int64
 
 MOST_KEPT = 2**26  # bytes of a table's products
-_INT64 = np.dtype(np.int64)
 
 
 class _Kept:
@@ -60,9 +59,12 @@ class _Compiled(Recurrent[Any]):
             self._pack = pack = params, network
         return pack[1]
 
+    def _takes_table_rows(self) -> bool:
+        return self._runs(_WRITTEN)
+
     def _given(self, x: TableRows, lengths: NDArray[np.int64] | None) -> Any:
         """x as the core takes it: rows of a table by symbol where enough of them repeat."""
-        symbols = _core.symbols(_int64(x.symbols), lengths, *x.table.shape)
+        symbols = _core.symbols(int64(x.symbols), lengths, *x.table.shape)
         return x._taken() if symbols is None else (x.table, symbols)  # the core has looked at all that count
 
     def _inferred(
@@ -79,7 +81,7 @@ class _Compiled(Recurrent[Any]):
         if table is None and kept.rows >= num and network.multiplied_bytes(num) <= MOST_KEPT:
             kept.table = table = network.multiplied(x.table, num_threads)
         if table is not None:
-            return table, _core.symbols(_int64(x.symbols), lengths, num, width, in_table=True)
+            return table, _core.symbols(int64(x.symbols), lengths, num, width, in_table=True)
         given = self._given(x, lengths)
         kept.rows += x.symbols.size if type(given) is not tuple else len(given[1].rows)
         return given
@@ -144,10 +146,7 @@ class _Compiled(Recurrent[Any]):
         return self._packed().stream(batch_size, num_threads)
 
 
-def _int64(ids: NDArray[Any]) -> NDArray[np.int64]:
-    if ids.dtype is not _INT64:
-        ids = ids.astype(np.int64, copy=False)
-    return ids if ids.flags.aligned else ids.copy()
+_WRITTEN: dict[str, Any] = {name: getattr(Recurrent, name) for name in ("__call__", "forward", "vjp")}
 
 
 def _no_memory(x: Array | TableRows) -> MemoryError:
@@ -158,18 +157,15 @@ def _no_memory(x: Array | TableRows) -> MemoryError:
 class LSTM(_Compiled, LSTMFront):
     __doc__ = LSTMFront.__doc__
     _outputs_own = True
-    _takes_table_rows = True
 
 
 @built_in
 class GRU(_Compiled, GRUFront):
     __doc__ = GRUFront.__doc__
     _outputs_own = True
-    _takes_table_rows = True
 
 
 @built_in
 class RNN(_Compiled, RNNFront):
     __doc__ = RNNFront.__doc__
     _outputs_own = True
-    _takes_table_rows = True

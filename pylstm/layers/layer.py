@@ -118,11 +118,6 @@ class Layer(ParameterSet, abc.ABC):
     # Whether what the class' own `forward` gives is read-only, or read by nobody else: a model's run hands it out as it
     # is. Asked of the very class: a subclass may have another forward.
     _outputs_own: ClassVar[bool] = False
-    # Whether the output can be had as a `TableRows`, from `table_rows(x)` and, in training, from `_forward_rows(x)`,
-    # whose backward takes a `RowGradient`; and whether x may be one, to which the gradient is a `RowGradient` then. A
-    # chain asks two neighbours, and asks their very classes.
-    _gives_table_rows: ClassVar[bool] = False
-    _takes_table_rows: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -221,6 +216,21 @@ class Layer(ParameterSet, abc.ABC):
     def _without_dropout(self) -> Layer:
         """The same layer, sharing its parameters, whose `forward` drops nothing."""
         return self
+
+    # ---- rows of a table that nobody has looked up -------------------------------------------------------------------
+
+    def _gives_table_rows(self) -> bool:
+        """Whether the output can be had as a `TableRows`, from `_as_table_rows`."""
+        return False
+
+    def _as_table_rows(self, x: Any) -> Any:
+        """The output, in inference and in training, as a `TableRows`, and its backward, which takes the gradient to the
+        table, a `RowGradient`. None: too little of it repeats, and the layer is to be called."""
+        raise NotImplementedError
+
+    def _takes_table_rows(self) -> bool:
+        """Whether x may be a `TableRows`, to which the gradient is a `RowGradient` then."""
+        return False
 
     # ---- outputs that nobody has computed ----------------------------------------------------------------------------
 
