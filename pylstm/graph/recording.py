@@ -84,10 +84,9 @@ class Chain(Recorder):
         """A layer, of a value or an array: its output, a value (of rows of a table, if asked), and its state after
         it."""
         array, place = (x._data, x._slot) if type(x) is Value else (x, None)
-        found = layer._as_table_rows(array) if as_rows else None
-        plain = found is not None or (state is None and type(layer).vjp is Layer.vjp and layer is not self.deferring)
-        if found is not None:
-            y, backward = found
+        plain = as_rows or (state is None and type(layer).vjp is Layer.vjp and layer is not self.deferring)
+        if as_rows:
+            y, backward = layer._as_table_rows(array)
         elif plain:  # whose `vjp` calls `forward`
             y, backward = layer.forward(array, lengths=lengths, need_dx=place is not None)
             if isinstance(y, tuple):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
-from ..layers.repeated_rows import joined, repeat
+from ..layers.repeated_rows import combined, repeat
 from ..layers.table_rows import TableRows, back_to_table
 from . import operations
 from .nodes import Operation
@@ -131,7 +131,7 @@ class _Join:
     def _join(self, run: Any) -> tuple[TableRows, Place | None] | None:
         if any(one.array is not None for one in self.lookups):
             return None
-        if (made := joined([one.rows for one in self.lookups])) is None:
+        if (made := combined([one.rows for one in self.lookups])) is None:
             return None
         rows, split = made
         if run.tape is None:

@@ -77,8 +77,8 @@ Call = Callable[[Layer, Any, Any, Any, bool], tuple[Any, Any]]
 
 def inferred(layer: Any, x: Any, state: Any, lengths: Any, as_rows: bool = False) -> tuple[Any, None]:  # noqa: ARG001
     """A `Call` for inference, in which nobody asks for states."""
-    if as_rows and ACTIVE.get() is None and (found := layer._as_table_rows(x)) is not None:
-        return found[0], None
+    if as_rows and ACTIVE.get() is None:
+        return layer._as_table_rows(x)[0], None
     y: Any = layer(x, lengths=lengths)
     return (y[0] if layer.returns_state else y), None
 
@@ -342,12 +342,10 @@ class Columns(Container):
     def _gives_table_rows(self) -> bool:
         return self._runs(_WRITTEN) and all(layer._gives_table_rows() for layer in self.layers)
 
-    def _as_table_rows(self, x: Any) -> tuple[TableRows, Backward] | None:
+    def _as_table_rows(self, x: Any) -> tuple[TableRows | Array, Backward]:
         x = self._input(x, None)
         parts = [layer._as_table_rows(x[..., k]) for k, layer in enumerate(self.layers)]
-        if (made := joined([rows for rows, _ in parts])) is None:
-            return None
-        rows, split = made
+        rows, split = joined([rows for rows, _ in parts])
 
         def backward(d: Any) -> tuple[None, Params]:
             d_parts = [back(one)[1] for one, (_, back) in zip(split(d), parts, strict=True)]

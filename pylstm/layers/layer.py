@@ -225,7 +225,7 @@ class Layer(ParameterSet, abc.ABC):
 
     def _as_table_rows(self, x: Any) -> Any:
         """The output, in inference and in training, as a `TableRows`, and its backward, which takes the gradient to the
-        table, a `RowGradient`. None: too little of it repeats, and the layer is to be called."""
+        table, a `RowGradient`. Where too little of it repeats it may be an array, and so is the gradient."""
         raise NotImplementedError
 
     def _takes_table_rows(self) -> bool:
