@@ -242,10 +242,11 @@ class Layer(ParameterSet, abc.ABC):
     def _runs(self, written: Mapping[str, Any]) -> bool:
         """Whether calls of these methods, name -> function, end up in what the library wrote: neither in a subclass's
         own nor in what somebody put in their place, in the class or in this one object."""
-        own = type(self)
-        return all(getattr(own, name) is method for name, method in written.items()) and not (
-            written.keys() & vars(self).keys()
-        )
+        own, here = type(self), vars(self)
+        for name, method in written.items():  # noqa: SIM110 - in half the time of all(..)
+            if name in here or getattr(own, name) is not method:
+                return False
+        return True
 
     def _deferred(self, x: Any, lengths: Any) -> Any:
         """Inference, if the layer can defer."""
