@@ -36,6 +36,7 @@ class Symbols {
   bool in_table() const { return in_table_; }
   // Among rows() or in the table, of step t of sequence n.
   int32_t place(ptrdiff_t t, ptrdiff_t n) const { return places_[size_t(t * batch_ + n)]; }
+  const std::vector<int32_t>& places() const { return places_; }  // (T, N)
 
  private:
   // Both fill rows_, and make places among them of places in the table.

@@ -35,6 +35,7 @@ class Symbols:
     """Which rows of a table a batch names."""
 
     rows: NDArray[np.int64]  # ascending, each once
+    places: NDArray[np.int32]  # (T, N), among them or in the table
 
 class InputTable:
     """The input product of all rows of a table, for the network that made it."""

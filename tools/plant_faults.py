@@ -113,6 +113,18 @@ FAULTS = {
         "kept.network is not network:",
         "layers/test_table_rows.py -k changed_parameter",
     ),
+    "places of one part taken for those of combinations": Fault(
+        "pylstm/layers/repeated_rows.py",
+        "int64(found.places), [",
+        "int64(own.places), [",
+        "layers/test_repeated_rows.py",
+    ),
+    "the symbols not copied": Fault(
+        "pylstm/graph/rows.py",
+        "_Lookup(rows._copied(), place)",
+        "_Lookup(rows, place)",
+        "models/test_rows_in_runs.py -k symbols_that_run",
+    ),
     "rows of a chunk added to symbols of another one": Fault(
         "csrc/symbol_gradients.h",
         "    for (const int32_t place : places_) group_[size_t(place)] = -1;\n",

@@ -41,6 +41,9 @@ void add_symbols(py::module_& m) {
     const auto& rows = self.symbols->rows();
     return py::array_t<int64_t>(py::ssize_t(rows.size()), rows.data());
   });
+  symbols.def_property_readonly("places", [](const BoundSymbols& self) {
+    return py::array_t<int32_t>({self.symbols->steps(), self.symbols->batch()}, self.symbols->places().data());
+  });
   deleted_by_holder(symbols);
   m.def("symbols", &find_symbols, py::arg("ids"), py::arg("lengths"), py::arg("count"), py::arg("width"),
         py::arg("in_table") = false);

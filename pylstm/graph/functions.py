@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from .._active import ACTIVE
 from .._arrays import array_of, float_array
 from . import operations
+from .rows import concatenated
 from .values import FUNCTIONS, Value, plain_like
 
 
@@ -102,7 +103,9 @@ def where(condition: ArrayLike, a: Value | ArrayLike, b: Value | ArrayLike) -> A
 
 def concatenate(arrays: Sequence[Value | ArrayLike], axis: int = 0) -> Any:
     """Arrays joined along an axis that they have."""
-    return _apply(operations.concatenate, _several(arrays), "arrays", axis=axis)
+    several = _several(arrays)
+    rows = concatenated(several, axis)
+    return _apply(operations.concatenate, several, "arrays", axis=axis) if rows is None else rows
 
 
 def stack(arrays: Sequence[Value | ArrayLike], axis: int = 0) -> Any:

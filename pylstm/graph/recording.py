@@ -12,7 +12,7 @@ ends the run; layers compute in the context that was before.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from threading import get_ident
@@ -23,70 +23,12 @@ import numpy as np
 from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..layers.layer import Layer, with_tuples
+from .nodes import LayerCall, Node, Operation
+from .rows import Rows, new_rows
 from .structure import leaves, mapped
-from .sweep import Step, Sums
 from .values import Place, Slot, Value, new_value
 
 T = TypeVar("T")
-
-
-class Operation:
-    """The node of an operation: `backward(d) -> d_inputs`."""
-
-    __slots__ = ("backward", "inputs", "output")
-
-    def __init__(
-        self, backward: Callable[[Array], tuple[Any, ...]], inputs: Sequence[Place | None], output: Slot
-    ) -> None:
-        self.backward, self.inputs, self.output = backward, inputs, output
-
-    def sweep(self, sums: Sums) -> None:
-        if (d := sums.take(self.output)) is not None:
-            for slot, gradient in zip(self.inputs, self.backward(d), strict=True):
-                sums.add(slot, gradient, self.backward)
-        elif sums._ended:
-            sums.pass_on(self.output, None, self.inputs)
-
-
-class LayerCall:
-    """The node of a layer's call: `backward` is that of its `vjp`; slots stand in the places of arrays."""
-
-    __slots__ = ("backward", "inputs", "layer", "outputs")
-
-    def __init__(self, backward: Callable[..., Any], layer: Any, inputs: list[Any], outputs: list[Any]) -> None:
-        self.backward, self.layer, self.inputs, self.outputs = backward, layer, inputs, outputs
-
-    def sweep(self, sums: Sums) -> None:
-        found = False
-
-        def take(slot: Place | None) -> Array | None:
-            nonlocal found
-            d = None if slot is None else sums.take(slot)
-            found = found or d is not None
-            return d
-
-        ds = [take(place) if type(place) is Slot else mapped(take, place) for place in self.outputs]
-        if found:
-            layer = self.layer
-            d_inputs, d_params = self.backward(*ds, into=sums.into(layer))
-            sums.add_params(layer, d_params)
-            if len(d_inputs) < len(self.inputs):  # a recurrent layer gives that of the state in any case
-                raise ValueError(f"backward of {layer!r} gave {len(d_inputs)} gradients for {len(self.inputs)} inputs")
-            for place, gradients in zip(self.inputs, d_inputs, strict=False):
-                if type(place) is Slot:
-                    if gradients is None:
-                        sums.end(place, layer)
-                    else:
-                        sums.add(place, gradients, layer)
-                elif place is not None and gradients is not None:
-                    for slot, gradient in zip(leaves(place), leaves(gradients), strict=True):
-                        sums.add(slot, gradient, layer)
-        elif sums._ended:
-            for output in leaves(self.outputs):
-                sums.pass_on(output, self.layer, leaves(self.inputs))
-
-
-Node = Operation | LayerCall | Step
 
 
 class Recorder:
@@ -144,7 +86,7 @@ class Chain(Recorder):
         array, place = (x._data, x._slot) if type(x) is Value else (x, None)
         plain = as_rows or (state is None and type(layer).vjp is Layer.vjp and layer is not self.deferring)
         if as_rows:
-            y, backward = layer._forward_rows(array)
+            y, backward = layer._as_table_rows(array)
         elif plain:  # whose `vjp` calls `forward`
             y, backward = layer.forward(array, lengths=lengths, need_dx=place is not None)
             if isinstance(y, tuple):
@@ -221,10 +163,20 @@ class Run(Recorder):
         self.used[id(layer)] = layer
         if self.tape is not None and len(args) == 1 and type(args[0]) is Value and type(layer).vjp is Layer.vjp:
             return self._call_forward(layer, args[0], kwargs)
+        rows = place = None
+        if args and type(args[0]) is Rows:
+            if (rows := args[0].given_to(layer, self)) is not None:
+                place, args = args[0]._slot, (None, *args[1:])
+        elif layer._gives_table_rows() and not isinstance(args[0], Value):
+            return new_rows(self, layer, *self.before.run(layer._as_table_rows, args[0]))
         arrays = [self._array(arg) if type(arg) is Value or arg is None else mapped(self._array, arg) for arg in args]
+        if rows is not None:
+            arrays[0] = rows
         if self.tape is None:
             return mapped(self._constant_output, self.before.run(layer, *arrays, **kwargs))
         inputs = [arg._slot if type(arg) is Value else None if arg is None else _slots(arg) for arg in args]
+        if rows is not None:
+            inputs[0] = place
         # of a recurrent layer, whether x needs one: those of the state cost nothing
         need_dx = inputs[0] is not None if layer.returns_state else inputs.count(None) < len(inputs)
         outputs, backward = self.before.run(layer.vjp, *arrays, need_dx=need_dx, **kwargs)

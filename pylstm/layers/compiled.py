@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,16 @@ from .. import _core
 from .._arrays import Array
 from .._cells import CELLS
 from .gru import GRUFront
+from .layer import Layer
 from .lstm import LSTMFront
 from .recurrent import Recurrent, RunBackward, States
 from .registry import built_in
 from .rnn import RNNFront
 from .row_gradient import RowGradient
 from .stream import Stepper, Stream
-from .table_rows import TableRows
-
-if TYPE_CHECKING:
-    from .embedding import Embedding
+from .table_rows import TableRows, int64
 
 MOST_KEPT = 2**26  # bytes of a table's products
-_INT64 = np.dtype(np.int64)
 
 
 class _Kept:
@@ -64,9 +61,12 @@ class _Compiled(Recurrent[Any]):
             self._pack = pack = params, network
         return pack[1]
 
+    def _takes_table_rows(self) -> bool:
+        return self._runs(_WRITTEN)
+
     def _given(self, x: TableRows, lengths: NDArray[np.int64] | None) -> Any:
         """x as the core takes it: rows of a table by symbol where enough of them repeat."""
-        symbols = _core.symbols(_int64(x.symbols), lengths, *x.table.shape)
+        symbols = _core.symbols(int64(x.symbols), lengths, *x.table.shape)
         return x._taken() if symbols is None else (x.table, symbols)  # the core has looked at all that count
 
     def _inferred(
@@ -79,7 +79,7 @@ class _Compiled(Recurrent[Any]):
         kept = self._products(network, edition, x.table, num_threads)
         if kept.table is not None:
             num, width = x.table.shape
-            return kept.table, _core.symbols(_int64(x.symbols), lengths, num, width, in_table=True)
+            return kept.table, _core.symbols(int64(x.symbols), lengths, num, width, in_table=True)
         given = self._given(x, lengths)
         kept.rows += x.symbols.size if type(given) is not tuple else len(given[1].rows)
         return given
@@ -92,15 +92,14 @@ class _Compiled(Recurrent[Any]):
             kept.table = network.multiplied(table, num_threads)
         return kept
 
-    def _symbol_step(self, stream: Stream, embedding: Embedding) -> Callable[[Any], Array]:
+    def _symbol_step(self, stream: Stream, embedding: Layer) -> Callable[[Any], Array]:
         """A step of `stream` for what `embedding` takes. The products of the table are kept as those of calls are."""
 
         def step(x: Any) -> Array:
-            edition = embedding._edition  # first: of a table that changes meanwhile it is an old one
-            if edition is not None:
+            if (found := embedding._one_table()) is not None:
+                edition, table = found
                 kept, network = self._kept, self._packed()
                 if kept is None or kept.table is None or kept.edition is not edition or kept.network is not network:
-                    table = embedding._params._arrays["weight"]
                     kept = self._products(network, edition, table, stream._num_threads)
                     kept.rows += stream.batch_size
                 if kept.table is not None and (y := stream._step_symbols(kept.table, x)) is not None:
@@ -169,10 +168,7 @@ class _Compiled(Recurrent[Any]):
         return self._packed().stream(batch_size, num_threads)
 
 
-def _int64(ids: NDArray[Any]) -> NDArray[np.int64]:
-    if ids.dtype is not _INT64:
-        ids = ids.astype(np.int64, copy=False)
-    return ids if ids.flags.aligned else ids.copy()
+_WRITTEN: dict[str, Any] = {name: getattr(Recurrent, name) for name in ("__call__", "forward", "vjp")}
 
 
 def _no_memory(x: Array | TableRows) -> MemoryError:
@@ -183,18 +179,15 @@ def _no_memory(x: Array | TableRows) -> MemoryError:
 class LSTM(_Compiled, LSTMFront):
     __doc__ = LSTMFront.__doc__
     _outputs_own = True
-    _takes_table_rows = True
 
 
 @built_in
 class GRU(_Compiled, GRUFront):
     __doc__ = GRUFront.__doc__
     _outputs_own = True
-    _takes_table_rows = True
 
 
 @built_in
 class RNN(_Compiled, RNNFront):
     __doc__ = RNNFront.__doc__
     _outputs_own = True
-    _takes_table_rows = True

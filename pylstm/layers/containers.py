@@ -20,7 +20,9 @@ from ..graph.values import Place, Value, new_value
 from .composite import Composite
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes, with_tuples
 from .registry import built_in
+from .repeated_rows import joined
 from .steps import ChainSteps
+from .table_rows import TableRows
 
 DEEPEST = 32  # containers in containers: every one takes some of Python's stack
 
@@ -69,14 +71,14 @@ def _inside(place: str, thing: Any, seen: set[int]) -> Iterator[tuple[str, Layer
         yield from _inside(name, item, seen)
 
 
-# (layer, x, state, lengths, whether y is to be a `TableRows`) -> (y, state after it)
+# (layer, x, state, lengths, whether y may be a `TableRows`) -> (y, state after it)
 Call = Callable[[Layer, Any, Any, Any, bool], tuple[Any, Any]]
 
 
 def inferred(layer: Any, x: Any, state: Any, lengths: Any, as_rows: bool = False) -> tuple[Any, None]:  # noqa: ARG001
     """A `Call` for inference, in which nobody asks for states."""
     if as_rows and ACTIVE.get() is None:
-        return layer.table_rows(x), None
+        return layer._as_table_rows(x)[0], None
     y: Any = layer(x, lengths=lengths)
     return (y[0] if layer.returns_state else y), None
 
@@ -127,10 +129,8 @@ class Container(Composite):
         if not self.layers:
             raise ValueError("layers must hold at least one layer")
         refuse_shared((f"layers[{i}]", layer) for i, layer in enumerate(self.layers))
-        own = [vars(type(layer)) for layer in self.layers]
         self._hands_on_rows = [
-            one.get("_gives_table_rows", False) and after.get("_takes_table_rows", False)
-            for one, after in itertools.pairwise(own)
+            layer._gives_table_rows() and after._takes_table_rows() for layer, after in itertools.pairwise(self.layers)
         ] + [False]
         self._depth = 1 + max((layer._depth for layer in self.layers if isinstance(layer, Container)), default=0)
         if self._depth > DEEPEST:
@@ -339,6 +339,24 @@ class Columns(Container):
         join = concatenate if isinstance(outputs[0], Value) else np.concatenate
         return join(outputs, axis=-1), None
 
+    def _gives_table_rows(self) -> bool:
+        return self._runs(_WRITTEN) and all(layer._gives_table_rows() for layer in self.layers)
+
+    def _as_table_rows(self, x: Any) -> tuple[TableRows | Array, Backward]:
+        x = self._input(x, None)
+        parts = [layer._as_table_rows(x[..., k]) for k, layer in enumerate(self.layers)]
+        rows, split = joined([rows for rows, _ in parts])
+
+        def backward(d: Any) -> tuple[None, Params]:
+            d_parts = [back(one)[1] for one, (_, back) in zip(split(d), parts, strict=True)]
+            return None, {
+                prefix + name: value
+                for prefix, own in zip(_prefixes(len(d_parts)), d_parts, strict=True)
+                for name, value in own.items()
+            }
+
+        return rows, backward
+
     def _check_carry(self) -> None:
         self._refuse_states()
         for layer in self.layers:
@@ -356,3 +374,6 @@ class Columns(Container):
 
     def input_shape(self) -> Shape:
         return (None, None, len(self.layers))
+
+
+_WRITTEN: dict[str, Any] = {name: getattr(Columns, name) for name in ("__call__", "forward", "vjp", "_run", "_input")}

@@ -14,8 +14,7 @@ from .._arrays import Array
 from .layer import Backward, Layer, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .parameters import Params as ParamsView
 from .registry import built_in
-from .row_gradient import RowGradient, sum_rows
-from .table_rows import TableRows, check_range, index_array
+from .table_rows import Edition, TableRows, back_to_table, check_range, index_array
 
 
 @built_in
@@ -44,11 +43,10 @@ class Embedding(Layer):
     steps_apart = True
     _asks = True
     _outputs_own = True
-    _gives_table_rows = True
     num: int
     dim: int
     padding_idx: int | None
-    _edition: object | None = None  # another one whenever the table changes; None: it is about to
+    _edition: Edition | None = None  # another one whenever the table changes; None: it is about to
 
     def __init__(
         self,
@@ -93,16 +91,18 @@ class Embedding(Layer):
         def put() -> None:
             self._edition = None
             self._table, self._params = table, params
-            self._edition = object()
+            self._edition = Edition()
 
         return put
 
     def _begin_update(self, names: list[str]) -> dict[str, tuple[Array, Array]]:
-        self._edition = None  # nobody keeps what was made of the table
+        edition, self._edition = self._edition, None  # nobody keeps what was made of the table
+        if edition is not None:
+            edition.end()
         return dict.fromkeys(names, (self._table, self._table))  # in place: backward needs none of it
 
     def _end_update(self, arrays: dict[str, Array]) -> None:  # noqa: ARG002
-        self._edition = object()
+        self._edition = Edition()
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         if (run := ACTIVE.get()) is not None:
@@ -120,16 +120,8 @@ class Embedding(Layer):
             refuse_in_training(self, "forward")
         ids = self._take_ids(x).copy()  # callers refill their buffers
         y = self._table.take(ids, axis=0, mode="clip")
-        form = y.shape, y.dtype
-
-        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            d, own = gradient_like(dy, form), ids
-            if d.ndim == 3 and not d.flags.c_contiguous:  # of a recurrent layer, which runs time-major: spare a copy
-                d, own = d.swapaxes(0, 1), ids.swapaxes(0, 1)
-            rows = d.reshape(-1, self.dim)
-            return None, {"weight": sum_rows(own, rows, (self.num, self.dim), skip=self.padding_idx)}
-
-        return y, backward
+        form, back = (y.shape, y.dtype), back_to_table(ids, (self.num, self.dim), self.padding_idx)
+        return y, lambda dy: (None, {"weight": back(gradient_like(dy, form))})
 
     def table_rows(self, x: ArrayLike) -> TableRows:
         """`embedding(x)`, not looked up: x for a recurrent layer, which then computes once what symbols have in common.
@@ -153,11 +145,15 @@ class Embedding(Layer):
         rows._source = None if edition is None else (self, edition)
         return rows
 
-    def _forward_rows(self, x: ArrayLike) -> tuple[TableRows, Callable[[RowGradient], tuple[None, Params]]]:
-        def backward(d: RowGradient) -> tuple[None, Params]:
-            return None, {"weight": d}
+    def _gives_table_rows(self) -> bool:
+        return self._runs(_WRITTEN)
 
-        return self._table_rows(self._take_ids(x)), backward
+    def _one_table(self) -> tuple[Edition, Array] | None:
+        edition = self._edition  # first: of a table that changes meanwhile it is an old one
+        return None if edition is None else (edition, self._params._arrays["weight"])
+
+    def _as_table_rows(self, x: Any) -> tuple[TableRows, Backward]:
+        return self._table_rows(self._take_ids(x)), _to_parameters
 
     def _take_ids(self, x: ArrayLike) -> NDArray[Any]:
         ids = index_array("x", x)
@@ -169,3 +165,10 @@ class Embedding(Layer):
 
     def input_shape(self) -> Shape:
         return (None, None)
+
+
+def _to_parameters(d: Any) -> tuple[None, Params]:
+    return None, {"weight": d}
+
+
+_WRITTEN: dict[str, Any] = {"__call__": Embedding.__call__, "forward": Embedding.forward, "vjp": Embedding.vjp}

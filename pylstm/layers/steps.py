@@ -79,7 +79,7 @@ class ChainSteps:
         ]
         moves: list[tuple[Callable[[Any], Any], bool]] = []
         for i, (layer, steps) in enumerate(pairs):
-            if i and _says(pairs[i - 1][0], "_gives_table_rows") and _says(layer, "_takes_table_rows"):
+            if i and pairs[i - 1][0]._gives_table_rows() and layer._takes_table_rows():
                 moves[-1] = layer._symbol_step(steps, pairs[i - 1][0]), True
             else:
                 moves.append((steps.step, steps._has_state))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -10,6 +12,28 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .. import _arrays, _checks
 from .._arrays import Array
 from .row_gradient import Index, RowGradient, sum_rows
+
+_INT64 = np.dtype(np.int64)
+
+
+class Edition:
+    """The numbers of an embedding's table as they are now. Who reads them later says so, and is called before they
+    change."""
+
+    __slots__ = ("_readers",)
+
+    def __init__(self) -> None:
+        self._readers: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+    def await_end(self, reader: Any) -> None:
+        """Has `reader.read()` called before the table changes, if there is still a reader by then."""
+        self._readers[id(reader)] = reader
+
+    def end(self) -> None:
+        """The table is about to change."""
+        for reference in self._readers.valuerefs():
+            if (reader := reference()) is not None:
+                reader.read()
 
 
 class TableRows:
@@ -47,7 +71,7 @@ class TableRows:
     table: Array
     symbols: NDArray[Any]
     padding_idx: int | None
-    _source: tuple[Any, object] | None  # the embedding, and the edition of its table; None: a table that may change
+    _source: tuple[Any, Edition] | None  # the embedding, and the edition of its table; None: a table that may change
 
     def __init__(self, table: ArrayLike, symbols: ArrayLike, padding_idx: int | None = None) -> None:
         rows = _arrays.float_array("table", table)
@@ -101,7 +125,19 @@ class TableRows:
         made._source = self._source if table is self.table else None
         return made
 
-    def _edition(self) -> object | None:
+    def _copied(self) -> TableRows:
+        """The same rows, whatever becomes of the caller's symbols."""
+        return self._with(self.table, np.array(self.symbols))
+
+    def _read_later(self, reader: Any) -> bool:
+        """Has `reader.read()` called before the table changes. False: it may do so at any time."""
+        if self._source is None:
+            return False
+        embedding, edition = self._source
+        edition.await_end(reader)
+        return embedding._edition is edition  # else it has called its readers by now
+
+    def _edition(self) -> Edition | None:
         """What stands for the table's numbers as they are; None: they are nobody's to keep."""
         if self._source is None:
             return None
@@ -129,6 +165,27 @@ class TableRows:
                 else:
                     rows, values = np.delete(rows, at), np.delete(values, at, axis=0)
         return RowGradient(rows, values, self.table.shape)
+
+
+def back_to_table(
+    symbols: NDArray[Any], shape: tuple[int, ...], padding_idx: int | None
+) -> Callable[[Array], RowGradient]:
+    """The backward of a look-up: from the gradient to the rows that to the table, of `shape`."""
+
+    def backward(d: Array) -> RowGradient:
+        own = symbols
+        if d.ndim == 3 and not d.flags.c_contiguous:  # of a recurrent layer, which runs time-major: spare a copy
+            d, own = d.swapaxes(0, 1), own.swapaxes(0, 1)
+        return sum_rows(own, d.reshape(-1, shape[1]), shape, padding_idx)
+
+    return backward
+
+
+def int64(ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Symbols as the core takes them."""
+    if ids.dtype is not _INT64:
+        ids = ids.astype(np.int64, copy=False)
+    return ids if ids.flags.aligned else ids.copy()
 
 
 def index_array(name: str, value: object) -> NDArray[Any]:

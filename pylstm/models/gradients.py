@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import Array, array_of, float_array, real_array
-from ..graph.recording import Node, Run
+from ..graph.nodes import Node
+from ..graph.recording import Run
 from ..graph.structure import leaves, mapped, paired
 from ..graph.sweep import Sums, sweep
 from ..graph.values import Place, Slot, Value

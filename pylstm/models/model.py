@@ -140,9 +140,9 @@ class Model(Composite, Trainable):
                 f"{type(self).__name__}.run returned a value of a run that is over, and its gradient would be lost: "
                 "keep value.numpy()"
             )
-        tape = Tape(run, names)
         if type(outputs) is Deferred:
             place: Any = outputs._slot
+            tape = Tape(run, names)
             return outputs.linear_outputs, lambda d: (None, tape.params(tape.sweep({place: d}, keep=False)))
 
         def give(output: Any) -> Any:
@@ -153,7 +153,7 @@ class Model(Composite, Trainable):
         given = mapped(give, outputs)
         forms = mapped(lambda output: Form(output) if isinstance(output, Value) else None, outputs)
         places = mapped(lambda value: value._slot if isinstance(value, Value) else None, arrays)
-        return given, ModelBackward(tape, places, forms)
+        return given, ModelBackward(Tape(run, names), places, forms)  # last: what nobody had looked at is in it, too
 
     def vjp(self, *inputs: Any, **options: Any) -> tuple[tuple[Any, ...], Callable[..., Any]]:
         outputs, run_back = self.forward(*inputs, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pylstm import _core
 from support import programs
 from support.programs import STEPS, WIDTH, Net
 
@@ -17,6 +18,14 @@ SETTINGS = hypothesis.settings(
 NAMES = programs.UNARY + programs.BINARY + programs.LAYERS * 2
 PLACES = st.integers(0, 9)
 PROGRAMS = st.lists(st.tuples(st.sampled_from(NAMES), PLACES, PLACES, st.integers(0, 99)), min_size=3, max_size=9)
+
+
+@pytest.fixture(autouse=True)
+def plans():
+    """Rows as short as these are looked up, unless it is forced."""
+    _core.force_plan(once=1)
+    yield
+    _core.force_plan()
 
 
 def inputs_of(seed, count=2):
@@ -100,8 +109,17 @@ class TestAgainstTorch:
         program=PROGRAMS, seed=st.integers(0, 99), lengths=st.none() | st.just([STEPS, 1]) | st.just([2, 3])
     )
     def test_random_programs(self, program, seed, lengths):
+        self.compare(program, seed, lengths)
+
+    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize("name", ["lstm_of_symbols", "rnn_of_symbols", "lookup_twice", "columns"])
+    def test_symbols(self, name, seed):
+        self.compare([(name, 0, 1, seed), ("tanh", 2, 0, 0)], seed, [None, [STEPS, 1]][seed % 2])
+
+    def compare(self, program, seed, lengths):
         torch = pytest.importorskip("torch")
         theirs = make_theirs(torch)
+        _core.force_plan(once=seed % 3 != 0)
         net, x = Net(program), inputs_of(seed)
         outputs, backward = net.forward(*x, lengths=lengths)
         d_outputs = cotangents(outputs, seed)
@@ -131,8 +149,8 @@ def make_theirs(torch):
             self.modules = {}
             for name, cell in net.cells.items():
                 module = getattr(torch.nn, type(cell).__name__)(
-                    WIDTH, cell.hidden_size, cell.num_layers, batch_first=True, bidirectional=cell.bidirectional,
-                    dtype=torch.float64,
+                    cell.input_size, cell.hidden_size, cell.num_layers, batch_first=True,
+                    bidirectional=cell.bidirectional, dtype=torch.float64,
                 )  # fmt: skip
                 self.modules[name] = module, f"cells.{name}."
             self.modules["chain"] = torch.nn.RNN(WIDTH, WIDTH, batch_first=True, dtype=torch.float64), "chain.2.0."
@@ -153,6 +171,9 @@ def make_theirs(torch):
 
         def embed(self, ids):
             return torch.nn.functional.embedding(ids, self.parameters["embedding.weight"], padding_idx=0)
+
+        def embed_second(self, ids):
+            return torch.nn.functional.embedding(ids, self.parameters["second.weight"])
 
         def chain(self, x):
             h = self.linear(0, x, "chain.0").tanh()
@@ -178,6 +199,6 @@ def test_the_names_of_what_the_net_holds():
     assert list(net.params) == [
         "linears.0.weight", "linears.0.bias", "linears.1.weight", "linears.1.bias",
         *(f"cells.{name}.{key}" for name, cell in net.cells.items() for key in cell.params),
-        "embedding.weight", "chain.0.weight", "chain.0.bias",
+        "embedding.weight", "second.weight", "chain.0.weight", "chain.0.bias",
         *(f"chain.2.0.{key}" for key in net.cells["lstm"].params), "inner.own.weight",
     ]  # fmt: skip

@@ -15,7 +15,10 @@ UNARY = (
     "mean_of_two", "max", "max_all", "where", "detach", "constant_left", "constant_right", "number",
 )  # fmt: skip
 BINARY = ("add", "subtract", "multiply", "divide", "matmul", "matmul_t", "vectors", "concatenate", "stack", "broadcast")
-LAYERS = ("linear", "shared_linear", "lstm", "lstm_state", "lstm_steps", "gru", "rnn", "embedding", "chain", "inner")
+LAYERS = (
+    "linear", "shared_linear", "lstm", "lstm_state", "lstm_steps", "gru", "rnn", "embedding", "chain", "inner",
+    "lstm_of_symbols", "rnn_of_symbols", "lookup_twice", "columns",
+)  # fmt: skip
 
 
 class Net(pylstm.Model):
@@ -29,8 +32,10 @@ class Net(pylstm.Model):
             "lstm": pylstm.LSTM(WIDTH, WIDTH, batch_first=True, seed=3, **make),
             "gru": pylstm.GRU(WIDTH, WIDTH // 2, batch_first=True, bidirectional=True, seed=4, **make),
             "rnn": pylstm.RNN(WIDTH, WIDTH, 2, batch_first=True, seed=5, **make),
+            "wide": pylstm.GRU(WIDTH + 2, WIDTH, batch_first=True, seed=10, **make),
         }
         self.embedding = pylstm.Embedding(SYMBOLS, WIDTH, padding_idx=0, seed=6, **make)
+        self.second = pylstm.Embedding(3, 2, seed=11, **make)
         self.chain = pylstm.Sequential([
             pylstm.Linear(WIDTH, WIDTH, seed=7, **make), pylstm.Activation("tanh"),
             pylstm.Residual([pylstm.RNN(WIDTH, WIDTH, batch_first=True, seed=8, **make)]),
@@ -56,9 +61,8 @@ class Ours:
 
     def __init__(self, net):
         self.net = net
-        self.concatenate, self.stack, self.where, self.embed = (
-            pylstm.concatenate, pylstm.stack, pylstm.where, net.embedding,
-        )  # fmt: skip
+        self.concatenate, self.stack, self.where = pylstm.concatenate, pylstm.stack, pylstm.where
+        self.embed, self.embed_second = net.embedding, net.second
 
     def amax(self, x, axis):
         return x.max(axis=axis, keepdims=axis is not None)
@@ -88,6 +92,10 @@ def run(program, pool, lengths, do):
         rng = np.random.default_rng(seed)
         pool.append(step(name, pool[i % len(pool)], pool[j % len(pool)], rng, lengths, do))
     return pool[-1], {"others": pool[-3:-1]}
+
+
+def symbols(rng, num, do):
+    return do.tensor(rng.integers(0, num, (BATCH, STEPS)))
 
 
 def step(name, a, b, rng, lengths, do):
@@ -193,6 +201,23 @@ def step(name, a, b, rng, lengths, do):
             return y * h_n[0][:, None]
         case "embedding":
             return a + do.embed(do.tensor(rng.integers(0, SYMBOLS, (BATCH, STEPS))))
+        case "lstm_of_symbols":
+            h = b.mean(1)[None]
+            x = do.embed(symbols(rng, SYMBOLS, do))
+            y, (h_n, c_n) = do.recurrent("lstm", x, (h.tanh(), h * 0.5) if number < 1 else None, lengths)
+            return y + (h_n * c_n).swapaxes(0, 1) + a
+        case "rnn_of_symbols":
+            y, h_n = do.recurrent("rnn", do.embed(symbols(rng, SYMBOLS, do)), None, lengths)
+            return y * h_n[0][:, None] + a
+        case "lookup_twice":
+            x = do.embed(symbols(rng, SYMBOLS, do))
+            first = do.recurrent("lstm", x, None, lengths)[0]
+            other = x * number if number < 1.2 else do.recurrent("gru", x, None, lengths)[0]
+            return a * first + other + do.recurrent("rnn", x, None, None)[0]
+        case "columns":
+            x = do.concatenate([do.embed(symbols(rng, SYMBOLS, do)), do.embed_second(symbols(rng, 3, do))], -1)
+            y = do.recurrent("wide", x, None, lengths)[0]
+            return y + x[..., 2:] * a if number < 1 else y * a
         case "chain":
             return do.chain(a)
         case "inner":
