@@ -20,10 +20,11 @@ from ..graph.structure import leaves, mapped
 from ..graph.values import Value
 from ..layers.composite import Composite
 from ..layers.layer import Layer
-from ..training.data import Batch
+from ..training.data import Batch, Inputs
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 from .trainable import Trainable
+from .watching import Watching, misread
 
 
 class Model(Composite, Trainable):
@@ -215,6 +216,25 @@ class Model(Composite, Trainable):
         else:
             outputs, run_back = self.forward(*inputs, lengths=batch.lengths, need_dx=False)
         return outputs, lambda d_outputs: run_back(d_outputs)[1], None
+
+    def _says_shape(self) -> bool:
+        return type(self).output_shape is not Layer.output_shape
+
+    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
+        rows = (len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
+        if not len(inputs) or not (always or any(rows)) or not self._runs(_CALL) or ACTIVE.get() is not None:
+            return
+        seen = []
+        for count in (1, 2):
+            batch, run = inputs.batch(np.zeros(count, np.int64)), Watching()
+            self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
+            seen.append(run.seen)
+        if found := misread(*seen):
+            layer, shape = found
+            raise ValueError(
+                f"x lacks an axis: 2 sequences of it reach {layer!r} as {shape}, where it does not take them for a "
+                f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
+            )
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 

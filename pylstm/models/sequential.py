@@ -46,6 +46,7 @@ class Sequential(Container, Trainable):
     """
 
     _several = False
+    _fitting: tuple[Any, Shape, Shape | None] = (None, (), None)  # layers, the last form of x that fitted, and y's
     _is_chain = True
 
     def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
@@ -119,6 +120,38 @@ class Sequential(Container, Trainable):
         if not self.keeps_time or inputs.lengths is None:
             return np.zeros((0, *known), self.dtype)
         return [] if inputs.is_list else np.zeros((0, inputs.steps or 0, *known[1:]), self.dtype)
+
+    def _output_form(self, inputs: Inputs) -> Shape | None:
+        shape: Shape = inputs.parts[0].form
+        layers, given, known = self._fitting  # asked before every prediction
+        if layers is self.layers and given == shape:
+            return known
+        known = self._followed(inputs, shape)
+        self._fitting = self.layers, shape, known
+        return known
+
+    def _followed(self, inputs: Inputs, shape: Shape) -> Shape | None:
+        if not Layer._says_shape(self):
+            return None
+        try:
+            for layer in self.layers:
+                if not layer._says_shape():
+                    return None
+                shape = layer.output_shape(shape)
+                if not shape or shape[0] is not None:  # what came as any number has become one of its own
+                    raise ValueError(f"{layer!r} would take the axis of the batch for another one")
+        except ValueError as error:
+            raise ValueError(self._unfit(inputs, error)) from None
+        return shape
+
+    def _unfit(self, inputs: Inputs, error: ValueError) -> str:
+        wanted, given = self.shapes()[0], inputs.parts[0]
+        names = ["N", "T", "F"] if len(wanted) == 3 else ["N", "T" if wanted[1:] == (None,) else "F"]
+        takes = ", ".join(name if n is None else str(n) for name, n in zip(names, wanted, strict=True))
+        hint = ""
+        if len(given.form) == len(wanted) - 1 and not given.is_list:
+            hint = ". One sequence needs an axis for the batch: x[None]"
+        return f"x must give batches ({takes}), got {given.shown}: {error}{hint}"
 
     def _takes_rows(self) -> bool | None:
         for layer in self.layers:

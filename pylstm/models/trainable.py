@@ -12,7 +12,7 @@ import numpy as np
 from .. import _checks
 from ..files import saving
 from ..graph.structure import leaves, mapped
-from ..layers.layer import Layer
+from ..layers.layer import Layer, Shape
 from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function, wants
 from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
@@ -60,6 +60,15 @@ class Trainable(Layer):
     def _takes_rows(self) -> bool | None:
         """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
         return None
+
+    def _output_form(self, inputs: Inputs) -> Shape | None:  # noqa: ARG002
+        """The shape of a batch's outputs, in which None stands for any size; None: nobody has said. Raises ValueError
+        if a batch of x is none to the model: whatever the number of sequences in it."""
+        return None
+
+    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
+        """Raises ValueError if a batch of x is none to the model, where only a look at its run tells. always: even
+        where x has the axes of sequences."""
 
     def _no_outputs(self, inputs: Inputs) -> Any:  # noqa: ARG002
         """The outputs for no inputs at all."""
@@ -240,7 +249,7 @@ class Trainable(Layer):
         Raises ValueError for sequences of differing length and a `Model` that does not say `keeps_time`.
         Raises TypeError or ValueError for a wrong argument, naming it.
         """
-        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        inputs = self._inputs(x, lengths)
         size = _checks.integer("batch_size", batch_size)
         if activation is not None:
             _checks.choice("activation", activation, ACTIVATIONS)
@@ -251,6 +260,7 @@ class Trainable(Layer):
             )
         if len(inputs) == 0:
             return self._no_outputs(inputs)
+        self._check_batch_axis(inputs)
         form: Any = None
         found: list[Predictions] = []  # of each output
         for some in inputs.sorted_batches(size):
@@ -276,14 +286,22 @@ class Trainable(Layer):
 
     # ---- arguments -----------------------------------------------------------------------------------------------
 
+    def _inputs(self, x: Any, lengths: Any) -> Inputs:
+        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        if len(inputs):
+            self._output_form(inputs)
+        return inputs
+
     def _pair(
         self, x: Any, y: Any, lengths: Any = None, target_lengths: Any = None, *, free: bool = False
     ) -> tuple[Inputs, AllTargets]:
-        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        inputs = self._inputs(x, lengths)
         if len(inputs) == 0:
             raise ValueError("x holds no sequences")
         kind = SeveralTargets if self._several and isinstance(y, (tuple, dict)) else Targets
-        return inputs, kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
+        targets = kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
+        self._check_batch_axis(inputs)
+        return inputs, targets
 
     def _validation(self, data: Any, free: bool) -> tuple[Inputs, AllTargets]:
         four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None

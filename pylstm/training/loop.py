@@ -21,7 +21,8 @@ from ..losses.by_name import LossFunction, sampling
 from ..losses.loss import Loss
 from . import checkpoint
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
-from .data import AllTargets, Batch, Indices, Inputs
+from .counted import Indices
+from .data import AllTargets, Batch, Inputs
 from .evaluation import Running, asked_for, evaluate, hand_labels
 from .gradients import all_finite
 from .metrics import Metric
