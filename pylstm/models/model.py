@@ -24,7 +24,7 @@ from ..training.data import Batch, Inputs
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 from .trainable import Trainable
-from .watching import Watching, misread
+from .watching import Watching, attributes_kept, misread
 
 
 class Model(Composite, Trainable):
@@ -227,7 +227,8 @@ class Model(Composite, Trainable):
         seen = []
         for count in (1, 2):
             batch, run = inputs.batch(np.zeros(count, np.int64)), Watching()
-            self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
+            with attributes_kept(self):
+                self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
             seen.append(run.seen)
         if found := misread(*seen):
             layer, shape = found
@@ -235,6 +236,13 @@ class Model(Composite, Trainable):
                 f"x lacks an axis: 2 sequences of it reach {layer!r} as {shape}, where it does not take them for a "
                 f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
             )
+
+    def _probed(self, batch: Batch) -> Any:
+        with attributes_kept(self):
+            return self._predicted(batch, deferred=True)
+
+    def _check_data(self, inputs: Inputs) -> None:
+        self._check_batch_axis(inputs, always=True)
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 

@@ -144,6 +144,11 @@ class Sequential(Container, Trainable):
             raise ValueError(self._unfit(inputs, error)) from None
         return shape
 
+    def _check_data(self, inputs: Inputs) -> None:
+        if self._output_form(inputs) is not None:
+            for piece in inputs.parts[0].pieces():
+                self._check_values("x", piece)
+
     def _unfit(self, inputs: Inputs, error: ValueError) -> str:
         wanted, given = self.shapes()[0], inputs.parts[0]
         names = ["N", "T", "F"] if len(wanted) == 3 else ["N", "T" if wanted[1:] == (None,) else "F"]

@@ -17,6 +17,7 @@ from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function, wants
 from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
 from ..training import loop
+from ..training.class_weights import balanced
 from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets
 from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
@@ -70,6 +71,13 @@ class Trainable(Layer):
         """Raises ValueError if a batch of x is none to the model, where only a look at its run tells. always: even
         where x has the axes of sequences."""
 
+    def _probed(self, batch: Batch) -> Any:
+        """As `_predicted`, of a batch that nobody asked for."""
+        return self._predicted(batch, deferred=True)
+
+    def _check_data(self, inputs: Inputs) -> None:
+        """Raises TypeError, ValueError or IndexError for inputs of which the model would refuse a batch."""
+
     def _no_outputs(self, inputs: Inputs) -> Any:  # noqa: ARG002
         """The outputs for no inputs at all."""
         raise ValueError("x holds no sequences, from which outputs could be known")
@@ -99,6 +107,7 @@ class Trainable(Layer):
         seed: int | None = None,
         resume: str | os.PathLike[str] | None = None,
         reduce: loop.Reduce | None = None,
+        check_finite: bool = True,
         verbose: int = 1,
     ) -> dict[str, list[float]]:
         """Train the model.
@@ -144,6 +153,9 @@ class Trainable(Layer):
                 of the batch's *summed* loss, arrays or `RowGradient` (which add with +); weight: what the mean is
                 over. The update takes the quotient, before clipping: k processes go the way of one with all the data,
                 up to rounding. The history's figures are those of the own part.
+            check_finite: look for NaN and infinity in x and y, within the lengths, and in the weights before training,
+                which takes a pass over them, and refuse them by their place. Not done with `reduce`: the other
+                processes would wait.
             verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
 
         Returns:
@@ -168,8 +180,8 @@ class Trainable(Layer):
         if isinstance(class_weight, str):
             if loss not in ("binary_cross_entropy", "cross_entropy", binary_cross_entropy, cross_entropy):
                 raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
-            own = targets.lengths if isinstance(targets, Targets) else None
-            class_weight = _balanced(class_weight, y, own if own is not None or not self.keeps_time else inputs.lengths)
+            many = loss in ("cross_entropy", cross_entropy)
+            class_weight = balanced(class_weight, targets.all_parts[0], self.keeps_time, one_of_many=many)
         run = loop.Training(
             self,
             optimizer,
@@ -187,7 +199,7 @@ class Trainable(Layer):
         return run.run(
             inputs, targets, validation,
             batch_size=batch_size, epochs=epochs, shuffle=_checks.flag("shuffle", shuffle), verbose=verbose,
-            resume=resume,
+            resume=resume, check_finite=_checks.flag("check_finite", check_finite) and reduce is None,
         )  # fmt: skip
 
     def evaluate(
@@ -355,20 +367,3 @@ class Trainable(Layer):
 def _is_free(loss: object) -> bool:
     """Whether a loss takes targets of any length, and their lengths."""
     return callable(loss) and not isinstance(loss, type) and "target_lengths" in wants(loss_function(loss))
-
-
-def _balanced(word: str, y: Any, lengths: Any) -> dict[int, float]:
-    """Weights N / (classes · count), as scikit-learn's "balanced"."""
-    _checks.choice("class_weight", word, ("balanced",))
-    if lengths is not None and not isinstance(y, (list, tuple)):
-        y = [row[:length] for row, length in zip(y, lengths, strict=True)]
-    try:
-        labels = np.concatenate([np.ravel(row) for row in y]) if lengths is not None else np.ravel(y)
-        whole = bool((labels == np.floor(labels)).all())
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"class_weight='balanced' needs labels in y: {error}") from error
-    counted = labels[labels >= 0]
-    if not whole or not len(counted):
-        raise ValueError("class_weight='balanced' needs labels in y, integers from 0")
-    names, counts = np.unique(counted, return_counts=True)
-    return {int(name): len(labels) / (len(names) * int(count)) for name, count in zip(names, counts, strict=True)}

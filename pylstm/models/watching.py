@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ..graph.recording import Run
+from ..graph.deferred import DeferringRun
+
+
+@contextmanager
+def attributes_kept(model: object) -> Iterator[None]:
+    """What a run sets in the model is as before afterwards: for runs that nobody asked for."""
+    own = vars(model)
+    before = dict(own)
+    try:
+        yield
+    finally:
+        for name in own.keys() - before.keys():
+            del own[name]
+        own.update({name: value for name, value in before.items() if own.get(name) is not value})
+
 
 Seen = list[tuple[Any, tuple[int, ...]]]  # (layer, shape of x), call by call
 
 
-class Watching(Run):
+class Watching(DeferringRun):
     """A run in inference that notes the shape of every layer's input."""
 
     __slots__ = ("seen",)

@@ -68,10 +68,10 @@ class Counted(abc.ABC):
             for item in self._items:
                 some.append(item)
                 if len(some) == 1024 or item.size >= _BLOCK // 16:
-                    yield np.concatenate(some)
+                    yield np.concatenate(some, dtype=self._kind, casting="unsafe")
                     some = []
             if some:
-                yield np.concatenate(some)
+                yield np.concatenate(some, dtype=self._kind, casting="unsafe")
             return
         array = self._array
         size = max(1, _BLOCK * len(array) // max(1, array.size))
