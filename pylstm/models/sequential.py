@@ -19,6 +19,7 @@ from ..layers.dropout import Dropout
 from ..layers.layer import VJP, Layer, Outputs, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
+from ..losses.targets import shown
 from ..training.data import Batch, Inputs
 from .stream import ModelStream
 from .trainable import Trainable
@@ -151,12 +152,10 @@ class Sequential(Container, Trainable):
 
     def _unfit(self, inputs: Inputs, error: ValueError) -> str:
         wanted, given = self.shapes()[0], inputs.parts[0]
-        names = ["N", "T", "F"] if len(wanted) == 3 else ["N", "T" if wanted[1:] == (None,) else "F"]
-        takes = ", ".join(name if n is None else str(n) for name, n in zip(names, wanted, strict=True))
         hint = ""
         if len(given.form) == len(wanted) - 1 and not given.is_list:
             hint = ". One sequence needs an axis for the batch: x[None]"
-        return f"x must give batches ({takes}), got {given.shown}: {error}{hint}"
+        return f"x must give batches {shown(wanted)}, got {given.shown}: {error}{hint}"
 
     def _takes_rows(self) -> bool | None:
         for layer in self.layers:

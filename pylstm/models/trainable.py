@@ -112,13 +112,17 @@ class Trainable(Layer):
     ) -> dict[str, list[float]]:
         """Train the model.
 
+        All that can be known to fail is looked at first, in all of the data: nothing has been trained then.
+
         Args:
             x: an array (N, ...), with `lengths` if it is padded, or a list of sequences of differing length, which are
                 batched by length. Of a `Model` also a tuple of several inputs, or a dict of them by the names that its
                 `run` has for them.
             y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model`
                 that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
-                outputs a tuple or dict of targets.
+                outputs a tuple or dict of targets. For cross_entropy labels: integers, floats that are whole, with a
+                last axis of 1, or one-hot; other losses also take several axes where the outputs hold them in one:
+                (N, H, F) for (N, H * F). Metrics are given what the loss is given.
             loss: "binary_cross_entropy", "cross_entropy" (labels), "mse", a `SampledSoftmax` (many labels) or a
                 function (output, targets, lengths=) -> (value, gradient), or (value, gradient, weight) where the mean
                 is not over sequences. lengths are the outputs' per step, or those of targets that have their own. A
@@ -164,7 +168,9 @@ class Trainable(Layer):
 
         Raises:
             TypeError: an argument of the wrong kind, which is named.
-            ValueError: an argument of the wrong shape or value, which is named.
+            ValueError: an argument of the wrong shape or value, which is named; so are NaN and infinity (check_finite).
+            IndexError: symbols in x that an embedding does not have.
+            OSError: a checkpoint's folder is not there, or cannot be written to.
             FloatingPointError: the loss or the gradients are not finite; the weights are as before that batch.
         """
         batch_size, epochs, verbose = loop.batch_arguments(batch_size, epochs, verbose)
@@ -248,7 +254,7 @@ class Trainable(Layer):
         """The model's outputs, in the order of x.
 
         Args:
-            x: as fit takes it.
+            x: as fit takes it: several sequences. One alone, (T, F), is refused: give x[None], or call the model.
             lengths: as fit takes them.
             activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
                 "relu" or "tanh".

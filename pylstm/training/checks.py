@@ -17,17 +17,20 @@ if TYPE_CHECKING:
 Pair = tuple[Inputs, AllTargets]
 
 
-def before_training(training: Training, x: Inputs, y: AllTargets, validation: Pair | None, check_finite: bool) -> Any:
+def before_training(
+    training: Training, x: Inputs, y: AllTargets, validation: Pair | None, check_finite: bool, resuming: bool
+) -> Any:
     """Raises TypeError, ValueError, IndexError or OSError for what would fail later; returns the form of the outputs,
     None if it is not known.
 
-    check_finite: whether NaN and infinity in the data and the weights are looked for.
+    check_finite: whether NaN and infinity in the data are looked for, and in the weights, if these are to stay: not
+    where `resuming` brings others.
     """
     _check_functions(training)
     training.schedule._check_names(training.figures)
     for callback in training.callbacks:
         callback._check(training)
-    if check_finite:
+    if check_finite and not resuming:
         check_params(training.model)
     form = _check_pair(training, x, y, check_finite, training.truncate)
     if validation is not None:
