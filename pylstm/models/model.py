@@ -24,7 +24,7 @@ from ..training.data import Batch, Inputs
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 from .trainable import Trainable
-from .watching import Watching, attributes_kept, misread
+from .watching import Seen, Watching, attributes_kept
 
 
 class Model(Composite, Trainable):
@@ -220,22 +220,13 @@ class Model(Composite, Trainable):
     def _says_shape(self) -> bool:
         return type(self).output_shape is not Layer.output_shape
 
-    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
-        rows = (len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
-        if not len(inputs) or not (always or any(rows)) or not self._runs(_CALL) or ACTIVE.get() is not None:
-            return
-        seen = []
-        for count in (1, 2):
-            batch, run = inputs.batch(np.zeros(count, np.int64)), Watching()
-            with attributes_kept(self):
-                self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
-            seen.append(run.seen)
-        if found := misread(*seen):
-            layer, shape = found
-            raise ValueError(
-                f"x lacks an axis: 2 sequences of it reach {layer!r} as {shape}, where it does not take them for a "
-                f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
-            )
+    def _watched(self, batch: Batch) -> Seen:
+        if not self._runs(_CALL) or ACTIVE.get() is not None:
+            return []
+        run = Watching()
+        with attributes_kept(self):
+            self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
+        return run.seen
 
     def _probed(self, batch: Batch) -> Any:
         with attributes_kept(self):

@@ -23,6 +23,7 @@ from ..losses.targets import shown
 from ..training.data import Batch, Inputs
 from .stream import ModelStream
 from .trainable import Trainable
+from .watching import Seen
 
 
 @built_in
@@ -145,7 +146,24 @@ class Sequential(Container, Trainable):
             raise ValueError(self._unfit(inputs, error)) from None
         return shape
 
+    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
+        if len(inputs) and self._output_form(inputs) is None:  # else what layers say tells
+            super()._check_batch_axis(inputs, always)
+
+    def _watched(self, batch: Batch) -> Seen:
+        seen: Seen = []
+        if not self._runs(_WRITTEN) or ACTIVE.get() is not None:
+            return seen
+
+        def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
+            seen.append((layer, tuple(getattr(x, "shape", ()))))
+            return inferred(layer, x, state, lengths, as_rows)
+
+        self._run(call, self._input(batch.inputs[0], None), None, batch.lengths)
+        return seen
+
     def _check_data(self, inputs: Inputs) -> None:
+        self._check_batch_axis(inputs, always=True)
         if self._output_form(inputs) is not None:
             for piece in inputs.parts[0].pieces():
                 self._check_values("x", piece)

@@ -24,6 +24,7 @@ from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
 from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
+from .watching import Seen, misread
 
 
 class Trainable(Layer):
@@ -70,6 +71,19 @@ class Trainable(Layer):
     def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
         """Raises ValueError if a batch of x is none to the model, where only a look at its run tells. always: even
         where x has the axes of sequences."""
+        rows = (len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
+        if not len(inputs) or not (always or any(rows)):
+            return
+        if found := misread(*(self._watched(inputs.batch(np.zeros(count, np.int64))) for count in (1, 2))):
+            layer, shape = found
+            raise ValueError(
+                f"x lacks an axis: 2 sequences of it reach {layer!r} as {shape}, where it does not take them for a "
+                f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
+            )
+
+    @abc.abstractmethod
+    def _watched(self, batch: Batch) -> Seen:
+        """What the layers are called with in inference, call by call; nothing where it cannot be seen."""
 
     def _probed(self, batch: Batch) -> Any:
         """As `_predicted`, of a batch that nobody asked for."""

@@ -44,6 +44,20 @@ class Own(pylstm.Model):
         return self.head(y if self.pooled is None else self.pooled(y, lengths=lengths))
 
 
+class Doubles(pylstm.Layer):
+    """It does not say its shapes."""
+
+    def __call__(self, x, *, lengths=None):  # noqa: ARG002
+        return 2 * x
+
+    def forward(self, x, *, lengths=None, need_dx=True):  # noqa: ARG002
+        return 2 * x, lambda dy: (2 * dy, {})
+
+
+def doubling():
+    return pylstm.Sequential([Doubles(), pylstm.LSTM(8, 4, batch_first=True), pylstm.Linear(4, 3)], seed=0)
+
+
 def linear():
     return pylstm.Sequential([pylstm.Linear(2, 2), pylstm.Activation("tanh"), pylstm.Linear(2, 2)], seed=0)
 
@@ -62,6 +76,7 @@ WRONG = {
     "one sequence of columns": (columns, np.ones((6, 2), int)),
     "too many columns": (columns, np.ones((4, 6, 3), int)),
     "one row": (linear, [1.0, 2.0]),
+    "rows behind a layer of ones own": (doubling, RNG.standard_normal((12, 8)).astype("f")),
     "rows of a model": (Own, RNG.standard_normal((12, 8))),
     "one sequence of a model": (lambda: Own(pooled=True), RNG.standard_normal((1, 8))),
 }
