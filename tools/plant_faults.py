@@ -319,6 +319,30 @@ FAULTS = {
         "np.random.SeedSequence()",
         "training/test_same_bits.py -k seed",
     ),
+    "the shapes of x not looked at": Fault(
+        "pylstm/models/trainable.py",
+        "            self._output_form(inputs)\n        return inputs",
+        "            pass\n        return inputs",
+        "training/test_batches.py",
+    ),
+    "all targets not looked at before training": Fault(
+        "pylstm/training/checks.py",
+        "    if len(parts) == 1:\n        check_targets(",
+        "    if len(parts) == 0:\n        check_targets(",
+        "training/test_checks.py -k late",
+    ),
+    "NaN looked for past the lengths": Fault(
+        "pylstm/training/counted.py",
+        "            if self.counts is None:\n                yield piece",
+        "            if True:\n                yield piece",
+        "training/test_nonfinite.py -k anything",
+    ),
+    "one-hot labels all taken for the first class": Fault(
+        "pylstm/losses/targets.py",
+        "targets.argmax(axis=-1)",
+        "targets.argmax(axis=-1) * 0",
+        "training/test_target_forms.py -k labels",
+    ),
     "a reset gate forgotten in the reference's gradient": Fault(
         "pylstm/reference/cells.py",
         "du = np.concatenate([da_r, da_z, da_n * r], axis=1)",

@@ -46,8 +46,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = os.path.realpath(path)
     before = _look(target)
     folder, name = os.path.split(target)
-    # short whatever the length of the name, which may have all that the file system allows
-    prefix = f".pylstm-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-"
+    prefix = _prefix(name)
     _tidy(folder, prefix)
     partial, descriptor = _create(folder, prefix, 0o666 if before is None else 0o600)
     try:
@@ -66,6 +65,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(partial)
         raise
     _sync_folder(folder)
+
+
+def check_replaceable(path: str | os.PathLike[str]) -> None:
+    """Raises the OSError that `replacing` would, but for a full disk. What is there stays, and nothing else does."""
+    target = os.path.realpath(path)
+    _look(target)
+    folder, name = os.path.split(target)
+    partial, descriptor = _create(folder, _prefix(name), 0o600)
+    try:
+        os.close(descriptor)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+
+
+def _prefix(name: str) -> str:
+    # short whatever the length of the name, which may have all that the file system allows
+    return f".pylstm-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-"
 
 
 def _look(target: str) -> os.stat_result | None:

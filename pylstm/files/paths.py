@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from .tensors import kind_of
+from .atomic import check_replaceable
+from .tensors import kind_of, safetensors_library
 
 EXAMPLE = 1.0  # of a figure
 _HINT = "{epoch} and the figures of the history, e.g. {loss:.3f}, can stand there; {{ and }} are braces themselves"
@@ -16,6 +19,29 @@ def check_template(path: str) -> str:
     """`path`, or ValueError if no epoch and figures could make a file's name of it."""
     fill_template(path, None)
     return path
+
+
+def fixed_folder(path: str) -> bool:
+    """Whether neither an epoch nor a figure stands in the folder's name."""
+    parts = list(string.Formatter().parse(path))
+    first = next((i for i, (_, name, _, _) in enumerate(parts) if name is not None), len(parts))
+    return not any(separator in text for text, *_ in parts[first + 1 :] for separator in (os.sep, "/"))
+
+
+def check_place(path: str, *, fixed: bool) -> None:
+    """Raises OSError or ImportError where no file of that name could be written: its folder is not there or cannot be
+    written to, another kind of thing is in its place, the library for its kind is missing. Nothing stays behind.
+
+    fixed: the folder will be this one.
+    """
+    if kind_of(Path(path)) == "safetensors":
+        safetensors_library()
+    if not fixed:
+        return
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "no folder to write to, make it before", folder)
+    check_replaceable(path)
 
 
 def fill_template(path: str, figures: Mapping[str, float] | None) -> str:

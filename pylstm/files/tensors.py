@@ -73,7 +73,7 @@ def kind_of(path: Path) -> str:
     return suffix[1:]
 
 
-def _safetensors() -> Any:
+def safetensors_library() -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -98,7 +98,7 @@ def write(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
         for name, array in arrays.items()
     }
     if kind == "safetensors":
-        data = _safetensors().numpy.save(little, metadata={"pylstm": text})
+        data = safetensors_library().numpy.save(little, metadata={"pylstm": text})
         if int.from_bytes(data[:8], "little") > _HEADER_LIMIT:
             raise ValueError(f"text and names of parameters take more than {_HEADER_LIMIT >> 20} MiB")
         with replacing(path) as file:

@@ -270,6 +270,13 @@ class Container(Composite):
     def input_shape(self) -> Shape | None:
         return self.layers[0].input_shape()
 
+    def _says_shape(self) -> bool:
+        return super()._says_shape() and all(layer._says_shape() for layer in self.layers)
+
+    def _check_values(self, name: str, x: Array) -> None:
+        if self._runs({"__call__": Container.__call__}):
+            self.layers[0]._check_values(name, x)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}([{', '.join(map(repr, self.layers))}])"
 
@@ -374,6 +381,11 @@ class Columns(Container):
 
     def input_shape(self) -> Shape:
         return (None, None, len(self.layers))
+
+    def _check_values(self, name: str, x: Array) -> None:
+        if self._runs({"__call__": Container.__call__}):
+            for k, layer in enumerate(self.layers):
+                layer._check_values(name, x[..., k])
 
 
 _WRITTEN: dict[str, Any] = {name: getattr(Columns, name) for name in ("__call__", "forward", "vjp", "_run", "_input")}

@@ -160,6 +160,10 @@ class Embedding(Layer):
         check_range("x", ids, self.num, self)
         return ids
 
+    def _check_values(self, name: str, x: Array) -> None:
+        if self._runs({"__call__": Embedding.__call__}):
+            check_range(name, index_array(name, x), self.num, self)
+
     def output_shape(self, shape: Shape) -> Shape:
         return (*sizes(shape), self.dim)
 

@@ -195,6 +195,16 @@ class Layer(ParameterSet, abc.ABC):
         """Whether the lengths of outputs are known."""
         return self.keeps_time is not None or type(self).output_lengths is not Layer.output_lengths
 
+    def _says_shape(self) -> bool:
+        """Whether `output_shape` is known to be that of what a call gives: the last class that has a call of its own
+        says so, too, or is the library's."""
+        own = next(one for one in type(self).__mro__ if "output_shape" in vars(one) or "__call__" in vars(one))
+        return "output_shape" in vars(own) or own.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+    def _check_values(self, name: str, x: Array) -> None:
+        """Raises TypeError, ValueError or IndexError for values that a call would refuse, x being what counts of some
+        inputs, steps of several one after another maybe."""
+
     def _steps(self, batch_size: int, num_threads: int | None) -> Steps:  # noqa: ARG002
         """For a stream of a chain. Raises ValueError for a layer that cannot go step by step."""
         classes = type(self).__mro__
@@ -347,13 +357,16 @@ class Layer(ParameterSet, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # the parameters' memory does not pickle: it is made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_params", "_table", "_edition")}
+        state = {name: value for name, value in self.__dict__.items() if name not in _NOT_PICKLED}
         return {"attributes": state, "params": outside().run(dict, self._params)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
         if state["params"]:
             self._set_params(state["params"])
+
+
+_NOT_PICKLED = ("_params", "_table", "_edition", "_fitting")
 
 
 def with_tuples(found: Any, run_back: Callable[..., Any]) -> tuple[Outputs, VJP]:

@@ -8,14 +8,25 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from .. import _checks
 from .._arrays import number_array
 from ..layers.linear import LinearOutputs
-from .classification import ClassWeight, bce_loss, binary_cross_entropy, ce_loss, cross_entropy
+from .classification import (
+    IGNORED,
+    ClassWeight,
+    bce_loss,
+    binary_cross_entropy,
+    ce_loss,
+    cross_entropy,
+    weight_array,
+)  # fmt: skip
 from .linear_head import ce_of_linear
 from .loss import Loss, one_output
 from .regression import mse, mse_loss
 from .sampled_softmax import SampledSoftmax, Sampling
+from .targets import Form, as_labels, as_numbers, check_labels_of, check_numbers_of
 
 # (outputs, targets, lengths=None, *, need_gradient=True, need_largest=False, more=None)
 LossFunction = Callable[..., Loss]
@@ -72,11 +83,53 @@ def sampling(loss: LossFunction) -> Sampling | None:
     return loss if isinstance(loss, Sampling) else None
 
 
+def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any) -> Any:
+    """The targets of a batch as the loss takes them, of whatever form they were given in."""
+    change = getattr(loss, "fitted", None)
+    shape = shape_of(outputs)
+    return targets if change is None or not shape else change(shape, targets, lengths)
+
+
+def check_targets(loss: LossFunction, outputs: Any, form: Any, part: Any) -> None:
+    """Raises TypeError or ValueError if the loss would refuse any of the targets in `part`, a `Counted`.
+
+    outputs: of some sequences, or None; form: their shape, None for any size, or None where it is not known."""
+    if isinstance(loss, (_Own, Sampling)) and outputs is not None:
+        one_output("SampledSoftmax" if isinstance(loss, Sampling) else loss.name, outputs)
+    check = getattr(loss, "check", None)
+    if check is not None and form is not None and len(form) > 0:
+        check(form, part)
+
+
+def call_of(loss: LossFunction) -> tuple[Any, frozenset[str]] | None:
+    """The function of somebody's own that the loss is, and what it is given by name beside the lengths; or None."""
+    return (loss.function, loss.wants) if isinstance(loss, _Wrapped) else None
+
+
+def shape_of(outputs: Any) -> tuple[int, ...]:
+    """Of one output of a model; () of several."""
+    if type(outputs) is LinearOutputs:
+        return (*outputs.x.shape[:-1], len(outputs.weight))
+    shape: tuple[int, ...] = getattr(outputs, "shape", ())
+    return shape
+
+
 class _Own:
     """A loss of the library's: of one output."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options, self.takes_linear = name, options, name in OF_LINEAR
+
+    def fitted(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
+        return as_labels(targets, shape, lengths) if self.name == "cross_entropy" else as_numbers(targets, shape)
+
+    def check(self, form: Form, part: Any) -> None:
+        if self.name == "cross_entropy":
+            check_labels_of(part, form, IGNORED, self.options.get("class_weight"))
+            return
+        check_numbers_of(part, form, probabilities=self.name == "binary_cross_entropy")
+        if self.options:
+            weight_array(self.options["class_weight"], 2, np.dtype(np.float64))
 
     def __call__(
         self,
@@ -108,10 +161,19 @@ class _Wrapped:
             and not function.args
             and function.keywords.keys() <= {"class_weight", "ignore_index", "label_smoothing"}
         )
+        if self.takes_linear:  # it is a cross_entropy
+            self.fitted, self.check = self._labels, self._check_labels
         self.wants: frozenset[str] = frozenset()
         with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
             parameters = inspect.signature(function).parameters.values()
             self.wants = frozenset(p.name for p in parameters if p.name in MORE and p.kind is not p.POSITIONAL_ONLY)
+
+    def _labels(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
+        return as_labels(targets, shape, lengths)
+
+    def _check_labels(self, form: Form, part: Any) -> None:
+        options = self.function.keywords
+        check_labels_of(part, form, options.get("ignore_index", IGNORED), options.get("class_weight"))
 
     def __call__(
         self,

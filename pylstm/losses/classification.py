@@ -13,6 +13,7 @@ from .._arrays import Array, array_of, float_array, real_array
 from .loss import Loss, counted, inverse, product, targets_like
 
 ClassWeight = Mapping[int, float] | ArrayLike | None
+IGNORED = -100  # a target that does not count, unless told otherwise
 _BLOCK = 2**15  # numbers worked on at once, so that the passes over them stay in cache
 
 
@@ -48,7 +49,7 @@ def cross_entropy(
     *,
     lengths: ArrayLike | None = None,
     class_weight: ClassWeight = None,
-    ignore_index: int = -100,
+    ignore_index: int = IGNORED,
     label_smoothing: float = 0.0,
 ) -> tuple[float, Array]:
     """-log softmax(x)[t] for logits x and label t, as CrossEntropyLoss of PyTorch.
@@ -110,7 +111,7 @@ def ce_loss(
     lengths: ArrayLike | None = None,
     *,
     class_weight: ClassWeight = None,
-    ignore_index: int = -100,
+    ignore_index: int = IGNORED,
     label_smoothing: float = 0.0,
     need_gradient: bool = True,
 ) -> Loss:

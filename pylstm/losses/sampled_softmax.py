@@ -14,11 +14,10 @@ from .._arrays import Array
 from ..layers.linear import LinearOutputs
 from ..layers.row_gradient import sum_rows
 from .candidates import Candidates, checked_probabilities, log_uniform
-from .classification import ClassWeight, ce_loss, check_labels, counted_labels, label_array, weight_array
+from .classification import IGNORED, ClassWeight, ce_loss, check_labels, counted_labels, label_array, weight_array
 from .linear_head import ce_of_linear
 from .loss import Loss, counted, inverse, one_output
-
-_IGNORED = -100  # the target that does not count, as cross_entropy has it
+from .targets import Form, as_labels, check_labels_of
 
 
 class SampledSoftmax:
@@ -105,10 +104,16 @@ class Sampling:
         self._candidates: Candidates | None = None
         self._rng: np.random.Generator | None = None
 
+    def fitted(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
+        return as_labels(targets, shape, lengths)
+
+    def check(self, form: Form, part: Any) -> None:
+        check_labels_of(part, form, IGNORED, self._class_weight)
+
     def count(self, targets: Any, lengths: Any) -> None:
         """Hear of some of the targets that there will be."""
         labels = label_array(targets, np.shape(targets))
-        inside = (counted(labels.shape, lengths, np.dtype(np.float32)) != 0) & (labels != _IGNORED)
+        inside = (counted(labels.shape, lengths, np.dtype(np.float32)) != 0) & (labels != IGNORED)
         self._counted.append(np.unique(labels[inside], return_counts=True))
 
     def begin_epoch(self, seed: np.random.SeedSequence) -> None:
@@ -142,7 +147,7 @@ class Sampling:
         x, classes = outputs.x, len(outputs.weight)
         if x.ndim < 2:
             raise ValueError(f"the last layer's input must have shape (N, H) or (N, T, H), got {x.shape}")
-        labels, counts = counted_labels(targets, x, classes, lengths, _IGNORED, "column of logits")
+        labels, counts = counted_labels(targets, x, classes, lengths, IGNORED, "column of logits")
         if self._candidates is None:
             self._candidates = self._made(classes)
         if self._rng is None:

@@ -20,10 +20,11 @@ from ..graph.structure import leaves, mapped
 from ..graph.values import Value
 from ..layers.composite import Composite
 from ..layers.layer import Layer
-from ..training.data import Batch
+from ..training.data import Batch, Inputs
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 from .trainable import Trainable
+from .watching import Seen, Watching, attributes_kept
 
 
 class Model(Composite, Trainable):
@@ -215,6 +216,24 @@ class Model(Composite, Trainable):
         else:
             outputs, run_back = self.forward(*inputs, lengths=batch.lengths, need_dx=False)
         return outputs, lambda d_outputs: run_back(d_outputs)[1], None
+
+    def _says_shape(self) -> bool:
+        return type(self).output_shape is not Layer.output_shape
+
+    def _watched(self, batch: Batch) -> Seen:
+        if not self._runs(_CALL) or ACTIVE.get() is not None:
+            return []
+        run = Watching()
+        with attributes_kept(self):
+            self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
+        return run.seen
+
+    def _probed(self, batch: Batch) -> Any:
+        with attributes_kept(self):
+            return self._predicted(batch, deferred=True)
+
+    def _check_data(self, inputs: Inputs) -> None:
+        self._check_batch_axis(inputs, always=True)
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 

@@ -19,9 +19,11 @@ from ..layers.dropout import Dropout
 from ..layers.layer import VJP, Layer, Outputs, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
+from ..losses.targets import shown
 from ..training.data import Batch, Inputs
 from .stream import ModelStream
 from .trainable import Trainable
+from .watching import Seen
 
 
 @built_in
@@ -46,6 +48,7 @@ class Sequential(Container, Trainable):
     """
 
     _several = False
+    _fitting: tuple[Any, Shape, Shape | None] = (None, (), None)  # layers, the last form of x that fitted, and y's
     _is_chain = True
 
     def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
@@ -119,6 +122,58 @@ class Sequential(Container, Trainable):
         if not self.keeps_time or inputs.lengths is None:
             return np.zeros((0, *known), self.dtype)
         return [] if inputs.is_list else np.zeros((0, inputs.steps or 0, *known[1:]), self.dtype)
+
+    def _output_form(self, inputs: Inputs) -> Shape | None:
+        shape: Shape = inputs.parts[0].form
+        layers, given, known = self._fitting  # asked before every prediction
+        if layers is self.layers and given == shape:
+            return known
+        known = self._followed(inputs, shape)
+        self._fitting = self.layers, shape, known
+        return known
+
+    def _followed(self, inputs: Inputs, shape: Shape) -> Shape | None:
+        if not Layer._says_shape(self):
+            return None
+        try:
+            for layer in self.layers:
+                if not layer._says_shape():
+                    return None
+                shape = layer.output_shape(shape)
+                if not shape or shape[0] is not None:  # what came as any number has become one of its own
+                    raise ValueError(f"{layer!r} would take the axis of the batch for another one")
+        except ValueError as error:
+            raise ValueError(self._unfit(inputs, error)) from None
+        return shape
+
+    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
+        if len(inputs) and self._output_form(inputs) is None:  # else what layers say tells
+            super()._check_batch_axis(inputs, always)
+
+    def _watched(self, batch: Batch) -> Seen:
+        seen: Seen = []
+        if not self._runs(_WRITTEN) or ACTIVE.get() is not None:
+            return seen
+
+        def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
+            seen.append((layer, tuple(getattr(x, "shape", ()))))
+            return inferred(layer, x, state, lengths, as_rows)
+
+        self._run(call, self._input(batch.inputs[0], None), None, batch.lengths)
+        return seen
+
+    def _check_data(self, inputs: Inputs) -> None:
+        self._check_batch_axis(inputs, always=True)
+        if self._output_form(inputs) is not None:
+            for piece in inputs.parts[0].pieces():
+                self._check_values("x", piece)
+
+    def _unfit(self, inputs: Inputs, error: ValueError) -> str:
+        wanted, given = self.shapes()[0], inputs.parts[0]
+        hint = ""
+        if len(given.form) == len(wanted) - 1 and not given.is_list:
+            hint = ". One sequence needs an axis for the batch: x[None]"
+        return f"x must give batches {shown(wanted)}, got {given.shown}: {error}{hint}"
 
     def _takes_rows(self) -> bool | None:
         for layer in self.layers:

@@ -12,17 +12,19 @@ import numpy as np
 from .. import _checks
 from ..files import saving
 from ..graph.structure import leaves, mapped
-from ..layers.layer import Layer
+from ..layers.layer import Layer, Shape
 from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function, wants
 from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
 from ..training import loop
+from ..training.class_weights import balanced
 from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets
 from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
 from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
+from .watching import Seen, misread
 
 
 class Trainable(Layer):
@@ -61,6 +63,35 @@ class Trainable(Layer):
         """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
         return None
 
+    def _output_form(self, inputs: Inputs) -> Shape | None:  # noqa: ARG002
+        """The shape of a batch's outputs, in which None stands for any size; None: nobody has said. Raises ValueError
+        if a batch of x is none to the model: whatever the number of sequences in it."""
+        return None
+
+    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
+        """Raises ValueError if a batch of x is none to the model, where only a look at its run tells. always: even
+        where x has the axes of sequences."""
+        rows = (len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
+        if not len(inputs) or not (always or any(rows)):
+            return
+        if found := misread(*(self._watched(inputs.batch(np.zeros(count, np.int64))) for count in (1, 2))):
+            layer, shape = found
+            raise ValueError(
+                f"x lacks an axis: 2 sequences of it reach {layer!r} as {shape}, where it does not take them for a "
+                f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
+            )
+
+    @abc.abstractmethod
+    def _watched(self, batch: Batch) -> Seen:
+        """What the layers are called with in inference, call by call; nothing where it cannot be seen."""
+
+    def _probed(self, batch: Batch) -> Any:
+        """As `_predicted`, of a batch that nobody asked for."""
+        return self._predicted(batch, deferred=True)
+
+    def _check_data(self, inputs: Inputs) -> None:
+        """Raises TypeError, ValueError or IndexError for inputs of which the model would refuse a batch."""
+
     def _no_outputs(self, inputs: Inputs) -> Any:  # noqa: ARG002
         """The outputs for no inputs at all."""
         raise ValueError("x holds no sequences, from which outputs could be known")
@@ -90,9 +121,12 @@ class Trainable(Layer):
         seed: int | None = None,
         resume: str | os.PathLike[str] | None = None,
         reduce: loop.Reduce | None = None,
+        check_finite: bool = True,
         verbose: int = 1,
     ) -> dict[str, list[float]]:
         """Train the model.
+
+        All that can be known to fail is looked at first, in all of the data: nothing has been trained then.
 
         Args:
             x: an array (N, ...), with `lengths` if it is padded, or a list of sequences of differing length, which are
@@ -100,7 +134,9 @@ class Trainable(Layer):
                 `run` has for them.
             y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model`
                 that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
-                outputs a tuple or dict of targets.
+                outputs a tuple or dict of targets. For cross_entropy labels: integers, floats that are whole, with a
+                last axis of 1, or one-hot; other losses also take several axes where the outputs hold them in one:
+                (N, H, F) for (N, H * F). Metrics are given what the loss is given.
             loss: "binary_cross_entropy", "cross_entropy" (labels), "mse", a `SampledSoftmax` (many labels) or a
                 function (output, targets, lengths=) -> (value, gradient), or (value, gradient, weight) where the mean
                 is not over sequences. lengths are the outputs' per step, or those of targets that have their own. A
@@ -135,6 +171,9 @@ class Trainable(Layer):
                 of the batch's *summed* loss, arrays or `RowGradient` (which add with +); weight: what the mean is
                 over. The update takes the quotient, before clipping: k processes go the way of one with all the data,
                 up to rounding. The history's figures are those of the own part.
+            check_finite: look for NaN and infinity in x and y, within the lengths, and in the weights before training,
+                which takes a pass over them, and refuse them by their place. Not done with `reduce`: the other
+                processes would wait.
             verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
 
         Returns:
@@ -143,7 +182,9 @@ class Trainable(Layer):
 
         Raises:
             TypeError: an argument of the wrong kind, which is named.
-            ValueError: an argument of the wrong shape or value, which is named.
+            ValueError: an argument of the wrong shape or value, which is named; so are NaN and infinity (check_finite).
+            IndexError: symbols in x that an embedding does not have.
+            OSError: a checkpoint's folder is not there, or cannot be written to.
             FloatingPointError: the loss or the gradients are not finite; the weights are as before that batch.
         """
         batch_size, epochs, verbose = loop.batch_arguments(batch_size, epochs, verbose)
@@ -159,8 +200,8 @@ class Trainable(Layer):
         if isinstance(class_weight, str):
             if loss not in ("binary_cross_entropy", "cross_entropy", binary_cross_entropy, cross_entropy):
                 raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
-            own = targets.lengths if isinstance(targets, Targets) else None
-            class_weight = _balanced(class_weight, y, own if own is not None or not self.keeps_time else inputs.lengths)
+            many = loss in ("cross_entropy", cross_entropy)
+            class_weight = balanced(class_weight, targets.all_parts[0], self.keeps_time, one_of_many=many)
         run = loop.Training(
             self,
             optimizer,
@@ -178,7 +219,7 @@ class Trainable(Layer):
         return run.run(
             inputs, targets, validation,
             batch_size=batch_size, epochs=epochs, shuffle=_checks.flag("shuffle", shuffle), verbose=verbose,
-            resume=resume,
+            resume=resume, check_finite=_checks.flag("check_finite", check_finite) and reduce is None,
         )  # fmt: skip
 
     def evaluate(
@@ -227,7 +268,7 @@ class Trainable(Layer):
         """The model's outputs, in the order of x.
 
         Args:
-            x: as fit takes it.
+            x: as fit takes it: several sequences. One alone, (T, F), is refused: give x[None], or call the model.
             lengths: as fit takes them.
             activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
                 "relu" or "tanh".
@@ -240,7 +281,7 @@ class Trainable(Layer):
         Raises ValueError for sequences of differing length and a `Model` that does not say `keeps_time`.
         Raises TypeError or ValueError for a wrong argument, naming it.
         """
-        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        inputs = self._inputs(x, lengths)
         size = _checks.integer("batch_size", batch_size)
         if activation is not None:
             _checks.choice("activation", activation, ACTIVATIONS)
@@ -251,6 +292,7 @@ class Trainable(Layer):
             )
         if len(inputs) == 0:
             return self._no_outputs(inputs)
+        self._check_batch_axis(inputs)
         form: Any = None
         found: list[Predictions] = []  # of each output
         for some in inputs.sorted_batches(size):
@@ -276,14 +318,22 @@ class Trainable(Layer):
 
     # ---- arguments -----------------------------------------------------------------------------------------------
 
+    def _inputs(self, x: Any, lengths: Any) -> Inputs:
+        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        if len(inputs):
+            self._output_form(inputs)
+        return inputs
+
     def _pair(
         self, x: Any, y: Any, lengths: Any = None, target_lengths: Any = None, *, free: bool = False
     ) -> tuple[Inputs, AllTargets]:
-        inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
+        inputs = self._inputs(x, lengths)
         if len(inputs) == 0:
             raise ValueError("x holds no sequences")
         kind = SeveralTargets if self._several and isinstance(y, (tuple, dict)) else Targets
-        return inputs, kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
+        targets = kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
+        self._check_batch_axis(inputs)
+        return inputs, targets
 
     def _validation(self, data: Any, free: bool) -> tuple[Inputs, AllTargets]:
         four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None
@@ -337,20 +387,3 @@ class Trainable(Layer):
 def _is_free(loss: object) -> bool:
     """Whether a loss takes targets of any length, and their lengths."""
     return callable(loss) and not isinstance(loss, type) and "target_lengths" in wants(loss_function(loss))
-
-
-def _balanced(word: str, y: Any, lengths: Any) -> dict[int, float]:
-    """Weights N / (classes · count), as scikit-learn's "balanced"."""
-    _checks.choice("class_weight", word, ("balanced",))
-    if lengths is not None and not isinstance(y, (list, tuple)):
-        y = [row[:length] for row, length in zip(y, lengths, strict=True)]
-    try:
-        labels = np.concatenate([np.ravel(row) for row in y]) if lengths is not None else np.ravel(y)
-        whole = bool((labels == np.floor(labels)).all())
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"class_weight='balanced' needs labels in y: {error}") from error
-    counted = labels[labels >= 0]
-    if not whole or not len(counted):
-        raise ValueError("class_weight='balanced' needs labels in y, integers from 0")
-    names, counts = np.unique(counted, return_counts=True)
-    return {int(name): len(labels) / (len(names) * int(count)) for name, count in zip(names, counts, strict=True)}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
-from ..files.paths import EXAMPLE, check_template, fill_template
+from ..files.paths import EXAMPLE, check_place, check_template, fill_template, fixed_folder
 from ..files.saving import describe
+from .expected import check_figure, takes
 
 if TYPE_CHECKING:
     from .loop import Training
@@ -24,6 +25,11 @@ class Callback:
     history (of all epochs), error (what ended training, or None), `stop()` to end it after this epoch, and `save(path)`
     to write a checkpoint.
     """
+
+    def _check(self, training: Training) -> None:  # noqa: ARG002
+        """Raises what would be raised later, before anything has begun. Changes nothing."""
+        for name in ("begin", "end_epoch", "end"):
+            takes(f"{type(self).__name__}.{name}", getattr(self, name), "training")
 
     def begin(self, training: Training) -> None:
         """Before the first epoch."""
@@ -52,14 +58,8 @@ def _sign(monitor: str, mode: str) -> float:
 
 
 def _watched(what: object, monitor: str, logs: Mapping[str, float]) -> float:
-    _check_names(what, monitor, logs)
+    check_figure(what, monitor, logs)
     return logs[monitor]
-
-
-def _check_names(what: object, monitor: str, names: Collection[str]) -> None:
-    if monitor not in names:
-        hint = "; give validation_data" if monitor.startswith("val_") else ""
-        raise ValueError(f"{type(what).__name__} watches {monitor!r}, but there are only {', '.join(names)}{hint}")
 
 
 class EarlyStopping(Callback):
@@ -99,9 +99,12 @@ class EarlyStopping(Callback):
         self._best, self._bad = math.inf, 0
         self._weights: dict[str, Array] = {}
 
-    def begin(self, training: Training) -> None:
+    def _check(self, training: Training) -> None:
+        super()._check(training)
         if training.names is not None:
-            _check_names(self, self.monitor, training.names)
+            check_figure(self, self.monitor, training.names)
+
+    def begin(self, training: Training) -> None:  # noqa: ARG002
         self._reset()
 
     def end_epoch(self, training: Training) -> None:
@@ -164,10 +167,13 @@ class ModelCheckpoint(Callback):
         self.best_only, self.monitor = _checks.flag("best_only", best_only), monitor
         self._sign, self._best = _sign(monitor, mode), math.inf
 
-    def begin(self, training: Training) -> None:
+    def _check(self, training: Training) -> None:
+        super()._check(training)
         _check_writable(self.path, training)
         if self.best_only and training.names is not None:
-            _check_names(self, self.monitor, training.names)
+            check_figure(self, self.monitor, training.names)
+
+    def begin(self, training: Training) -> None:  # noqa: ARG002
         self._best = math.inf
 
     def end_epoch(self, training: Training) -> None:
@@ -193,23 +199,23 @@ class ModelCheckpoint(Callback):
 
 
 def _check_writable(path: str, training: Training) -> None:
-    """Before the first epoch: the model can be saved, and the figures in `path` will be there.
+    """Before the first epoch: the model can be saved, the figures in `path` will be there, and so is its folder.
 
-    Raises TypeError or ValueError. A callback of somebody's own may add figures: then only the epoch's end can tell.
+    Raises TypeError, ValueError, ImportError or OSError. A callback of somebody's own may add figures: then only the
+    epoch's end can tell.
     """
     describe(training.model)
-    if any(
-        type(callback).__module__.partition(".")[0] != __name__.partition(".")[0] for callback in training.callbacks
-    ):
-        return
-    own = ["loss", *training.metrics]
-    names = ["lr", "seconds", *own, *(f"val_{name}" for name in own)]
-    fill_template(path, {"epoch": int(EXAMPLE), **dict.fromkeys(names, EXAMPLE)})
+    figures = None if training.names is None else {"epoch": int(EXAMPLE), **dict.fromkeys(training.names, EXAMPLE)}
+    check_place(fill_template(path, figures), fixed=fixed_folder(path))
 
 
 class _Function(Callback):
     def __init__(self, function: Callable[[int, dict[str, float]], object]) -> None:
         self.function = function
+
+    def _check(self, training: Training) -> None:  # noqa: ARG002
+        name = getattr(self.function, "__name__", repr(self.function))
+        takes(f"the callback {name}", self.function, "epoch", "logs")
 
     def end_epoch(self, training: Training) -> None:
         if self.function(training.epoch, dict(training.logs)) is True:

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._arrays import Array, length_array, number_array
-
-Indices = NDArray[np.int64]
+from .counted import Counted, Indices
 
 _POOL = 64  # batches' worth of sequences that are sorted by length together: more pads less and shuffles less
 _CLASSES = ": name the classes 0, 1, 2, ..."
 
 
-class Sequences:
+class Sequences(Counted):
     """N inputs: an array (N, ...), a padded array with `lengths`, or a list of sequences of differing length.
 
     lengths: (N,) int64, or None where every input has the same shape.
@@ -26,7 +25,7 @@ class Sequences:
     def __init__(self, x: Any, lengths: ArrayLike | None = None, *, rows: bool | None = None, name: str = "x") -> None:
         """rows: whether lists of numbers are rows of features, one per input, or sequences of symbols. None: they are
         sequences of symbols if all of them hold integers. name: what errors call x."""
-        self._items: list[Array] | None = None
+        self.name = name
         if isinstance(x, (list, tuple)):
             items = [_item(i, value, name) for i, value in enumerate(x)]
             _alike(name, items, lengths=False)
@@ -53,7 +52,7 @@ class Sequences:
             if lengths is not None:
                 if self._array.ndim < 2:
                     raise ValueError(f"lengths needs {name} of shape (N, T, ...), got {self._array.shape}")
-                self.lengths = length_array(lengths, self._array.shape[1], len(self._array))
+                self.lengths = self.counts = length_array(lengths, self._array.shape[1], len(self._array))
 
     def __len__(self) -> int:
         return len(self._array) if self._items is None else len(self._items)
@@ -205,7 +204,7 @@ def _parallel(name: str, value: Any, keys: tuple[Any, ...], named: bool) -> dict
     return dict(zip(keys, value, strict=True))
 
 
-class Targets:
+class Targets(Counted):
     """N targets: one per sequence; one per step, as a list or a padded array (N, T, ...); or sequences of their own.
 
     per_step: the model gives an output for each step of its input, and there is a target for each. None: a model that
@@ -223,7 +222,7 @@ class Targets:
         lengths: ArrayLike | None = None,
         name: str = "y",
     ) -> None:
-        self._items: list[Array] | None = None
+        self.name = name
         self._cut = False
         self.lengths: Indices | None = None  # of their own
         if not isinstance(y, (list, tuple)):
@@ -237,6 +236,7 @@ class Targets:
             if self._array.ndim < 2:
                 raise ValueError(f"target_lengths needs {name} of shape (N, T, ...), got {self._array.shape}")
             self.lengths, self._cut = length_array(lengths, self._array.shape[1], len(self._array)), True
+            self.counts = self.lengths
             return
         if isinstance(y, (list, tuple)) and (free or per_step is None) and _ragged(y, free):
             self.lengths = np.array([len(item) for item in self._take_items(y, name)], np.int64)
@@ -265,7 +265,15 @@ class Targets:
         if self._array.ndim < 2 or self._array.shape[1] != steps:
             raise ValueError(f"the model gives one output per step: {name} must have shape (N, {steps}, ...), "
                              f"got {self._array.shape}")  # fmt: skip
-        self._cut = True
+        self._cut, self.counts = True, x.lengths
+
+    def __len__(self) -> int:
+        return len(self._array) if self._items is None else len(self._items)
+
+    @property
+    def all_parts(self) -> list[Targets]:
+        """Those of one output each."""
+        return [self]
 
     def _take_items(self, y: Any, name: str) -> list[Array]:
         self._items = items = [_item(i, value, name) for i, value in enumerate(y)]
@@ -303,6 +311,11 @@ class SeveralTargets:
         self.parts = {
             key: Targets(y[key], x, per_step, free=free, lengths=own[key], name=f"y[{key!r}]") for key in keys
         }
+
+    @property
+    def all_parts(self) -> list[Targets]:
+        """Those of one output each."""
+        return list(self.parts.values())
 
     def batch(self, rows: Indices, steps: int) -> tuple[Any, Any]:
         """The targets of these rows and their own lengths, in that form."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, sampling, takes_linear, wants
+from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_linear, wants
 from ..losses.loss import Loss
+from ..losses.targets import Form
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
 
@@ -50,20 +51,46 @@ def evaluate(
         targets, own = y.batch(rows, batch.steps)
         outputs = model._predicted(batch, running.deferred)
         lens, more = asked_for(model, batch, own, loss)
+        targets = fitted(loss, outputs, targets, lens)
         found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
         running.add(found, outputs, targets, lens)
     return running.means()
 
 
-def hand_labels(model: Trainable, x: Inputs, y: AllTargets, size: int, loss: LossFunction) -> None:
-    """Show a loss all targets before training, if it counts labels."""
+def output_form(model: Trainable, x: Inputs, truncate: int | None = None) -> tuple[Form | None, Any]:
+    """The shape of a batch's outputs, None for any size, or None if it is not known; and outputs, where they had to be
+    computed for it: of two sequences, of the first `truncate` steps."""
+    if (known := model._output_form(x)) is not None:
+        return known, None
+    batch = x.batch(np.arange(min(2, len(x)), dtype=np.int64))
+    if truncate is not None:
+        lengths = None if batch.lengths is None else np.minimum(batch.lengths, truncate)
+        batch = Batch((batch.first[:, :truncate],), {}, lengths)
+    outputs = model._probed(batch)
+    shape = shape_of(outputs)
+    if len(shape) == 0 or shape[0] != len(batch.first):
+        return None, outputs
+    time = x.lengths is not None or model.keeps_time is None  # steps of batches differ, or may
+    form: list[int | None] = [None, *shape[1:]]
+    if time and len(shape) > 2:
+        form[1] = None
+    return tuple(form), outputs
+
+
+def hand_labels(
+    model: Trainable, x: Inputs, y: AllTargets, size: int, loss: LossFunction, form: Form | None = None
+) -> None:
+    """Show a loss all targets before training, if it counts labels. form: of the outputs, if known."""
     found = sampling(loss)
     if found is None or not found.counts_labels:
         return
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
-        found.count(targets, asked_for(model, batch, own, loss)[0])
+        lens = asked_for(model, batch, own, loss)[0]
+        if form is not None:
+            targets = found.fitted((*targets.shape[: len(form) - 1], form[-1] or 0), targets, lens)
+        found.count(targets, lens)
 
 
 def asked_for(model: Trainable, batch: Batch, own: Any, loss: LossFunction) -> tuple[Any, dict[str, Any]]:

@@ -17,11 +17,13 @@ from .._interrupts import Interrupts, Uninterrupted
 from ..files import saving
 from ..graph.structure import mapped
 from ..layers.row_gradient import RowGradient
-from ..losses.by_name import LossFunction, sampling
+from ..losses.by_name import LossFunction, fitted, sampling
 from ..losses.loss import Loss
 from . import checkpoint
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
-from .data import AllTargets, Batch, Indices, Inputs
+from .checks import before_training
+from .counted import Indices
+from .data import AllTargets, Batch, Inputs
 from .evaluation import Running, asked_for, evaluate, hand_labels
 from .gradients import all_finite
 from .metrics import Metric
@@ -71,7 +73,8 @@ class Training:
         self.rate = _checks.non_negative("the optimizer's lr", optimizer.lr)  # the schedule's factor multiplies it
         self.epoch, self.logs = 0, dict[str, float]()
         self.history: dict[str, list[float]] = {}
-        self.names: list[str] | None = None  # of the figures of an epoch, where all of them are known beforehand
+        self.figures: list[str] = []  # of an epoch: their names
+        self.names: list[str] | None = None  # the same, where nobody may add others
         self.error: BaseException | None = None  # what ended training, if an exception did
         self._stopped, self._stepped = False, False
         self._finite: list[str] = []  # parameters that were finite when training began
@@ -95,14 +98,21 @@ class Training:
         shuffle: bool,
         verbose: int,
         resume: Any = None,
+        check_finite: bool = True,
     ) -> dict[str, list[float]]:
-        hand_labels(self.model, x, y, batch_size, self.loss)
+        self.figures = ["loss", *self.trained_metrics]
+        self.figures += [f"val_{name}" for name in ("loss", *self.metrics)] if validation is not None else []
+        self.figures += ["lr", "seconds"]
+        if all(map(is_own, self.callbacks)):  # others may add figures
+            self.names = self.figures
+        form = before_training(self, x, y, validation, check_finite, resume is not None)
+        hand_labels(self.model, x, y, batch_size, self.loss, form)
         progress = Progress(verbose, epochs)
         before, updates = _Before(self, resume is not None), self.optimizer._updates
         with Interrupts() as interrupts:
             try:
                 try:
-                    first = self._begin(validation is not None, resume)
+                    first = self._begin(resume)
                     last = first if self._stopped or interrupts.asked else epochs
                     for self.epoch in range(first, last):
                         rng = np.random.default_rng(
@@ -139,13 +149,8 @@ class Training:
                 raise
         return self.history
 
-    def _begin(self, validated: bool, resume: Any) -> int:
+    def _begin(self, resume: Any) -> int:
         """All that changes before the first batch; returns the first epoch."""
-        names = ["loss", *self.trained_metrics]
-        names += [f"val_{name}" for name in ("loss", *self.metrics)] if validated else []
-        self.schedule._check_names([*names, "lr", "seconds"])
-        if all(map(is_own, self.callbacks)):  # others may add figures
-            self.names = [*names, "lr", "seconds"]
         if self._seeded:
             self.model._seed_dropout(np.random.SeedSequence(self.entropy, spawn_key=(_DROPOUT,)))
         self.model._loss, self.model._metrics = self._remembered
@@ -254,6 +259,7 @@ class Training:
         try:
             outputs, backward, after = model._trained(batch, state, running.deferred)
             lens, more = asked_for(model, batch, own, self.loss)
+            targets = fitted(self.loss, outputs, targets, lens)
             loss = self.loss(outputs, targets, lens, need_largest=running.need_largest, more=more)
             if self.reduce is None and not math.isfinite(loss.total):
                 raise FloatingPointError(self._about(loss.total))

@@ -19,12 +19,13 @@ class Metric(NamedTuple):
     """function: (outputs, targets, lengths, loss) -> (sum, how many), with the `Loss` of the batch.
 
     needs: what it looks at of the outputs: all of them ("outputs"), the place of the largest ("largest"), or nothing.
-    of_mean: what becomes of the mean over all batches.
+    of_mean: what becomes of the mean over all batches. own: a function of somebody's, (outputs, targets, lengths).
     """
 
     function: Callable[[Any, Any, Any, Loss], tuple[float, float]]
     needs: str
     of_mean: Callable[[float], float] = float
+    own: Callable[..., Any] | None = None
 
 
 def perplexity(y: Any, targets: Any, lengths: Any, loss: Loss) -> tuple[float, float]:  # noqa: ARG001
@@ -73,7 +74,7 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
             own, one = "perplexity", Metric(perplexity, "nothing", _exp)
         elif callable(metric) and not isinstance(metric, type):
             own = str(getattr(metric, "__name__", repr(metric)))
-            one = Metric(_averaged(own, metric), "outputs")
+            one = Metric(_averaged(own, metric), "outputs", own=metric)
         else:
             raise TypeError(
                 f"metrics must be 'accuracy', 'perplexity' or functions, got {_checks.kind(metric)}: {metric!r}"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
+from .expected import check_figure, takes
 
 
 class Schedule:
@@ -157,8 +158,7 @@ class ReduceOnPlateau(Schedule):
             self._factor, self._bad = max(self._factor * self.gamma, self.minimum), 0
 
     def _check_names(self, names: Collection[str]) -> None:
-        if self.monitor not in names:
-            raise ValueError(f"ReduceOnPlateau watches {self.monitor!r}, but there are only {', '.join(names)}")
+        check_figure(self, self.monitor, names)
 
     def state_dict(self) -> dict[str, Any]:
         return {"factor": self._factor, "best": self._best, "bad": self._bad}
@@ -170,6 +170,9 @@ class ReduceOnPlateau(Schedule):
 class _Function(Schedule):
     def __init__(self, function: Callable[[int, int, int], Any]) -> None:
         self.function = function
+
+    def _check_names(self, names: Collection[str]) -> None:  # noqa: ARG002
+        takes(f"the schedule {self!r}", self.function, "epoch", "batch", "batches")
 
     def factor(self, epoch: int, batch: int, batches: int) -> Any:
         return self.function(epoch, batch, batches)

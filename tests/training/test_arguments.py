@@ -82,7 +82,7 @@ def named(name):
 
 FIT = {
     "x": NO_DATA,
-    "y": [*NO_DATA, Y[:3], np.array([0, 1, 2, 3, 4, 9]), np.zeros((6, 3), int), Y.astype(float)],
+    "y": [*NO_DATA, Y[:3], np.array([0, 1, 2, 3, 4, 9]), np.zeros((6, 3), int), Y + 0.5, np.zeros((6, 2))],
     "loss": [None, "x", 3, [], {}, losses.Loss, returns(3), returns((1.0, np.ones(3))),
              returns(("x", np.ones((6, 2)))), returns((1.0, "x"))],
     "optimizer": [None, "sgdd", 3, pylstm.Adam, {}],

@@ -276,7 +276,7 @@ def test_errors_are_those_of_computed_outputs():
     wrong[4][-1] = C
     for bad, more in [
         (wrong, {}),
-        ([row.astype(float) for row in y], {}),
+        ([row + 0.5 for row in y], {}),
         ([np.stack([row, row], 1) for row in y], {}),
         (y, {"class_weight": {C: 1.0}}),
     ]:
@@ -301,7 +301,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(bad):
     state["2.bias"][3] = bad
     model.load_state_dict(state)
     with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1"):
-        train(model, x, y, None)
+        train(model, x, y, None, check_finite=False)
     assert all(np.array_equal(state[name], value, equal_nan=True) for name, value in model.params.items())
 
 

@@ -110,6 +110,122 @@ def test_norms_neither_overflow_nor_vanish():
                 function({"a": wrong})
 
 
+# ---- data and weights, before training -------------------------------------------------------------------------------
+
+X3, Y3, STEPS = np.zeros((64, 4, 3), "f"), np.zeros(64), np.zeros((64, 4))
+
+
+def sequences_of(values, lengths):
+    return [row[:length] for row, length in zip(values, lengths, strict=True)]
+
+
+def recurrent(per_step=False):
+    end = [] if per_step else [pylstm.LastStep()]
+    layers = [pylstm.GRU(3, 4, batch_first=True), pylstm.Dropout(0.3), *end, pylstm.Linear(4, 1)]
+    return pylstm.Sequential(layers, seed=0)
+
+
+def spoilt(array, *places, to=math.nan):
+    found = array.copy()
+    for place in places:
+        found[place] = to
+    return found
+
+
+BAD_X = spoilt(X3, (40, 2, 1), (41, 3, 0), (63, 0, 2))
+EVERY = np.full(64, 4)
+ROWS = pylstm.Sequential([pylstm.Linear(3, 1)], seed=0)
+NOT_FINITE = {
+    "x": (recurrent(), BAD_X, Y3, {}, r"x\[40\] holds NaN at step 2, feature 1; 3 of 64 sequences do"),
+    "padded x": (recurrent(), BAD_X, Y3, {"lengths": spoilt(EVERY, 41, to=3)},
+                 r"x\[40\] holds NaN at step 2, feature 1; 2 of 64 sequences do"),
+    "a list": (recurrent(), sequences_of(BAD_X, spoilt(EVERY, 40, 41, to=2)), Y3, {},
+               r"x\[63\] holds NaN at step 0, feature 2; 1 of 64 sequences does"),
+    "infinity": (recurrent(), spoilt(X3, (5, 1, 0), to=np.inf), Y3, {}, r"x\[5\] holds infinity at step 1, feature 0"),
+    "minus infinity": (ROWS, spoilt(X3[:, 0], (5, 1), to=-np.inf), Y3, {}, r"x\[5\] holds -infinity at feature 1; 1"),
+    "float64": (ROWS, spoilt(X3[:, 0].astype(float), (5, 1)), Y3, {}, r"x\[5\] holds NaN at feature 1"),
+    "float16": (ROWS, spoilt(X3[:, 0].astype("e"), (5, 1)), Y3, {}, r"x\[5\] holds NaN at feature 1"),
+    "y": (recurrent(), X3, spoilt(Y3, 7, 9), {}, r"y\[7\] holds NaN; 2 of 64 targets do"),
+    "y of columns": (recurrent(), X3, spoilt(Y3[:, None], (7, 0)), {}, r"y\[7\] holds NaN"),
+    "y per step": (recurrent(True), X3, spoilt(STEPS[..., None], (7, 2), (8, 3)), {"lengths": spoilt(EVERY, 8, to=3)},
+                   r"y\[7\] holds NaN at step 2, column 0; 1 of 64 targets does"),
+    "y in a list": (recurrent(True), list(X3), list(spoilt(STEPS, (7, 2))), {}, r"y\[7\] holds NaN at step 2"),
+    "validation x": (recurrent(), X3, Y3, {"validation_data": (BAD_X, Y3)}, r"validation_data: x\[40\] holds NaN"),
+    "validation y": (recurrent(), X3, Y3, {"validation_data": (X3, spoilt(Y3, 1))}, r"validation_data: y\[1\] holds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_FINITE)
+def test_numbers_that_are_not_finite_are_named_before_training(case, monkeypatch):
+    model, x, y, options, message = NOT_FINITE[case]
+    optimizer = pylstm.Adam()
+    before = everything(model, optimizer)
+    trained = []
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model), "_trained", lambda *_: trained.append(1))
+        with pytest.raises(ValueError, match=f"{message}.*check_finite=False"):
+            model.fit(x, y, loss="mse", optimizer=optimizer, batch_size=8, seed=1, verbose=0, **options)
+    assert not trained
+    assert everything(model, optimizer) == before
+    if not case.startswith("validation"):
+        with pytest.raises(FloatingPointError):
+            model.fit(x, y, loss="mse", optimizer=optimizer, verbose=0, check_finite=False, **options)
+
+
+def test_what_does_not_count_may_be_anything():
+    lengths = np.array([4, 2, 3, 1])
+    x, y = np.zeros((4, 4, 3), "f"), np.zeros((4, 4))
+    for row, target, length in zip(x, y, lengths, strict=True):
+        row[length:], target[length:] = math.nan, math.inf
+    options = {"loss": "mse", "optimizer": pylstm.SGD(), "verbose": 0, "lengths": lengths}
+    history = recurrent(True).fit(x, y, validation_data=(x, y, lengths), **options)
+    assert math.isfinite(history["val_loss"][0])
+    history = recurrent().fit(x, np.zeros(4), **options)
+    assert math.isfinite(history["loss"][0])
+
+
+def test_large_numbers_whose_sum_overflows_are_finite():
+    x = np.full((64, 3), 3e38, "f")
+    x[::2] *= -1
+    model = pylstm.Sequential([pylstm.Activation("tanh"), pylstm.Linear(3, 1)], seed=0)
+    model.fit(x, Y3, loss="mse", optimizer=pylstm.SGD(), verbose=0)
+
+
+def test_several_inputs_and_targets_are_named():
+    class Two(pylstm.Model):
+        def __init__(self):
+            self.a, self.b = pylstm.Linear(3, 2, seed=0), pylstm.Linear(2, 2, seed=1)
+
+        def run(self, left, right):
+            return {"sum": self.a(left) + self.b(right)}
+
+    def loss(outputs, targets, lengths=None):  # noqa: ARG001
+        value, gradient = pylstm.mse(outputs["sum"], targets["sum"])
+        return value, {"sum": gradient}
+
+    left, right, goal = np.zeros((8, 3)), np.zeros((8, 2)), np.zeros((8, 2))
+    options = {"loss": loss, "optimizer": pylstm.SGD(), "verbose": 0}
+    with pytest.raises(ValueError, match=r"x\['right'\]\[3\] holds NaN at feature 1"):
+        Two().fit({"left": left, "right": spoilt(right, (3, 1))}, {"sum": goal}, **options)
+    with pytest.raises(ValueError, match=r"y\['sum'\]\[3\] holds infinity at column 1"):
+        Two().fit((left, right), {"sum": spoilt(goal, (3, 1), to=np.inf)}, **options)
+
+
+@pytest.mark.parametrize(("bad", "word"), [(math.nan, "NaN"), (-math.inf, "-infinity")])
+def test_weights_that_are_not_finite_are_named(bad, word):
+    model, optimizer = recurrent(), pylstm.Adam()
+    model.load_state_dict({**model.state_dict(), "3.weight": np.array([[0, 0, bad, bad]])})
+    with pytest.raises(ValueError, match=rf"3\.weight holds {word} at \[0, 2\].*check_finite=False"):
+        model.fit(X3, Y3, loss="mse", optimizer=optimizer, verbose=0)
+    assert not optimizer.state_dict()["steps"]
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", "auto"])
+def test_check_finite_is_a_flag(value):
+    with pytest.raises(TypeError, match="check_finite must be True or False"):
+        recurrent().fit(X3, Y3, loss="mse", optimizer=pylstm.SGD(), verbose=0, check_finite=value)
+
+
 # ---- schedules, learning rates -------------------------------------------------------------------------------------
 
 
@@ -156,7 +272,8 @@ def test_updates_that_overflow_the_weights_are_told_at_the_end_of_the_epoch():
 def test_a_weight_that_was_infinite_before_is_the_users():
     model = pylstm.Sequential([pylstm.Linear(3, 2, seed=0)])
     model.load_state_dict({**model.state_dict(), "0.bias": np.array([0, -np.inf])})
-    model.fit(np.ones((8, 3)), np.zeros(8, int), loss="cross_entropy", optimizer=pylstm.SGD(), verbose=0)
+    model.fit(np.ones((8, 3)), np.zeros(8, int), loss="cross_entropy", optimizer=pylstm.SGD(), verbose=0,
+              check_finite=False)  # fmt: skip
 
 
 # ---- figures that are NaN --------------------------------------------------------------------------------------------

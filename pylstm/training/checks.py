@@ -1,0 +1,75 @@
+"""All that can be known of a training before it begins. Nothing here changes anything, or draws a random number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..losses.by_name import call_of, check_targets
+from ..losses.targets import Form
+from .data import AllTargets, Inputs
+from .evaluation import output_form
+from .expected import takes
+from .finite import check_data, check_params
+
+if TYPE_CHECKING:
+    from .loop import Training
+
+Pair = tuple[Inputs, AllTargets]
+
+
+def before_training(
+    training: Training, x: Inputs, y: AllTargets, validation: Pair | None, check_finite: bool, resuming: bool
+) -> Any:
+    """Raises TypeError, ValueError, IndexError or OSError for what would fail later; returns the form of the outputs,
+    None if it is not known.
+
+    check_finite: whether NaN and infinity in the data are looked for, and in the weights, if these are to stay: not
+    where `resuming` brings others.
+    """
+    _check_functions(training)
+    training.schedule._check_names(training.figures)
+    for callback in training.callbacks:
+        callback._check(training)
+    if check_finite and not resuming:
+        check_params(training.model)
+    form = _check_pair(training, x, y, check_finite, training.truncate)
+    if validation is not None:
+        try:
+            _check_pair(training, *validation, check_finite, None)
+            _check_alike(training, y, validation[1])
+        except (TypeError, ValueError, IndexError) as error:
+            raise type(error)(f"validation_data: {error}") from error
+    return form
+
+
+def _check_functions(training: Training) -> None:
+    if (loss := call_of(training.loss)) is not None:
+        takes("the loss function", loss[0], "outputs", "targets", named=("lengths", *loss[1]))
+    for name, metric in training.metrics.items():
+        if metric.own is not None:
+            takes(f"the metric {name}", metric.own, "outputs", "targets", "lengths")
+    if training.reduce is not None:
+        takes("reduce", training.reduce, "grads", "weight")
+
+
+def _check_pair(training: Training, x: Inputs, y: AllTargets, check_finite: bool, truncate: int | None) -> Form | None:
+    model = training.model
+    if check_finite:
+        for part in x.parts:
+            check_data(part, "sequences", "feature")
+        for one in y.all_parts:
+            check_data(one, "targets", "column")
+    model._check_data(x)
+    form, outputs = output_form(model, x, truncate)
+    parts = y.all_parts
+    if len(parts) == 1:
+        check_targets(training.loss, outputs, form, parts[0])
+    return form
+
+
+def _check_alike(training: Training, y: AllTargets, validation: AllTargets) -> None:
+    """Targets of a loss of somebody's own are its business; but it has seen no others than those of training."""
+    forms, others = ([part.form for part in one.all_parts] for one in (y, validation))
+    if call_of(training.loss) is not None and [len(form) for form in forms] != [len(form) for form in others]:
+        shown = " and ".join(part.shown for part in validation.all_parts)
+        raise ValueError(f"y has {shown}, other axes than y of the training")
