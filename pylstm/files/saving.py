@@ -183,6 +183,7 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     _set_dropout(model, structure["dropout"])
     model._loss, model._metrics, model.metadata = structure["loss"], structure["metrics"], structure["metadata"]
     model._set_params({name: contents.read(name) for name in model._param_shapes})
+    model._set_learned()
     return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _checks
 from ..files import saving
 from ..graph.structure import leaves, mapped
+from ..layers.drawing import redraw
 from ..layers.layer import Layer
 from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function, wants
@@ -43,6 +44,19 @@ class Trainable(Layer):
     @metadata.setter
     def metadata(self, value: dict[str, Any]) -> None:
         self.__dict__["_metadata"] = value
+
+    def redraw(self, seed: int | None = None) -> None:
+        """Draw all parameters anew, those that were trained or loaded, too, and the seeds of dropout.
+
+        A `Sequential` is then as `Sequential(layers, seed=seed)` makes it of new layers. Train it with a new optimizer:
+        the state of the old one belongs to the old parameters.
+
+        Args:
+            seed: the same number, the same bits; None: other ones each time.
+
+        Raises TypeError for a layer of your own with parameters that it cannot draw; nothing has changed then.
+        """
+        redraw(self, _checks.seed_value("seed", seed))
 
     # ---- how it is run -------------------------------------------------------------------------------------------
 

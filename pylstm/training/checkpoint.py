@@ -64,6 +64,7 @@ def restore(training: Training, path: str | os.PathLike[str]) -> int:
     epoch = _restore(training, numbers, arrays)
     training.rate = training.optimizer.lr
     training.model._set_params(model.params)
+    training.model._set_learned()
     training.model._set_dropout_state(model._dropout_state())
     return epoch
 

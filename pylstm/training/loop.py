@@ -318,7 +318,7 @@ class _Before:
         self._own = [(c, dict(vars(c))) for c in training.callbacks if isinstance(c, (EarlyStopping, ModelCheckpoint))]
         self._params: dict[str, Array] | None = None
         if resuming:
-            self._params = model.state_dict()
+            self._params, self._learned = model.state_dict(), [(w, w._learned) for w in model._drawn_layers()]
             self._schedule = training.schedule.state_dict()
             self._others = [(c, c.state_dict()) for c in training.callbacks]
 
@@ -331,6 +331,8 @@ class _Before:
             optimizer.lr, optimizer._steps, optimizer._state = self._optimizer
             if self._params is not None:
                 model._set_params(self._params)
+                for layer, learned in self._learned:
+                    layer._learned = learned
                 states: list[tuple[Schedule | Callback, dict[str, Any]]] = [*self._others]
                 for what, state in [*states, (self._training.schedule, self._schedule)]:
                     with contextlib.suppress(Exception):  # code of others, and there is an error to hear of already
