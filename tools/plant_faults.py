@@ -333,9 +333,9 @@ FAULTS = {
         "files/test_hostile.py -k malformed",
     ),
     "keys of metadata that are no text": Fault(
-        "pylstm/files/strict_json.py",
-        "                if not isinstance(key, str):",
-        "                if False:",
+        "pylstm/files/plain.py",
+        "        raise TypeError(\n            f\"the keys of",
+        "        return str(key)\n        raise TypeError(\n            f\"the keys of",
         "files/test_metadata.py -k refused",
     ),
 }  # fmt: skip

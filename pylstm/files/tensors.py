@@ -27,13 +27,12 @@ import numpy as np
 
 from .._arrays import Array
 from .atomic import replacing
-from .strict_json import ModelFileError, encodable, parse
+from .strict_json import TEXT_LIMIT, ModelFileError, encodable, parse
 
 __all__ = ["Contents", "ModelFileError", "Tensor", "kind_of", "nbytes", "opened", "write"]
 
 _TEXT = "structure.json"
-_TEXT_LIMIT = 2**22  # of the structure: more is not a model's description
-_HEADER_LIMIT = 2**24  # of the list of tensors in safetensors, the text among it
+_HEADER_LIMIT = 100_000_000  # of the list of tensors in safetensors, the text among it: the format's own
 _HEADER_VALUES = 2**19  # in that list: eight for each of 2^16 tensors
 _DIRECTORY_LIMIT = 2**22  # of the list of tensors in a zip
 _TENSORS_LIMIT = 2**16 - 2  # what the directory of a plain zip counts up to, less the text
@@ -90,17 +89,15 @@ def _safetensors() -> Any:
 def write(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
     """Write the file: whole, or not at all; and only what `opened` will read. Raises TypeError or ValueError else."""
     kind = kind_of(path)
-    if len(encodable(text)) > _TEXT_LIMIT:
-        raise ValueError(f"the model's structure and metadata take more than {_TEXT_LIMIT >> 20} MiB of text")
+    if len(encodable(text)) > TEXT_LIMIT:
+        raise ValueError(f"the model's structure and metadata take more than {TEXT_LIMIT >> 20} MiB of text")
     _check_arrays(arrays)
     little = {
         name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
         for name, array in arrays.items()
     }
     if kind == "safetensors":
-        data = _safetensors().numpy.save(little, metadata={"pylstm": text})
-        if int.from_bytes(data[:8], "little") > _HEADER_LIMIT:
-            raise ValueError(f"text and names of parameters take more than {_HEADER_LIMIT >> 20} MiB")
+        data = _with_header(_safetensors(), text, little)
         with replacing(path) as file:
             file.write(data)
         return
@@ -110,6 +107,22 @@ def write(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
         raise ValueError(f"the names of parameters take more than {_DIRECTORY_LIMIT >> 20} MiB")
     with replacing(path) as file:
         _write_npz(file, text, little)
+
+
+def _with_header(library: Any, text: str, arrays: Mapping[str, Array]) -> bytes:
+    try:
+        data: bytes = library.numpy.save(arrays, metadata={"pylstm": text})
+        large = int.from_bytes(data[:8], "little") > _HEADER_LIMIT
+    except Exception as error:  # of a class of its own
+        if "too large" not in str(error):
+            raise
+        large = True
+    if large:
+        raise ValueError(
+            f"text and names of parameters take more than {_HEADER_LIMIT / 10**6:g} MB, and .safetensors has no room "
+            "for more: take a name that ends in .npz"
+        )
+    return data
 
 
 def _check_arrays(arrays: Mapping[str, Array]) -> None:
@@ -269,7 +282,7 @@ def _check_npz(file: _File) -> Contents:
     text = ""
     for entry in entries:
         if entry.name == _TEXT:
-            if entry.size > _TEXT_LIMIT:
+            if entry.size > TEXT_LIMIT:
                 raise ModelFileError("the structure is absurdly long")
             data = bytearray(entry.size)
             if file.fill(starts[_TEXT], data) != entry.crc:
@@ -315,7 +328,7 @@ def _check_safetensors(file: _File) -> Contents:
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(text := metadata.get("pylstm"), str):
         raise ModelFileError("there is no structure in its metadata: a safetensors file, but not a model")
-    if len(text) > _TEXT_LIMIT:
+    if len(text) > TEXT_LIMIT:
         raise ModelFileError("the structure is absurdly long")
     tensors: dict[str, Tensor] = {}
     places: dict[str, tuple[int, int]] = {}

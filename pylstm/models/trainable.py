@@ -36,8 +36,8 @@ class Trainable(Layer):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What belongs to the model and is none of its layers, e.g. the vocabulary. A dict in JSON's types; it is saved
-        with the model."""
+        """What belongs to the model and is none of its layers, e.g. the vocabulary: a dict that is saved with it. `save`
+        says what it may hold."""
         found: dict[str, Any] = self.__dict__.setdefault("_metadata", {})
         return found
 
@@ -319,8 +319,10 @@ class Trainable(Layer):
         Args:
             path: ends in .npz, or in .safetensors (an optional extra).
             metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
-                to what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
-                integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+                as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits;
+                less than 200 deep. Keys are str, integers, or tuples of these; of integers that do not count up by one
+                there may be 65,536, and 4,096 tuples that hold integers. With the structure 256 MiB of text at most,
+                of .safetensors 100 MB; 2^24 values and 2^19 lists, tuples and dicts.
 
         Raises:
             TypeError: metadata of other kinds, naming its place; layers and models that are neither the library's own
