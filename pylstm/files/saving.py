@@ -24,6 +24,7 @@ from .marks import Unmarking, marked
 from .plain import checked, checked_as_is
 from .strict_json import ModelFileError, check_size, parse
 from .tensors import Contents, Tensor, write
+from .tensors import check as check_contents
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -42,6 +43,17 @@ def save(
     training: tuple[dict[str, Any], dict[str, Array]] | None = None,
 ) -> None:
     """Write model, and `training` (numbers and arrays of a checkpoint), to `path`."""
+    write(_checks.path("path", path), *_contents(model, training))
+
+
+def check(model: Trainable, path: str | os.PathLike[str], training: tuple[dict[str, Any], dict[str, Array]]) -> None:
+    """Raises what `save` would raise, but for what the file system has to say. Writes nothing."""
+    check_contents(_checks.path("path", path), *_contents(model, training))
+
+
+def _contents(
+    model: Trainable, training: tuple[dict[str, Any], dict[str, Array]] | None
+) -> tuple[str, dict[str, Array]]:
     structure = describe(model)
     arrays = outside().run(lambda: dict(model.params))  # in a run of the model, too: of a signal handler
     if training is not None:
@@ -50,7 +62,7 @@ def save(
         arrays.update({_TRAINING + name: array for name, array in extra.items()})
     text = json.dumps(structure, ensure_ascii=False, allow_nan=False)
     check_size(text)
-    write(_checks.path("path", path), text, arrays)
+    return text, arrays
 
 
 def describe(model: Trainable) -> dict[str, Any]:

@@ -88,25 +88,33 @@ def _safetensors() -> Any:
 
 def write(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
     """Write the file: whole, or not at all; and only what `opened` will read. Raises TypeError or ValueError else."""
-    kind = kind_of(path)
-    if len(encodable(text)) > TEXT_LIMIT:
-        raise ValueError(f"the model's structure and metadata take more than {TEXT_LIMIT >> 20} MiB of text")
-    _check_arrays(arrays)
+    check(path, text, arrays)
     little = {
         name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
         for name, array in arrays.items()
     }
-    if kind == "safetensors":
+    if kind_of(path) == "safetensors":
         data = _with_header(_safetensors(), text, little)
         with replacing(path) as file:
             file.write(data)
         return
-    if sum(array.nbytes for array in little.values()) > 2**30:
-        raise ValueError("more than 1 GiB of parameters: take a name that ends in .safetensors")
-    if sum(_ZIP_ENTRY.size + len(name.encode()) + 4 for name in little) > _DIRECTORY_LIMIT - 64:
-        raise ValueError(f"the names of parameters take more than {_DIRECTORY_LIMIT >> 20} MiB")
     with replacing(path) as file:
         _write_npz(file, text, little)
+
+
+def check(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
+    """Raises TypeError or ValueError if there can be no such file; of `arrays`, only names, sizes and dtypes matter."""
+    if len(encodable(text)) > TEXT_LIMIT:
+        raise ValueError(f"the model's structure and metadata take more than {TEXT_LIMIT >> 20} MiB of text")
+    _check_arrays(arrays)
+    if kind_of(path) == "safetensors":
+        if len(text) + text.count('"') + text.count("\\") > _HEADER_LIMIT:
+            raise _long_header()
+        return
+    if sum(array.nbytes for array in arrays.values()) > 2**30:
+        raise ValueError("more than 1 GiB of parameters: take a name that ends in .safetensors")
+    if sum(_ZIP_ENTRY.size + len(name.encode()) + 4 for name in arrays) > _DIRECTORY_LIMIT - 64:
+        raise ValueError(f"the names of parameters take more than {_DIRECTORY_LIMIT >> 20} MiB")
 
 
 def _with_header(library: Any, text: str, arrays: Mapping[str, Array]) -> bytes:
@@ -118,11 +126,15 @@ def _with_header(library: Any, text: str, arrays: Mapping[str, Array]) -> bytes:
             raise
         large = True
     if large:
-        raise ValueError(
-            f"text and names of parameters take more than {_HEADER_LIMIT / 10**6:g} MB, and .safetensors has no room "
-            "for more: take a name that ends in .npz"
-        )
+        raise _long_header()
     return data
+
+
+def _long_header() -> ValueError:
+    return ValueError(
+        f"text and names of parameters take more than {_HEADER_LIMIT / 10**6:g} MB, and .safetensors has no room for "
+        "more: take a name that ends in .npz"
+    )
 
 
 def _check_arrays(arrays: Mapping[str, Array]) -> None:

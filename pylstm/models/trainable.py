@@ -36,8 +36,10 @@ class Trainable(Layer):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What belongs to the model and is none of its layers, e.g. the vocabulary: a dict that is saved with it. `save`
-        says what it may hold."""
+        """What belongs to the model and is none of its layers, e.g. the vocabulary: a dict that is saved with it.
+
+        `save` says what it may hold.
+        """
         found: dict[str, Any] = self.__dict__.setdefault("_metadata", {})
         return found
 

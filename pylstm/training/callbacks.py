@@ -11,7 +11,7 @@ from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
 from ..files.paths import EXAMPLE, check_template, fill_template
-from ..files.saving import describe
+from . import checkpoint
 
 if TYPE_CHECKING:
     from .loop import Training
@@ -197,7 +197,7 @@ def _check_writable(path: str, training: Training) -> None:
 
     Raises TypeError or ValueError. A callback of somebody's own may add figures: then only the epoch's end can tell.
     """
-    describe(training.model)
+    checkpoint.check(training, fill_template(path, None))
     if any(
         type(callback).__module__.partition(".")[0] != __name__.partition(".")[0] for callback in training.callbacks
     ):

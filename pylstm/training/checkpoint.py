@@ -7,7 +7,7 @@ import copy
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._arrays import Array
+from ..files.saving import check as check_saving
 from ..files.saving import read_model, to_json
 from ..files.strict_json import ModelFileError
 from ..files.tensors import opened
@@ -46,6 +47,25 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, Array]]:
         "schedule": training.schedule.state_dict(),
         "callbacks": callbacks,
     }), arrays  # fmt: skip
+
+
+def check(training: Training, path: str) -> None:
+    """Raises TypeError or ValueError if a checkpoint cannot be saved there, before an epoch has been spent.
+
+    With all that will be in it: the optimizer's state and the best weights are as large as the parameters.
+    """
+    params = dict(training.model.params)
+    arrays = {f"optimizer/{name}/{slot}": p for name, p in params.items() for slot in training.optimizer._used_slots()}
+    states = []
+    for i, callback in enumerate(training.callbacks):
+        state: Mapping[str, Any] = {}
+        with contextlib.suppress(Exception):  # somebody's own may know nothing before it begins
+            state = callback.state_dict()
+        if getattr(callback, "restore_best", False) is True:
+            state = {**params, **state}
+        arrays.update({f"callback{i}/{n}": value for n, value in state.items() if isinstance(value, np.ndarray)})
+        states.append({"state": {n: value for n, value in state.items() if not isinstance(value, np.ndarray)}})
+    check_saving(training.model, path, ({"callbacks": to_json(states)}, arrays))
 
 
 def restore(training: Training, path: str | os.PathLike[str]) -> int:
