@@ -31,7 +31,7 @@ import numpy as np
 import pylstm
 from fuzz_mutations import mutate, pick
 from pylstm.losses import by_name as losses
-from pylstm.training import checkpoint
+from pylstm.training import checkpoint, resuming
 from pylstm.training import loop as training
 
 try:
@@ -87,14 +87,14 @@ class Promises:
         run = begun(path)
         before = copy.deepcopy(everything(run))
         try:
-            run.epoch = checkpoint.restore(run, path) - 1
+            run.epoch = checkpoint.restore(run, resuming.find(run, path, [])) - 1
         except ValueError as error:
             words(error)
             same("a refused resume", everything(run), before)
             return "loaded"
         run.save(again)
         other = begun(again)
-        other.epoch = checkpoint.restore(other, again) - 1
+        other.epoch = checkpoint.restore(other, resuming.find(other, again, [])) - 1
         same("resumed", everything(other), everything(run))
         return "resumed"
 

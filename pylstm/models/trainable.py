@@ -145,7 +145,12 @@ class Trainable(Layer):
             shuffle: draw a new order every epoch.
             seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
                 weights the same bits, whatever the number of threads. None: not reproducible.
-            resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
+            resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted; a path
+                with {epoch} or figures means the newest of its files. "auto": the newest of those that a
+                `ModelCheckpoint` in `callbacks` writes; without one, training begins. Files that are damaged, or none
+                of this training's, are left out, with a warning. A training that a callback has ended adds nothing.
+                The file's learning rate, seed and states count; of callbacks, and of the options of optimizer and
+                schedule, those that are given here. Where they differ, a warning says which counts.
             reduce: for training in several processes, each with a part of every batch: a function (grads, weight) ->
                 (grads, weight) that returns the sums over all of them, called once per batch. grads: name -> gradient
                 of the batch's *summed* loss, arrays or `RowGradient` (which add with +); weight: what the mean is

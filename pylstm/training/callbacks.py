@@ -112,7 +112,7 @@ class EarlyStopping(Callback):
         else:
             self._bad += 1
         if self.is_over():
-            training.stop()
+            training._stop_early()
 
     def is_over(self) -> bool:
         """Whether `patience` epochs have gone by without getting better."""
@@ -135,7 +135,7 @@ class EarlyStopping(Callback):
 
 
 class ModelCheckpoint(Callback):
-    """Writes the model after every `every` epochs, with all that `fit(..., resume=path)` needs to go on.
+    """Writes the model after every `every` epochs, with all that `fit(..., resume="auto")` needs to go on.
 
     `pylstm.load(path)` reads the model alone.
 

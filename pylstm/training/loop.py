@@ -19,7 +19,7 @@ from ..graph.structure import mapped
 from ..layers.row_gradient import RowGradient
 from ..losses.by_name import LossFunction, sampling
 from ..losses.loss import Loss
-from . import checkpoint
+from . import checkpoint, resuming
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
 from .data import AllTargets, Batch, Indices, Inputs
 from .evaluation import Running, asked_for, evaluate, hand_labels
@@ -73,11 +73,21 @@ class Training:
         self.history: dict[str, list[float]] = {}
         self.names: list[str] | None = None  # of the figures of an epoch, where all of them are known beforehand
         self.error: BaseException | None = None  # what ended training, if an exception did
-        self._stopped, self._stepped = False, False
+        self.first_rate = self.rate  # with which the training began
+        self._stopped, self._ended, self._stepped = (
+            False,
+            False,
+            False,
+        )  # ended: for good, by another than EarlyStopping
+        self._source: resuming.Source | None = None
         self._finite: list[str] = []  # parameters that were finite when training began
 
     def stop(self) -> None:
-        """End training after this epoch."""
+        """End training after this epoch. Resumed from a checkpoint of it or of a later one, it adds nothing."""
+        self._stopped = self._ended = True
+
+    def _stop_early(self) -> None:
+        """The same by a callback that says itself, when training is resumed, whether it is over."""
         self._stopped = True
 
     def save(self, path: str) -> None:
@@ -104,6 +114,8 @@ class Training:
                 try:
                     first = self._begin(validation is not None, resume)
                     last = first if self._stopped or interrupts.asked else epochs
+                    if self._source is not None:
+                        resuming.tell(self, self._source, resume == "auto", epochs, progress)
                     for self.epoch in range(first, last):
                         rng = np.random.default_rng(
                             np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))
@@ -152,10 +164,12 @@ class Training:
         for callback in self.callbacks:
             callback.begin(self)
         first = 0
-        if resume is not None:
-            first = checkpoint.restore(self, resume)
+        written = [callback.path for callback in self.callbacks if isinstance(callback, ModelCheckpoint)]
+        self._source = None if resume is None else resuming.find(self, resume, written)
+        if self._source is not None:
+            first = checkpoint.restore(self, self._source)
             # as it would have been without the interruption
-            self._stopped = any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
+            self._stopped = self._ended or any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
         with np.errstate(over="ignore", invalid="ignore"):
             self._finite = [name for name, value in self.model.params.items() if all_finite(value)]
         return first

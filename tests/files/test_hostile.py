@@ -272,6 +272,8 @@ STATES = {
     **{f"own {value!r:.9}": put("callbacks", 0, "state", {"seen": [2], "divisor": value}) for value in [0, "x", None]},
     **{f"state {value!r:.9}": put("callbacks", 1, "state", value) for value in [1, None, {}, "xy", [1]]},
     **{f"callbacks {value!r:.9}": put("callbacks", value) for value in [1, None, {}, [], [1], [{"class": "Own"}]]},
+    **{f"stopped {value!r:.9}": put("stopped", value) for value in [0, 1, *WORDS[:2], *WORDS[3:]]},
+    **{f"settings {value!r:.9}": put("settings", value) for value in [1, "x", None, [], {"lr": HUGE}, {"lr": [1]}]},
     "no epoch": lambda training: training.pop("epoch"),
     "no optimizer": lambda training: training.pop("optimizer"),
 }
