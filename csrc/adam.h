@@ -9,11 +9,14 @@
 
 namespace pylstm {
 
-// A parameter of rows x width and its state, all in C order. With `touched`, `gradient` holds these rows alone
-// (ascending, each once) and the others have a gradient of zero, or are left as they are if `only_touched`.
+// A parameter of rows x width, its values before the step, which may be the parameter itself, and its state, all in C
+// order. With `touched`, `gradient` holds these rows alone (ascending, each once) and the others have a gradient of
+// zero, or stay as they are if `only_touched`.
 template <class T>
 struct AdamCall {
-  T *parameter = nullptr, *mean = nullptr, *square = nullptr;
+  T* parameter = nullptr;
+  const T* value = nullptr;
+  T *mean = nullptr, *square = nullptr;
   ptrdiff_t rows = 0, width = 0;
   const T* gradient = nullptr;
   const int64_t* touched = nullptr;

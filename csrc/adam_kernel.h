@@ -31,12 +31,12 @@ template <class T>
 void adam(const AdamArgs<T>& a, const AdamStep<T>& step) {
   ptrdiff_t i = 0;
   for (; i + lanes<T> <= a.n; i += lanes<T>) {
-    AdamVector<T> v{load(a.parameter + i), load(a.mean + i), load(a.square + i)};
+    AdamVector<T> v{load(a.value + i), load(a.mean + i), load(a.square + i)};
     v.move(a.gradient ? load(a.gradient + i) : vec<T>{}, step);
     store(a.parameter + i, v.parameter), store(a.mean + i, v.mean), store(a.square + i, v.square);
   }
   if (const ptrdiff_t n = a.n - i; n > 0) {
-    AdamVector<T> v{load_partial(a.parameter + i, n), load_partial(a.mean + i, n), load_partial(a.square + i, n)};
+    AdamVector<T> v{load_partial(a.value + i, n), load_partial(a.mean + i, n), load_partial(a.square + i, n)};
     v.move(a.gradient ? load_partial(a.gradient + i, n) : vec<T>{}, step);
     store_partial(a.parameter + i, v.parameter, n);
     store_partial(a.mean + i, v.mean, n), store_partial(a.square + i, v.square, n);

@@ -110,10 +110,12 @@ struct AdamStep {
   T eps = 0, rate = 0;
 };
 
-// n numbers of a parameter, moved in place; gradient null: zeros.
+// n numbers of a parameter, moved from `value`, which may be the parameter itself; gradient null: zeros.
 template <class T>
 struct AdamArgs {
-  T *parameter = nullptr, *mean = nullptr, *square = nullptr;
+  T* parameter = nullptr;
+  const T* value = nullptr;
+  T *mean = nullptr, *square = nullptr;
   const T* gradient = nullptr;
   ptrdiff_t n = 0;
 };

@@ -40,7 +40,8 @@ class Head {
         block_(block_rows(call.rows, call.out, sizeof(T))),
         chunks_(ceil_div(call.out, chunk)),
         panel_(kernels.matmul.panel_columns),
-        width_(ceil_div(call.in, panel_) * panel_),
+        cuts_(call.in, panel_, kernels.lanes),
+        width_(cuts_.count * panel_),
         gradients_(call.d_weight != nullptr),
         to_hidden_(call.d_hidden.data != nullptr),
         logits_(checked_product({call.out, block_})),
@@ -134,9 +135,10 @@ class Head {
       product.a_row = block_, product.a_step = 1;
       product.b_step = panel_;
       product.c_row = call_.in, product.add = b > 0;
-      for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
-        product.b = along_.data() + column * block_;
-        product.columns = std::min(panel_, call_.in - column);
+      for (ptrdiff_t i = 0; i < cuts_.count; ++i) {
+        const ptrdiff_t column = cuts_.begin(i);
+        product.b = along_.data() + i * panel_ * block_;
+        product.columns = cuts_.end(i) - column;
         for_tiles(first, last, [&](ptrdiff_t row, ptrdiff_t rows) {
           product.a = logits_.data() + row * block_, product.c = call_.d_weight + row * call_.in + column;
           kernels_.matmul.tile(product, rows);
@@ -170,9 +172,10 @@ class Head {
         });
         product.k = product.chain = classes;
         product.add = first > 0;
-        for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
-          product.b = panels_.data() + column * call_.out + first * panel_;
-          product.columns = std::min(panel_, call_.in - column);
+        for (ptrdiff_t i = 0; i < cuts_.count; ++i) {
+          const ptrdiff_t column = cuts_.begin(i);
+          product.b = panels_.data() + i * panel_ * call_.out + first * panel_;
+          product.columns = cuts_.end(i) - column;
           for_tiles(begin, end, [&](ptrdiff_t row, ptrdiff_t rows) {
             product.a = a + (row - begin) * classes, product.a_step = rows;
             product.c = d_rows_.data() + row * call_.in + column;
@@ -223,10 +226,10 @@ class Head {
     const Share share(call_.out, id, threads_);
     MatmulPack<T> pack;
     pack.unit_stride = 1, pack.k_stride = call_.weight.row, pack.k = share.end - share.begin, pack.to_step = panel_;
-    for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
-      set_units(pack, call_.in - column);
-      pack.from = call_.weight.at(share.begin, column);
-      pack.to = panels_.data() + column * call_.out + share.begin * panel_;
+    for (ptrdiff_t i = 0; i < cuts_.count; ++i) {
+      set_units(pack, cuts_.end(i) - cuts_.begin(i));
+      pack.from = call_.weight.at(share.begin, cuts_.begin(i));
+      pack.to = panels_.data() + i * panel_ * call_.out + share.begin * panel_;
       kernels_.matmul.pack(pack);
     }
   }
@@ -246,16 +249,16 @@ class Head {
     }
     if (!gradients_ || begin >= end) return;
     pack.unit_stride = 1, pack.k_stride = call_.in, pack.k = end - begin;
-    for (ptrdiff_t column = 0; column < call_.in; column += panel_) {
-      set_units(pack, call_.in - column);
-      pack.from = rows_.data() + begin * call_.in + column;
-      pack.to = along_.data() + column * block_ + begin * panel_;
+    for (ptrdiff_t i = 0; i < cuts_.count; ++i) {
+      set_units(pack, cuts_.end(i) - cuts_.begin(i));
+      pack.from = rows_.data() + begin * call_.in + cuts_.begin(i);
+      pack.to = along_.data() + i * panel_ * block_ + begin * panel_;
       kernels_.matmul.pack(pack);
     }
   }
 
   void set_units(MatmulPack<T>& pack, ptrdiff_t left) const {
-    pack.units = std::min(panel_, left);
+    pack.units = left;
     pack.width = ceil_div(pack.units, kernels_.lanes) * kernels_.lanes;
   }
 
@@ -330,6 +333,7 @@ class Head {
   const LinearCrossEntropyCall<T>& call_;
   const int threads_;
   const ptrdiff_t block_, chunks_, panel_;
+  const PanelCuts cuts_;   // of `in`
   const ptrdiff_t width_;  // of `in`, in whole panels
   const bool gradients_, to_hidden_;
   AlignedBuffer<T> logits_;                 // [class][row]; then exponentials, then gradients

@@ -112,6 +112,7 @@ class Tape:
 
 def adam(
     parameter: Array,
+    value: Array,
     mean: Array,
     square: Array,
     gradient: Array,
@@ -120,7 +121,8 @@ def adam(
     factors: Sequence[float],
     num_threads: int | None,
 ) -> None:
-    """One step in place. rows: those of `parameter` that `gradient` holds. factors: as AdamStep in csrc/kernels.h."""
+    """One step, from `value`, which may be `parameter` itself. rows: those of `parameter` that `gradient` holds.
+    factors: as AdamStep in csrc/kernels.h."""
 
 def linear(x: Array, weight: Array, bias: Array | None, num_threads: int | None) -> Array:
     """x (rows, in), weight (out, in), bias (out,) -> (rows, out), fresh and in C order."""

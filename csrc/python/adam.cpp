@@ -10,14 +10,16 @@ namespace pylstm {
 namespace {
 
 template <class T>
-void step_of(const py::array& parameter, const py::array& mean, const py::array& square, const py::array& gradient,
-             const py::object& rows, bool only_rows, const AdamFactors& factors, int threads) {
+void step_of(const py::array& parameter, const py::array& value, const py::array& mean, const py::array& square,
+             const py::array& gradient, const py::object& rows, bool only_rows, const AdamFactors& factors,
+             int threads) {
   const Shape shape(parameter.shape(), parameter.shape() + parameter.ndim());
   AdamCall<T> call;
   call.rows = shape.empty() ? 1 : shape[0];
   call.width = 1;
   for (size_t i = 1; i < shape.size(); ++i) call.width *= shape[i];
   call.parameter = data<T>(checked<T>("parameter", parameter, shape, true, true));
+  call.value = data<const T>(checked<T>("value", value, shape, true));
   call.mean = data<T>(checked<T>("mean", mean, shape, true, true));
   call.square = data<T>(checked<T>("square", square, shape, true, true));
   Shape given = shape;
@@ -44,10 +46,11 @@ void step_of(const py::array& parameter, const py::array& mean, const py::array&
 
 }  // namespace
 
-void adam_step(const py::array& parameter, const py::array& mean, const py::array& square, const py::array& gradient,
-               const py::object& rows, bool only_rows, const AdamFactors& factors, std::optional<int> threads) {
+void adam_step(const py::array& parameter, const py::array& value, const py::array& mean, const py::array& square,
+               const py::array& gradient, const py::object& rows, bool only_rows, const AdamFactors& factors,
+               std::optional<int> threads) {
   const auto step = parameter.dtype().equal(py::dtype::of<float>()) ? step_of<float> : step_of<double>;
-  step(parameter, mean, square, gradient, rows, only_rows, factors, thread_count(threads));
+  step(parameter, value, mean, square, gradient, rows, only_rows, factors, thread_count(threads));
 }
 
 }  // namespace pylstm

@@ -25,11 +25,12 @@ void add_stream(py::module_& m);
 void add_symbols(py::module_& m);
 void add_tape(py::module_& m);
 
-// One step of Adam in place. rows: the rows of `parameter` that `gradient` holds, or None: all of them. factors: as in
-// AdamStep, in its order.
+// One step of Adam, from `value`, which may be the parameter itself. rows: the rows of `parameter` that `gradient`
+// holds, or None: all of them. factors: as in AdamStep, in its order.
 using AdamFactors = std::array<double, 10>;
-void adam_step(const py::array& parameter, const py::array& mean, const py::array& square, const py::array& gradient,
-               const py::object& rows, bool only_rows, const AdamFactors& factors, std::optional<int> threads);
+void adam_step(const py::array& parameter, const py::array& value, const py::array& mean, const py::array& square,
+               const py::array& gradient, const py::object& rows, bool only_rows, const AdamFactors& factors,
+               std::optional<int> threads);
 
 // A linear layer on (rows, in), and its gradients: (d_x or None, d_weight, d_bias or None).
 py::array linear_forward(const py::array& x, const py::array& weight, const py::object& bias,

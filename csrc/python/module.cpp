@@ -97,8 +97,8 @@ PYBIND11_MODULE(_core, m) {
   add_symbols(m);
   add_tape(m);
 
-  m.def("adam", &adam_step, py::arg("parameter"), py::arg("mean"), py::arg("square"), py::arg("gradient"),
-        py::arg("rows"), py::arg("only_rows"), py::arg("factors"), py::arg("num_threads"));
+  m.def("adam", &adam_step, py::arg("parameter"), py::arg("value"), py::arg("mean"), py::arg("square"),
+        py::arg("gradient"), py::arg("rows"), py::arg("only_rows"), py::arg("factors"), py::arg("num_threads"));
 
   m.def("linear", &linear_forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("num_threads"));
   m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("d_y"), py::arg("need_dx"),

@@ -56,7 +56,7 @@ class Composite(Layer):
 
         return put
 
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+    def _begin_update(self, names: list[str]) -> dict[str, tuple[Array, Array]]:
         return {
             prefix + name: value
             for prefix, part, own in self._split(dict.fromkeys(names))

@@ -97,9 +97,9 @@ class Embedding(Layer):
 
         return put
 
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
+    def _begin_update(self, names: list[str]) -> dict[str, tuple[Array, Array]]:
         self._edition = None  # nobody keeps what was made of the table
-        return dict.fromkeys(names, self._table)  # in place: backward needs none of it
+        return dict.fromkeys(names, (self._table, self._table))  # in place: backward needs none of it
 
     def _end_update(self, arrays: dict[str, Array]) -> None:  # noqa: ARG002
         self._edition = object()

@@ -171,17 +171,17 @@ class ParameterSet:
 
     # ---- how training changes parameters -------------------------------------------------------------------------
 
-    def _begin_update(self, names: list[str]) -> dict[str, Array]:
-        """Writeable arrays that hold these parameters' values, for `_end_update`."""
+    def _begin_update(self, names: list[str]) -> dict[str, tuple[Array, Array]]:
+        """For each parameter a writeable array to fill, for `_end_update`, and the present values, both in C order: one
+        and the same array where an update is in place."""
         begun = {}
         for name in names:
-            value = self.params[name]
-            begun[name] = _arrays.room(value.shape, value.dtype)
-            begun[name][...] = value
+            value = np.asarray(self.params[name], order="C")
+            begun[name] = _arrays.room(value.shape, value.dtype), value
         return begun
 
     def _end_update(self, arrays: dict[str, Array]) -> None:
-        """Take over what `_begin_update` gave out, without a copy: nobody else holds it."""
+        """Take over what `_begin_update` gave out, now filled, without a copy: nobody else holds it."""
         sealed = {name: _arrays.sealed(array) for name, array in arrays.items()}
         held: Mapping[str, Array] = getattr(self._params, "_arrays", self._params)  # a user's layer may have a dict
         self._params = Params({**held, **sealed})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,11 +19,36 @@ from .gradients import all_finite, norm_scale
 from .gradients import clip_value as clipped
 
 _SMALLEST_MAX = float(np.finfo(np.float32).max)
-_BLOCK = 2**15  # numbers updated at once: parameter, gradient, state and scratch stay in the core's cache together
 
 # An update of one parameter: up to its one `yield` it takes the memory it needs, behind it it writes.
 Update = Iterator[None]
 Group = tuple[str, Layer, dict[str, Gradient]]  # what stands before its names, a layer, its gradients
+
+
+class Moving(NamedTuple):
+    """A parameter in an update, with all in C order and of one shape.
+
+    Attributes:
+        new: the array to fill.
+        old: the values so far; `new` itself where the update is in place.
+        slots: the state, which moves in place.
+    """
+
+    new: Array
+    old: Array
+    slots: list[Array]
+
+    def reshaped(self, *shape: int) -> Moving:
+        new = self.new.reshape(shape)
+        old = new if self.old is self.new else self.old.reshape(shape)
+        return Moving(new, old, [slot.reshape(shape) for slot in self.slots])
+
+    def block(self, part: slice) -> tuple[Array, list[Array]]:
+        """Some of the parameter, with its values so far, to be moved in place; and of its state."""
+        some = self.new[part]
+        if self.old is not self.new:
+            some[...] = self.old[part]
+        return some, [slot[part] for slot in self.slots]
 
 
 class Optimizer(abc.ABC):
@@ -58,19 +83,15 @@ class Optimizer(abc.ABC):
         self._updates = 0  # steps of this object that were taken
 
     @abc.abstractmethod
-    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> Update:
-        """Update p and its state in place with a gradient cut to +-limit and then scaled; all are flat, of one size."""
+    def _dense(self, p: Moving, gradient: Array, step: int, scale: float, limit: float) -> Update:
+        """Update p and its state with a gradient cut to +-limit and then scaled; all are flat, of one size."""
 
     @abc.abstractmethod
-    def _all_rows(
-        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> Update:
+    def _all_rows(self, p: Moving, gradient: RowGradient, step: int, scale: float, limit: float) -> Update:
         """The same for a table: rows that the gradient does not name have a gradient of zero."""
 
     @abc.abstractmethod
-    def _touched_rows(
-        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> Update:
+    def _touched_rows(self, p: Moving, gradient: RowGradient, step: int, scale: float, limit: float) -> Update:
         """The same, rows that the gradient does not name left as they are."""
 
     def _rows_only(self) -> bool:
@@ -119,22 +140,22 @@ class Optimizer(abc.ABC):
         states, steps, begun = dict(self._state), dict(self._steps), list[tuple[Layer, dict[str, Array]]]()
         for prefix, layer, own in groups:
             arrays = layer._begin_update(list(own))
-            begun.append((layer, arrays))
-            for name, p in arrays.items():
+            begun.append((layer, {name: new for name, (new, _) in arrays.items()}))
+            for name, (new, old) in arrays.items():
                 key = prefix + name
                 if key not in states:
-                    states[key] = {slot: np.zeros(p.shape, p.dtype) for slot in self._used_slots()}
+                    states[key] = {slot: np.zeros(new.shape, new.dtype) for slot in self._used_slots()}
                 steps[key] = steps.get(key, 0) + 1
-                slots = list(states[key].values())
-                gradient = _as_dtype(name, own[name], p.dtype)
-                updates.append(self._update_of(p, gradient, slots, steps[key], scale, limit))
+                p = Moving(new, old, list(states[key].values()))
+                gradient = _as_dtype(name, own[name], new.dtype)
+                updates.append(self._update_of(p, gradient, steps[key], scale, limit))
         for update in updates:
             next(update)
         with Uninterrupted():  # all or nothing from here on
             for update in updates:
                 next(update, None)
-            for layer, arrays in begun:
-                layer._end_update(arrays)
+            for layer, filled in begun:
+                layer._end_update(filled)
             self._state, self._steps = states, steps
             self._updates += 1
 
@@ -200,20 +221,18 @@ class Optimizer(abc.ABC):
                     f"{tuple(shape)} of {dtype}: of another model?"
                 )
 
-    def _update_of(self, p: Array, gradient: Gradient, slots: list[Array], step: int, scale: float, limit: float
-                   ) -> Update:  # fmt: skip
+    def _update_of(self, p: Moving, gradient: Gradient, step: int, scale: float, limit: float) -> Update:
         if not isinstance(gradient, RowGradient):
-            own = [slot.reshape(-1) for slot in slots]
-            return self._dense(p.reshape(-1), gradient.reshape(-1), own, step, scale, limit)
+            return self._dense(p.reshaped(-1), gradient.reshape(-1), step, scale, limit)
         few = self.lazy or self._rows_only()
-        if p.ndim == 1:  # a vector has rows of one number, which one by one take longer than all of them
+        if p.new.ndim == 1:  # a vector has rows of one number, which one by one take longer than all of them
             if not few:
-                return self._dense(p, gradient.dense(), slots, step, scale, limit)
-            gradient = RowGradient(gradient.rows, gradient.values[:, None], (len(p), 1))
-            p, slots = p[:, None], [slot[:, None] for slot in slots]
+                return self._dense(p, gradient.dense(), step, scale, limit)
+            gradient = RowGradient(gradient.rows, gradient.values[:, None], (len(p.new), 1))
+            p = p.reshaped(-1, 1)
         if few:
-            return self._touched_rows(p, gradient, slots, step, scale, limit)
-        return self._all_rows(p, gradient, slots, step, scale, limit)
+            return self._touched_rows(p, gradient, step, scale, limit)
+        return self._all_rows(p, gradient, step, scale, limit)
 
     # ---- going on later ------------------------------------------------------------------------------------------
 
@@ -263,57 +282,6 @@ class Optimizer(abc.ABC):
     def __repr__(self) -> str:
         options = [f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_")]
         return f"{type(self).__name__}({', '.join(options)})"
-
-
-class BlockOptimizer(Optimizer):
-    """Updates written in NumPy, a block of numbers at a time."""
-
-    @abc.abstractmethod
-    def _update(self, p: Array, g: Array, slots: list[Array], a: Array, step: int) -> None:
-        """Update p and its state in place; all arrays are of one shape. g and the scratch a may be overwritten."""
-
-    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> Update:
-        g, a = (np.empty(min(_BLOCK, p.size), p.dtype) for _ in range(2))
-        yield
-        for start in range(0, p.size, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            some = p[part]
-            scaled = _prepared(gradient[part], g[: some.size], scale, limit)
-            self._update(some, scaled, [s[part] for s in slots], a[: some.size], step)
-
-    def _all_rows(
-        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> Update:
-        """The dense update, block by block, without ever making the dense gradient."""
-        count = max(1, _BLOCK // p.shape[1])
-        g, a, b = (np.empty((min(count, len(p)), p.shape[1]), p.dtype) for _ in range(3))
-        edges = np.searchsorted(gradient.rows, np.arange(0, len(p) + count, count))
-        yield
-        for k, start in enumerate(range(0, len(p), count)):
-            part = slice(start, start + count)
-            some, own = p[part], slice(edges[k], edges[k + 1])
-            rows, values = gradient.rows[own] - start, gradient.values[own]
-            dense = g[: len(some)]
-            dense[...] = 0
-            dense[rows] = _prepared(values, b[: len(values)], scale, limit)
-            self._update(some, dense, [s[part] for s in slots], a[: len(some)], step)
-
-    def _touched_rows(
-        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> Update:
-        count = min(max(1, _BLOCK // p.shape[1]), max(1, len(gradient.rows)))
-        g, a, *taken = (np.empty((count, p.shape[1]), p.dtype) for _ in range(3 + len(slots)))
-        yield
-        for start in range(0, len(gradient.rows), count):
-            rows = gradient.rows[start : start + count]
-            own = [
-                array.take(rows, axis=0, out=new[: len(rows)], mode="clip")  # mode: NumPy buffers `out` in the others
-                for array, new in zip((p, *slots), taken, strict=True)
-            ]
-            scaled = _prepared(gradient.values[start : start + count], g[: len(rows)], scale, limit)
-            self._update(own[0], scaled, own[1:], a[: len(rows)], step)
-            for array, new in zip((p, *slots), own, strict=True):
-                array[rows] = new
 
 
 def _merge(layer: Layer, shapes: Mapping[str, tuple[int, ...]], own: Any) -> dict[str, Gradient]:
@@ -367,11 +335,3 @@ def _as_dtype(name: str, gradient: Gradient, dtype: np.dtype[Any]) -> Gradient:
     if not isinstance(gradient, RowGradient):
         return array
     return RowGradient(np.ascontiguousarray(gradient.rows, np.int64), array, gradient.shape)
-
-
-def _prepared(gradient: Array, out: Array, scale: float, limit: float) -> Array:
-    if limit != math.inf:
-        gradient = np.clip(gradient, -limit, limit, out=out)
-    if scale != 1.0 or gradient is not out:
-        np.multiply(gradient, scale, out=out)
-    return out

@@ -11,7 +11,8 @@ import numpy as np
 from .. import _checks, _core
 from .._arrays import Array
 from ..layers.row_gradient import RowGradient
-from .optimizer import BlockOptimizer, Optimizer, Update
+from .block_optimizer import BlockOptimizer
+from .optimizer import Moving, Optimizer, Update
 
 
 @functools.cache
@@ -216,19 +217,17 @@ class Adam(Optimizer):
             self._known = key, (*found[:-2], max(found[-2], _least_eps(dtype)), found[-1])
         return self._known[1]
 
-    def _dense(self, p: Array, gradient: Array, slots: list[Array], step: int, scale: float, limit: float) -> Update:
-        mean, square = slots
-        factors = self._factors(p.dtype, step, scale, limit)
+    def _dense(self, p: Moving, gradient: Array, step: int, scale: float, limit: float) -> Update:
+        factors = self._factors(p.new.dtype, step, scale, limit)
         yield
-        _core.adam(p, mean, square, gradient, None, False, factors, None)
+        mean, square = p.slots
+        _core.adam(p.new, p.old, mean, square, gradient, None, False, factors, None)
 
-    def _all_rows(
-        self, p: Array, gradient: RowGradient, slots: list[Array], step: int, scale: float, limit: float
-    ) -> Update:
-        mean, square = slots
-        factors = self._factors(p.dtype, step, scale, limit)
+    def _all_rows(self, p: Moving, gradient: RowGradient, step: int, scale: float, limit: float) -> Update:
+        factors = self._factors(p.new.dtype, step, scale, limit)
         yield
-        _core.adam(p, mean, square, gradient.values, gradient.rows, self.lazy, factors, None)
+        mean, square = p.slots
+        _core.adam(p.new, p.old, mean, square, gradient.values, gradient.rows, self.lazy, factors, None)
 
     _touched_rows = _all_rows
 

@@ -11,7 +11,7 @@ import pytest
 
 import pylstm
 from pylstm import _arrays
-from pylstm.training.optimizer import BlockOptimizer
+from pylstm.training.block_optimizer import BlockOptimizer
 from support.trainings import data, everything, net
 
 

@@ -170,19 +170,39 @@ def test_adam_of_the_core_refuses_what_would_be_a_wild_pointer():
     table = [np.zeros((4, 3), np.float32) for _ in range(3)]
     rows, values = np.array([1, 2]), np.zeros((2, 3), np.float32)
     factors = pylstm.Adam()._factors(np.dtype(np.float32), 1, 1.0, math.inf)
-    _core.adam(*table, values, rows, False, factors, None)
+    _core.adam(table[0], *table, values, rows, False, factors, None)
     for wrong in (rows[::-1].copy(), rows + 2, rows - 2, np.array([1, 1]), np.array([1]), rows[None]):
         with pytest.raises(ValueError, match=r"rows|gradient"):
-            _core.adam(*table, values, wrong, False, factors, None)
+            _core.adam(table[0], *table, values, wrong, False, factors, None)
     with pytest.raises(TypeError):
-        _core.adam(*table, values, rows.astype(np.int32), False, factors, None)
+        _core.adam(table[0], *table, values, rows.astype(np.int32), False, factors, None)
     with pytest.raises(TypeError):
-        _core.adam(*table, values.astype(np.float64), rows, False, factors, None)
+        _core.adam(table[0], *table, values.astype(np.float64), rows, False, factors, None)
     with pytest.raises(ValueError, match="mean"):
-        _core.adam(table[0], table[1][:2], table[2], values, rows, False, factors, None)
+        _core.adam(table[0], table[0], table[1][:2], table[2], values, rows, False, factors, None)
     table[0].flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        _core.adam(*table, values, rows, False, factors, None)
+        _core.adam(table[0], *table, values, rows, False, factors, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adam_of_the_core_fills_another_array_as_it_moves_one_in_place(dtype):
+    rng = np.random.default_rng(2)
+    factors = pylstm.Adam()._factors(np.dtype(dtype), 3, 0.5, 1.0)
+    for size in (1, 7, 300, 20_000):  # rows of 13: enough for two threads in the end
+        table = [rng.random((size, 13)).astype(dtype) for _ in range(3)]
+        rows = np.flatnonzero(rng.random(size) < 0.3)
+        values = rng.standard_normal((len(rows), 13)).astype(dtype)
+        dense = rng.standard_normal((size, 13)).astype(dtype)
+        for gradient, given, lazy in ((dense, None, False), (values, rows, False), (values, rows, True)):
+            for threads in (1, 2, 3):
+                want, got = ([array.copy() for array in table] for _ in range(2))
+                _core.adam(want[0], *want, gradient, given, lazy, factors, threads)
+                new = np.full_like(table[0], np.nan)
+                _core.adam(new, *got, gradient, given, lazy, factors, threads)
+                assert new.tobytes() == want[0].tobytes()
+                assert got[0].tobytes() == table[0].tobytes()
+                assert [a.tobytes() for a in got[1:]] == [a.tobytes() for a in want[1:]]
 
 
 def test_rows_give_the_update_of_the_dense_gradient(kind):
