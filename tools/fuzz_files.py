@@ -31,7 +31,7 @@ import numpy as np
 import pylstm
 from fuzz_mutations import mutate, pick
 from pylstm.losses import by_name as losses
-from pylstm.training import checkpoint
+from pylstm.training import checkpoint, resuming
 from pylstm.training import loop as training
 
 try:
@@ -87,14 +87,14 @@ class Promises:
         run = begun(path)
         before = copy.deepcopy(everything(run))
         try:
-            run.epoch = checkpoint.restore(run, path) - 1
+            run.epoch = checkpoint.restore(run, resuming.find(run, path, [])) - 1
         except ValueError as error:
             words(error)
             same("a refused resume", everything(run), before)
             return "loaded"
         run.save(again)
         other = begun(again)
-        other.epoch = checkpoint.restore(other, again) - 1
+        other.epoch = checkpoint.restore(other, resuming.find(other, again, [])) - 1
         same("resumed", everything(other), everything(run))
         return "resumed"
 
@@ -237,7 +237,7 @@ def seeds(folder: Path) -> list[bytes]:
         seed=0,
     )
     every.layers[5].metadata = {"inner": ["x"]}
-    every.metadata = {"words": {"a": 1, "ß": 2}, "numbers": [0.5, None, True]}
+    every.metadata = {"words": {"a": 1, "ß": 2}, "numbers": [0.5, None, True], "odd": {3: (1, "a"), ("b", 1): {0: ()}}}
     small = pylstm.Sequential([pylstm.Linear(1, 1)], seed=0)
     paths = []
     for end in ("npz", "safetensors"):
@@ -304,7 +304,14 @@ def with_atheris(minutes: float, seed: int, found: Path) -> None:
     """libFuzzer's choice of what to keep, our changes. Ends the process."""
     import atheris
 
-    for name in ("files.tensors", "files.strict_json", "files.saving", "training.checkpoint", "layers.containers"):
+    for name in (
+        "files.tensors",
+        "files.strict_json",
+        "files.marks",
+        "files.saving",
+        "training.checkpoint",
+        "layers.containers",
+    ):
         module = sys.modules[f"pylstm.{name}"]
         for value in list(vars(module).values()):
             if callable(value) and getattr(value, "__module__", "") == module.__name__ and hasattr(value, "__code__"):

@@ -20,8 +20,11 @@ from ..layers.registry import built_in_class, registered_class, registered_name
 from ..losses.by_name import BY_NAME, evaluated_as
 from ..losses.classification import binary_cross_entropy, cross_entropy
 from ..losses.regression import mse
-from .strict_json import ModelFileError, check_size, checked, parse
+from .marks import Unmarking, marked
+from .plain import checked, checked_as_is
+from .strict_json import ModelFileError, check_size, parse
 from .tensors import Contents, Tensor, write
+from .tensors import check as check_contents
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -40,6 +43,17 @@ def save(
     training: tuple[dict[str, Any], dict[str, Array]] | None = None,
 ) -> None:
     """Write model, and `training` (numbers and arrays of a checkpoint), to `path`."""
+    write(_checks.path("path", path), *_contents(model, training))
+
+
+def check(model: Trainable, path: str | os.PathLike[str], training: tuple[dict[str, Any], dict[str, Array]]) -> None:
+    """Raises what `save` would raise, but for what the file system has to say. Writes nothing."""
+    check_contents(_checks.path("path", path), *_contents(model, training))
+
+
+def _contents(
+    model: Trainable, training: tuple[dict[str, Any], dict[str, Array]] | None
+) -> tuple[str, dict[str, Array]]:
     structure = describe(model)
     arrays = outside().run(lambda: dict(model.params))  # in a run of the model, too: of a signal handler
     if training is not None:
@@ -48,7 +62,7 @@ def save(
         arrays.update({_TRAINING + name: array for name, array in extra.items()})
     text = json.dumps(structure, ensure_ascii=False, allow_nan=False)
     check_size(text)
-    write(_checks.path("path", path), text, arrays)
+    return text, arrays
 
 
 def describe(model: Trainable) -> dict[str, Any]:
@@ -63,7 +77,7 @@ def describe(model: Trainable) -> dict[str, Any]:
         "dropout": model._dropout_state(),
         "loss": _loss_name(model._loss),
         "metrics": ["accuracy"] if "accuracy" in (metrics or ()) else None if metrics is None else [],
-        "metadata": metadata_of(model.metadata, "metadata"),
+        **_metadata_form(model.metadata, "metadata"),
     }
 
 
@@ -78,10 +92,29 @@ def _loss_name(loss: object) -> str | None:
 
 def metadata_of(value: object, name: str) -> dict[str, Any]:
     """A deep copy of a model's metadata, as it will be read again."""
+    return _copied(value, name)[0]
+
+
+def _copied(value: object, name: str) -> tuple[dict[str, Any], bool]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict, got {_checks.kind(value)}")
-    copy: dict[str, Any] = checked(dict(value), name)
-    return copy
+    return checked_as_is(dict(value), name)
+
+
+def _metadata_form(value: object, name: str) -> dict[str, Any]:
+    """What a file says about metadata: JSON that means itself, or, where JSON knows no such things, marked."""
+    copy, odd = _copied(value, name)
+    return {"metadata": marked(copy), "marked": True} if odd else {"metadata": copy}
+
+
+def _metadata(spec: Mapping[str, Any], unmarking: Unmarking) -> dict[str, Any]:
+    found = spec.get("metadata", {})
+    if "marked" in spec:
+        _expect(spec["marked"] is True, "metadata is malformed")
+        found = unmarking.of(found)
+    if not isinstance(found, dict):
+        raise ModelFileError("metadata is malformed")
+    return found
 
 
 class _Budget:
@@ -89,6 +122,7 @@ class _Budget:
 
     def __init__(self, layers: int, names: int, tensors: int) -> None:
         self.layers, self.names, self.tensors, self.all_tensors = layers, names, tensors, tensors
+        self.unmarking = Unmarking()
 
     def take_layer(self) -> None:
         self.layers -= 1
@@ -134,7 +168,7 @@ def _inner_metadata(layer: Layer, depth: int) -> dict[str, Any]:
     metadata = getattr(layer, "metadata", None)
     if not depth or not metadata:
         return {}
-    return {"metadata": metadata_of(metadata, f"metadata of an inner {type(layer).__name__}")}
+    return _metadata_form(metadata, f"metadata of an inner {type(layer).__name__}")
 
 
 def _own_config(layer: Layer) -> dict[str, Any]:
@@ -161,7 +195,7 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     _expect(known, f"it has version {version!r:.80} of the format, and this pylstm knows {versions}")
     what = "layers" if version == _VERSION else "model"
     _keys("the structure", structure, {"format", "version", what, "dropout", "loss", "metrics", "metadata"},
-          {"training"})  # fmt: skip
+          {"training", "marked"})  # fmt: skip
     names = list(contents.tensors)
     numbers = structure.get("training")
     extra = [name for name in names if name.startswith(_TRAINING)] if numbers is not None else []
@@ -178,11 +212,12 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
 
     _expect(structure["loss"] is None or structure["loss"] in tuple(BY_NAME), "unknown loss")
     _expect(structure["metrics"] in (None, [], ["accuracy"]), "unknown metrics")
-    _expect(isinstance(structure["metadata"], dict), "metadata is malformed")
+    metadata = _metadata(structure, budget.unmarking)
     _expect(numbers is None or isinstance(numbers, dict), "training is malformed")
     _set_dropout(model, structure["dropout"])
-    model._loss, model._metrics, model.metadata = structure["loss"], structure["metrics"], structure["metadata"]
+    model._loss, model._metrics, model.metadata = structure["loss"], structure["metrics"], metadata
     model._set_params({name: contents.read(name) for name in model._param_shapes})
+    model._set_learned()
     return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
 
 
@@ -225,11 +260,10 @@ def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
             "(@pylstm.register) before you load"
         )
     if issubclass(kind, Container):
-        _keys(name, spec, {"class", "layers"}, {"metadata"} if name == _MODEL else set())
+        _keys(name, spec, {"class", "layers"}, {"metadata", "marked"} if name == _MODEL else set())
         container: Any = _container(name, spec["layers"], budget, depth)
         if name == _MODEL:
-            container.metadata = spec.get("metadata", {})
-            _expect(isinstance(container.metadata, dict), "metadata is malformed")
+            container.metadata = _metadata(spec, budget.unmarking)
         return container  # type: ignore[no-any-return]
     _keys(name, spec, {"class", "config"})
     config = spec["config"]
@@ -250,7 +284,7 @@ def _registered(kind: Any, spec: dict[str, Any], budget: _Budget) -> Layer:
     """An object of a registered class, whose constructor is somebody's own: it may do anything with its arguments, and
     so may take memory for its parameters before it is known that the file has them."""
     name, config = spec["class"], spec.get("config")
-    _keys(name, spec, {"class", "config"}, {"metadata"} if hasattr(kind, "metadata") else set())
+    _keys(name, spec, {"class", "config"}, {"metadata", "marked"} if hasattr(kind, "metadata") else set())
     if not isinstance(config, dict):
         raise ModelFileError(f"the arguments of {name} are malformed")
     try:
@@ -263,8 +297,7 @@ def _registered(kind: Any, spec: dict[str, Any], budget: _Budget) -> Layer:
     if type(layer) is not kind:
         raise ModelFileError(f"{name} cannot be made: its from_config gave {_checks.kind(layer)}")
     if "metadata" in spec:
-        _expect(isinstance(spec["metadata"], dict), "metadata is malformed")
-        layer.metadata = spec["metadata"]
+        layer.metadata = _metadata(spec, budget.unmarking)
     budget.take_names(len(layer._param_shapes))
     return layer  # type: ignore[no-any-return]
 

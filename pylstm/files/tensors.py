@@ -27,13 +27,12 @@ import numpy as np
 
 from .._arrays import Array
 from .atomic import replacing
-from .strict_json import ModelFileError, encodable, parse
+from .strict_json import TEXT_LIMIT, ModelFileError, encodable, parse
 
 __all__ = ["Contents", "ModelFileError", "Tensor", "kind_of", "nbytes", "opened", "write"]
 
 _TEXT = "structure.json"
-_TEXT_LIMIT = 2**22  # of the structure: more is not a model's description
-_HEADER_LIMIT = 2**24  # of the list of tensors in safetensors, the text among it
+_HEADER_LIMIT = 100_000_000  # of the list of tensors in safetensors, the text among it: the format's own
 _HEADER_VALUES = 2**19  # in that list: eight for each of 2^16 tensors
 _DIRECTORY_LIMIT = 2**22  # of the list of tensors in a zip
 _TENSORS_LIMIT = 2**16 - 2  # what the directory of a plain zip counts up to, less the text
@@ -89,27 +88,53 @@ def safetensors_library() -> Any:
 
 def write(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
     """Write the file: whole, or not at all; and only what `opened` will read. Raises TypeError or ValueError else."""
-    kind = kind_of(path)
-    if len(encodable(text)) > _TEXT_LIMIT:
-        raise ValueError(f"the model's structure and metadata take more than {_TEXT_LIMIT >> 20} MiB of text")
-    _check_arrays(arrays)
+    check(path, text, arrays)
     little = {
         name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
         for name, array in arrays.items()
     }
-    if kind == "safetensors":
-        data = safetensors_library().numpy.save(little, metadata={"pylstm": text})
-        if int.from_bytes(data[:8], "little") > _HEADER_LIMIT:
-            raise ValueError(f"text and names of parameters take more than {_HEADER_LIMIT >> 20} MiB")
+    if kind_of(path) == "safetensors":
+        data = _with_header(safetensors_library(), text, little)
         with replacing(path) as file:
             file.write(data)
         return
-    if sum(array.nbytes for array in little.values()) > 2**30:
-        raise ValueError("more than 1 GiB of parameters: take a name that ends in .safetensors")
-    if sum(_ZIP_ENTRY.size + len(name.encode()) + 4 for name in little) > _DIRECTORY_LIMIT - 64:
-        raise ValueError(f"the names of parameters take more than {_DIRECTORY_LIMIT >> 20} MiB")
     with replacing(path) as file:
         _write_npz(file, text, little)
+
+
+def check(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
+    """Raises TypeError or ValueError if there can be no such file; of `arrays`, only names, sizes and dtypes matter."""
+    if len(encodable(text)) > TEXT_LIMIT:
+        raise ValueError(f"the model's structure and metadata take more than {TEXT_LIMIT >> 20} MiB of text")
+    _check_arrays(arrays)
+    if kind_of(path) == "safetensors":
+        if len(text) + text.count('"') + text.count("\\") > _HEADER_LIMIT:
+            raise _long_header()
+        return
+    if sum(array.nbytes for array in arrays.values()) > 2**30:
+        raise ValueError("more than 1 GiB of parameters: take a name that ends in .safetensors")
+    if sum(_ZIP_ENTRY.size + len(name.encode()) + 4 for name in arrays) > _DIRECTORY_LIMIT - 64:
+        raise ValueError(f"the names of parameters take more than {_DIRECTORY_LIMIT >> 20} MiB")
+
+
+def _with_header(library: Any, text: str, arrays: Mapping[str, Array]) -> bytes:
+    try:
+        data: bytes = library.numpy.save(arrays, metadata={"pylstm": text})
+        large = int.from_bytes(data[:8], "little") > _HEADER_LIMIT
+    except Exception as error:  # of a class of its own
+        if "too large" not in str(error):
+            raise
+        large = True
+    if large:
+        raise _long_header()
+    return data
+
+
+def _long_header() -> ValueError:
+    return ValueError(
+        f"text and names of parameters take more than {_HEADER_LIMIT / 10**6:g} MB, and .safetensors has no room for "
+        "more: take a name that ends in .npz"
+    )
 
 
 def _check_arrays(arrays: Mapping[str, Array]) -> None:
@@ -269,7 +294,7 @@ def _check_npz(file: _File) -> Contents:
     text = ""
     for entry in entries:
         if entry.name == _TEXT:
-            if entry.size > _TEXT_LIMIT:
+            if entry.size > TEXT_LIMIT:
                 raise ModelFileError("the structure is absurdly long")
             data = bytearray(entry.size)
             if file.fill(starts[_TEXT], data) != entry.crc:
@@ -315,7 +340,7 @@ def _check_safetensors(file: _File) -> Contents:
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(text := metadata.get("pylstm"), str):
         raise ModelFileError("there is no structure in its metadata: a safetensors file, but not a model")
-    if len(text) > _TEXT_LIMIT:
+    if len(text) > TEXT_LIMIT:
         raise ModelFileError("the structure is absurdly long")
     tensors: dict[str, Tensor] = {}
     places: dict[str, tuple[int, int]] = {}

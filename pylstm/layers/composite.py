@@ -67,12 +67,24 @@ class Composite(Layer):
         for _, part, own in self._split(arrays):
             part._end_update(own)
 
+    def _set_learned(self) -> None:
+        for _, part in self._parts():
+            part._set_learned()
+
+    def _drawn_layers(self) -> list[Layer]:
+        return [inner for _, part in self._parts() for inner in part._drawn_layers()]
+
     # ---- randomness ------------------------------------------------------------------------------------------------
 
     def _reseed(self, seed: np.random.SeedSequence) -> None:
         parts = self._parts()
         for (_, part), own in zip(parts, seed.spawn(len(parts)), strict=True):
             part._reseed(own)
+
+    def _reseed_fresh(self, seed: np.random.SeedSequence) -> None:
+        parts = self._parts()
+        for (_, part), own in zip(parts, seed.spawn(len(parts)), strict=True):
+            part._reseed_fresh(own)
 
     def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
         parts = self._parts()

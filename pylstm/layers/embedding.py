@@ -103,6 +103,7 @@ class Embedding(Layer):
 
     def _end_update(self, arrays: dict[str, Array]) -> None:  # noqa: ARG002
         self._edition = Edition()
+        self._learned = True
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         if (run := ACTIVE.get()) is not None:

@@ -286,6 +286,17 @@ class Layer(ParameterSet, abc.ABC):
     def _reseed(self, seed: np.random.SeedSequence) -> None:
         """Draw the parameters and the dropout seed anew."""
 
+    def _reseed_fresh(self, seed: np.random.SeedSequence) -> None:
+        """`_reseed`, but what was trained or loaded stays as it is; masks of dropout follow the seed."""
+        if self._learned:
+            self._seed_dropout(seed)
+        else:
+            self._reseed(seed)
+
+    def _drawn_layers(self) -> list[Layer]:
+        """The layers that have parameters of their own."""
+        return [self] if self._param_shapes else []
+
     def _seed_dropout(self, seed: np.random.SeedSequence) -> None:
         """Start the masks of dropout from this seed."""
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .. import _arrays, _checks
 from .._active import ACTIVE
 from .._arrays import Array
+from .._interrupts import Uninterrupted
 
 
 class Params(Mapping[str, Array]):
@@ -91,6 +92,7 @@ class ParameterSet:
     dtype: np.dtype[Any]
     _param_shapes: dict[str, tuple[int, ...]]
     _params: Params
+    _learned: bool = False  # whether they were trained or loaded: what a model's seed leaves as it is
 
     def _parameters_changed(self) -> None:
         """Called whenever `params` holds other arrays than before: drop what was derived from the old ones."""
@@ -130,7 +132,10 @@ class ParameterSet:
         arrays = {name: _arrays.real_array(name, value, self.dtype) for name, value in given.items()}
         unexpected = {str(name): () for name in state_dict if name not in given}
         self._check_fit({name: array.shape for name, array in arrays.items()} | unexpected)
-        self._set_params(arrays)
+        put = self._prepared(arrays)
+        with Uninterrupted():
+            put()
+            self._set_learned()
 
     def _check_fit(self, given: Mapping[str, tuple[int, ...]]) -> None:
         """Raises ValueError unless these are the names and shapes of all parameters."""
@@ -145,6 +150,9 @@ class ParameterSet:
                 faults.append(f"{name} must have shape {shapes[name]}, got {shape}")
         if faults:
             raise ValueError(f"state_dict does not fit {self!r}: " + "; ".join(faults))
+
+    def _set_learned(self) -> None:
+        self._learned = True
 
     def _set_params(self, arrays: Mapping[str, Array]) -> None:
         self._prepared(arrays)()
@@ -177,4 +185,5 @@ class ParameterSet:
         sealed = {name: _arrays.sealed(array) for name, array in arrays.items()}
         held: Mapping[str, Array] = getattr(self._params, "_arrays", self._params)  # a user's layer may have a dict
         self._params = Params({**held, **sealed})
+        self._learned = True
         self._parameters_changed()

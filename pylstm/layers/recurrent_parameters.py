@@ -201,9 +201,11 @@ class RecurrentParameters(Layer):
             "config": self._config(),
             "params": outside().run(dict, self._params),
             "dropout": (self._dropout_seed, self._dropout_calls),
+            "learned": self._learned,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._configure(**state["config"])
         self._dropout_seed, self._dropout_calls = state["dropout"]
         self._set_params({name: value.astype(self.dtype, copy=False) for name, value in state["params"].items()})
+        self._learned = state["learned"]

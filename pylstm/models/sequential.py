@@ -32,7 +32,8 @@ class Sequential(Container, Trainable):
 
     Args:
         layers: any of the library's or of yours, `LSTM`, `GRU`, `RNN` with batch_first=True among them.
-        seed: draw all their parameters anew from this number; without it they stay as they are.
+        seed: draw the parameters of the layers anew from this number, and the seeds of dropout, each by its layer's
+            place. What has been trained or loaded stays as it is (`redraw` draws all). Without a seed all do.
 
     Raises TypeError or ValueError for a wrong argument, and ValueError for sizes that do not fit each other.
 
@@ -54,7 +55,7 @@ class Sequential(Container, Trainable):
     def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
         self._configure(layers)
         if (number := _checks.seed_value("seed", seed)) is not None:
-            self._reseed(np.random.SeedSequence(number))
+            self._reseed_fresh(np.random.SeedSequence(number))
 
     def _configure(self, layers: Iterable[Layer]) -> None:
         super()._configure(layers)

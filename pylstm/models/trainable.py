@@ -12,6 +12,7 @@ import numpy as np
 from .. import _checks
 from ..files import saving
 from ..graph.structure import leaves, mapped
+from ..layers.drawing import redraw
 from ..layers.layer import Layer, Shape
 from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function, wants
@@ -37,14 +38,29 @@ class Trainable(Layer):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What belongs to the model and is none of its layers, e.g. the vocabulary. A dict in JSON's types; it is saved
-        with the model."""
+        """What belongs to the model and is none of its layers, e.g. the vocabulary: a dict that is saved with it.
+
+        `save` says what it may hold.
+        """
         found: dict[str, Any] = self.__dict__.setdefault("_metadata", {})
         return found
 
     @metadata.setter
     def metadata(self, value: dict[str, Any]) -> None:
         self.__dict__["_metadata"] = value
+
+    def redraw(self, seed: int | None = None) -> None:
+        """Draw all parameters anew, those that were trained or loaded, too, and the seeds of dropout.
+
+        A `Sequential` is then as `Sequential(layers, seed=seed)` makes it of new layers. Train it with a new optimizer:
+        the state of the old one belongs to the old parameters.
+
+        Args:
+            seed: the same number, the same bits; None: other ones each time.
+
+        Raises TypeError for a layer of your own with parameters that it cannot draw; nothing has changed then.
+        """
+        redraw(self, _checks.seed_value("seed", seed))
 
     # ---- how it is run -------------------------------------------------------------------------------------------
 
@@ -165,7 +181,12 @@ class Trainable(Layer):
             shuffle: draw a new order every epoch.
             seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
                 weights the same bits, whatever the number of threads. None: not reproducible.
-            resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted.
+            resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted; a path
+                with {epoch} or figures means the newest of its files. "auto": the newest of those that a
+                `ModelCheckpoint` in `callbacks` writes; without one, training begins. Files that are damaged, or none
+                of this training's, are left out, with a warning. A training that a callback has ended adds nothing.
+                The file's learning rate, seed and states count; of callbacks, and of the options of optimizer and
+                schedule, those that are given here. Where they differ, a warning says which counts.
             reduce: for training in several processes, each with a part of every batch: a function (grads, weight) ->
                 (grads, weight) that returns the sums over all of them, called once per batch. grads: name -> gradient
                 of the batch's *summed* loss, arrays or `RowGradient` (which add with +); weight: what the mean is
@@ -355,8 +376,10 @@ class Trainable(Layer):
         Args:
             path: ends in .npz, or in .safetensors (an optional extra).
             metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
-                to what was saved: dicts with str keys, lists (a tuple becomes a list), str, bool, None, finite floats,
-                integers of up to 1000 digits; less than 200 deep, and with the structure 4 MiB of text at most.
+                as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits;
+                less than 200 deep. Keys are str, integers, or tuples of these; of integers that do not count up by one
+                there may be 65,536, and 4,096 tuples that hold integers. With the structure 256 MiB of text at most,
+                of .safetensors 100 MB; 2^24 values and 2^19 lists, tuples and dicts.
 
         Raises:
             TypeError: metadata of other kinds, naming its place; layers and models that are neither the library's own

@@ -11,7 +11,7 @@ from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
 from ..files.paths import EXAMPLE, check_place, check_template, fill_template, fixed_folder
-from ..files.saving import describe
+from . import checkpoint
 from .expected import check_figure, takes
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class EarlyStopping(Callback):
         else:
             self._bad += 1
         if self.is_over():
-            training.stop()
+            training._stop_early()
 
     def is_over(self) -> bool:
         """Whether `patience` epochs have gone by without getting better."""
@@ -138,7 +138,7 @@ class EarlyStopping(Callback):
 
 
 class ModelCheckpoint(Callback):
-    """Writes the model after every `every` epochs, with all that `fit(..., resume=path)` needs to go on.
+    """Writes the model after every `every` epochs, with all that `fit(..., resume="auto")` needs to go on.
 
     `pylstm.load(path)` reads the model alone.
 
@@ -204,7 +204,7 @@ def _check_writable(path: str, training: Training) -> None:
     Raises TypeError, ValueError, ImportError or OSError. A callback of somebody's own may add figures: then only the
     epoch's end can tell.
     """
-    describe(training.model)
+    checkpoint.check(training, fill_template(path, None))
     figures = None if training.names is None else {"epoch": int(EXAMPLE), **dict.fromkeys(training.names, EXAMPLE)}
     check_place(fill_template(path, figures), fixed=fixed_folder(path))
 

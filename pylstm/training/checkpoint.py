@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._arrays import Array
-from ..files.saving import read_model, to_json
+from ..files.saving import check as check_saving
+from ..files.saving import to_json
 from ..files.strict_json import ModelFileError
-from ..files.tensors import opened
+from . import resuming
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -37,7 +36,8 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, Array]]:
         state = callback.state_dict()
         arrays.update({f"callback{i}/{n}": value for n, value in state.items() if isinstance(value, np.ndarray)})
         numbers = {n: value for n, value in state.items() if not isinstance(value, np.ndarray)}
-        callbacks.append({"class": type(callback).__name__, "state": numbers})
+        watches = {"watches": own} if (own := resuming.watched(callback)) else {}
+        callbacks.append({"class": type(callback).__name__, "state": numbers, **watches})
     return to_json({
         "epoch": training.epoch + 1,
         "entropy": training.entropy,
@@ -45,36 +45,51 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, Array]]:
         "optimizer": optimizer,
         "schedule": training.schedule.state_dict(),
         "callbacks": callbacks,
+        "stopped": training._ended,
+        "settings": resuming.settings(training),
     }), arrays  # fmt: skip
 
 
-def restore(training: Training, path: str | os.PathLike[str]) -> int:
+def check(training: Training, path: str) -> None:
+    """Raises TypeError or ValueError if a checkpoint cannot be saved there, before an epoch has been spent.
+
+    With all that will be in it: the optimizer's state and the best weights are as large as the parameters.
+    """
+    params = dict(training.model.params)
+    arrays = {f"optimizer/{name}/{slot}": p for name, p in params.items() for slot in training.optimizer._used_slots()}
+    states = []
+    for i, callback in enumerate(training.callbacks):
+        state: Mapping[str, Any] = {}
+        with contextlib.suppress(Exception):  # somebody's own may know nothing before it begins
+            state = callback.state_dict()
+        if getattr(callback, "restore_best", False) is True:
+            state = {**params, **state}
+        arrays.update({f"callback{i}/{n}": value for n, value in state.items() if isinstance(value, np.ndarray)})
+        states.append({"state": {n: value for n, value in state.items() if not isinstance(value, np.ndarray)}})
+    check_saving(training.model, path, ({"callbacks": to_json(states)}, arrays))
+
+
+def restore(training: Training, source: resuming.Source) -> int:
     """Take everything over from a checkpoint; returns the epoch to go on with.
 
     Raises ModelFileError (a ValueError) or ValueError; optimizer, schedule and callbacks are as before then.
     """
-    with opened(Path(path)) as contents:
-        model, numbers, arrays = read_model(contents, training=True)
-    if numbers is None:
-        raise ValueError(
-            f"{os.fspath(path)} is a model without the state of a training: only ModelCheckpoint writes it"
-        )
-    if repr(model) != repr(training.model):
-        raise ValueError(f"the checkpoint is of another model: {repr(model)[:1000]}")
+    model, numbers, arrays = source.contents
     epoch = _restore(training, numbers, arrays)
     training.rate = training.optimizer.lr
     training.model._set_params(model.params)
+    training.model._set_learned()
     training.model._set_dropout_state(model._dropout_state())
     return epoch
 
 
 def _restore(training: Training, numbers: dict[str, Any], arrays: dict[str, Array]) -> int:
     with _malformed():
-        names = [item["class"] for item in numbers["callbacks"]]
-        if names != [type(callback).__name__ for callback in training.callbacks]:
-            raise ValueError(f"the checkpoint was written with other callbacks: {', '.join(names)[:300] or 'none'}")
+        items: list[dict[str, Any]] = list(numbers["callbacks"])
+        if not all(type(item["class"]) is str for item in items):
+            raise _wrong("the class of a callback must be a str")
         slots: dict[str, dict[str, Array]] = {}
-        states: list[dict[str, Any]] = [dict(item["state"]) for item in numbers["callbacks"]]
+        states: list[dict[str, Any]] = [dict(item["state"]) for item in items]
         for key, array in arrays.items():
             group, _, rest = key.partition("/")
             if group == "optimizer":
@@ -86,18 +101,29 @@ def _restore(training: Training, numbers: dict[str, Any], arrays: dict[str, Arra
                 raise _wrong(f"it has an array {key[:80]!r}, which belongs to nothing")
         optimizer = _optimizer_state(training, numbers["optimizer"], slots)
         schedule = _checked_state(training.schedule, numbers["schedule"], training.model)
-        states = [_checked_state(c, s, training.model) for c, s in zip(training.callbacks, states, strict=True)]
-        history = {name: [_number(v, f"the history's {name}") for v in own] for name, own in numbers["history"].items()}
+        paired = resuming.pair(training, items)
+        own = [(c, _checked_state(c, states[i], training.model))
+               for c, i in zip(training.callbacks, paired, strict=True) if i is not None]  # fmt: skip
+        history = {
+            name: [_number(v, f"the history's {name}") for v in values] for name, values in numbers["history"].items()
+        }
         entropy, epoch = numbers["entropy"], _count(numbers["epoch"], "the epoch")
         if type(entropy) is not int or entropy < 0:
             raise _wrong(f"entropy must be an integer from 0, got {entropy!r:.80}")
+        ended, before = numbers.get("stopped", False), numbers.get("settings", {})
+        if type(ended) is not bool or not isinstance(before, dict):
+            raise _wrong("stopped must be a bool, and settings a dict")
+        first = _number(before.get("lr", optimizer["lr"]), "lr of the settings")
     # what a callback or schedule of somebody's own makes of its state is seen only by giving it to it
-    with _undone(training.optimizer, training.schedule, *training.callbacks), _malformed():
-        training.optimizer.load_state_dict(optimizer)
-        training.schedule.load_state_dict(schedule)
-        for callback, state in zip(training.callbacks, states, strict=True):
-            callback.load_state_dict(state)
+    with _undone(training.optimizer, training.schedule, *training.callbacks):
+        with _malformed():
+            training.optimizer.load_state_dict(optimizer)
+            training.schedule.load_state_dict(schedule)
+            for callback, state in own:
+                callback.load_state_dict(state)
+        resuming.tell_differences(training, items, states, paired, before, entropy, (first, optimizer["lr"]))
     training.history, training.entropy = history, entropy
+    training.first_rate, training._ended = first, ended
     return epoch
 
 

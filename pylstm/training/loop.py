@@ -19,7 +19,7 @@ from ..graph.structure import mapped
 from ..layers.row_gradient import RowGradient
 from ..losses.by_name import LossFunction, fitted, sampling
 from ..losses.loss import Loss
-from . import checkpoint
+from . import checkpoint, resuming
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
 from .checks import before_training
 from .counted import Indices
@@ -76,11 +76,21 @@ class Training:
         self.figures: list[str] = []  # of an epoch: their names
         self.names: list[str] | None = None  # the same, where nobody may add others
         self.error: BaseException | None = None  # what ended training, if an exception did
-        self._stopped, self._stepped = False, False
+        self.first_rate = self.rate  # with which the training began
+        self._stopped, self._ended, self._stepped = (
+            False,
+            False,
+            False,
+        )  # ended: for good, by another than EarlyStopping
+        self._source: resuming.Source | None = None
         self._finite: list[str] = []  # parameters that were finite when training began
 
     def stop(self) -> None:
-        """End training after this epoch."""
+        """End training after this epoch. Resumed from a checkpoint of it or of a later one, it adds nothing."""
+        self._stopped = self._ended = True
+
+    def _stop_early(self) -> None:
+        """The same by a callback that says itself, when training is resumed, whether it is over."""
         self._stopped = True
 
     def save(self, path: str) -> None:
@@ -114,6 +124,8 @@ class Training:
                 try:
                     first = self._begin(resume)
                     last = first if self._stopped or interrupts.asked else epochs
+                    if self._source is not None:
+                        resuming.tell(self, self._source, resume == "auto", epochs, progress)
                     for self.epoch in range(first, last):
                         rng = np.random.default_rng(
                             np.random.SeedSequence(self.entropy, spawn_key=(_ORDER, self.epoch))
@@ -157,10 +169,12 @@ class Training:
         for callback in self.callbacks:
             callback.begin(self)
         first = 0
-        if resume is not None:
-            first = checkpoint.restore(self, resume)
+        written = [callback.path for callback in self.callbacks if isinstance(callback, ModelCheckpoint)]
+        self._source = None if resume is None else resuming.find(self, resume, written)
+        if self._source is not None:
+            first = checkpoint.restore(self, self._source)
             # as it would have been without the interruption
-            self._stopped = any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
+            self._stopped = self._ended or any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
         with np.errstate(over="ignore", invalid="ignore"):
             self._finite = [name for name, value in self.model.params.items() if all_finite(value)]
         return first
@@ -324,7 +338,7 @@ class _Before:
         self._own = [(c, dict(vars(c))) for c in training.callbacks if isinstance(c, (EarlyStopping, ModelCheckpoint))]
         self._params: dict[str, Array] | None = None
         if resuming:
-            self._params = model.state_dict()
+            self._params, self._learned = model.state_dict(), [(w, w._learned) for w in model._drawn_layers()]
             self._schedule = training.schedule.state_dict()
             self._others = [(c, c.state_dict()) for c in training.callbacks]
 
@@ -337,6 +351,8 @@ class _Before:
             optimizer.lr, optimizer._steps, optimizer._state = self._optimizer
             if self._params is not None:
                 model._set_params(self._params)
+                for layer, learned in self._learned:
+                    layer._learned = learned
                 states: list[tuple[Schedule | Callback, dict[str, Any]]] = [*self._others]
                 for what, state in [*states, (self._training.schedule, self._schedule)]:
                     with contextlib.suppress(Exception):  # code of others, and there is an error to hear of already

@@ -248,12 +248,16 @@ def safetensors_bytes(tensors, text, length=None):
         (({"a": ("F32", [1], [0, 4])}, b"12345678"), "{}", None, "holds 8"),
         (({"a": ("F32", [1], [0, 4])}, b""), "{}", None, "holds 0"),
         (({}, b""), "LONG", None, "absurdly long"),
+        (({}, b""), "LONGER", None, "header claims"),
     ],
 )
-def test_bad_safetensors(tmp_path, tensors, text, length, message):
+def test_bad_safetensors(tmp_path, monkeypatch, tensors, text, length, message):
     pytest.importorskip("safetensors")
     path = tmp_path / "bad.safetensors"
-    text = "x" * (files._TEXT_LIMIT + 1) if text == "LONG" else text
+    if text is not None and "LONG" in text:
+        monkeypatch.setattr(files, "TEXT_LIMIT", 2**20)
+        monkeypatch.setattr(files, "_HEADER_LIMIT", 2**21)
+        text = "x" * (2**20 + 1 if text == "LONG" else 2**21)
     path.write_bytes(safetensors_bytes(tensors, text, length))
     with pytest.raises(pylstm.ModelFileError, match=message):
         pylstm.load(path)

@@ -127,6 +127,13 @@ HOSTILE = {
         "<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0))),
     "message": ("npz", lambda: zip_of([], json.dumps({**structure([]), "version": "x" * (3 * MiB)}))),
     "unknown names": ("npz", lambda: zip_of([], json.dumps({**structure([]), "x" * MiB: 1, "y" * MiB: 1}))),
+    "long text of keys": ("npz", lambda: zip_of([], '{"format":{' + ",".join(f'"{i:x}":0' for i in range(MiB)) + "}}")),
+    "long text of words": ("npz", lambda: zip_of([], '["' + '","'.join(f"{i:x}" for i in range(MiB)) + '"]')),
+    "long text of numbers": ("npz", lambda: zip_of([], "[" + "300," * (4 * MiB) + "0]")),
+    "long text of values": ("npz", lambda: zip_of([], "[" + "1," * (16 * MiB) + "0]")),
+    "long text of a wide character": ("npz", lambda: zip_of([], '"' + "a" * (8 * MiB) + '\U0001f600"')),
+    "long text of halves": ("npz", lambda: zip_of([], '"' + "\\ud83d\\ude00" * MiB + '\\ud83d"')),
+    "long text of backslashes": ("npz", lambda: zip_of([], '"' + "\\" * (12 * MiB) + '"')),
     "dtype": ("safetensors", lambda: safetensors("{}", {
         "a": {"dtype": ["x" * MiB], "shape": [], "data_offsets": [0, 4]}}, b"1234")),
 }  # fmt: skip
@@ -140,7 +147,7 @@ signal.alarm(300)
 for name in sorted(os.listdir(folder)):
     path = os.path.join(folder, name)
     now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    room = (96 << 20) + 8 * os.path.getsize(path)
+    room = (96 << 20) + (32 if "text" in name else 8) * os.path.getsize(path)
     resource.setrlimit(resource.RLIMIT_AS, (now + room, resource.RLIM_INFINITY))
     try:
         pylstm.load(path)
@@ -156,11 +163,12 @@ for name in sorted(os.listdir(folder)):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit of memory, and /proc")
 def test_hostile_files_cost_little(tmp_path):
-    """Each within 96 MiB and eight times its own size."""
+    """Each within 96 MiB and eight times its own size; of a long text, which is checked in full, 32 times."""
     names = {}
     for i, (name, (suffix, make)) in enumerate(HOSTILE.items()):
-        names[f"{i:02}.{suffix}"] = name
-        (tmp_path / f"{i:02}.{suffix}").write_bytes(make())
+        file = f"{i:02}{'text' if name.startswith('long text') else ''}.{suffix}"
+        names[file] = name
+        (tmp_path / file).write_bytes(make())
     pylstm.Sequential([pylstm.Linear(2, 2)]).save(tmp_path / "good.npz")
     found = subprocess.run(
         [sys.executable, "-c", LOADER, str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path
@@ -264,6 +272,8 @@ STATES = {
     **{f"own {value!r:.9}": put("callbacks", 0, "state", {"seen": [2], "divisor": value}) for value in [0, "x", None]},
     **{f"state {value!r:.9}": put("callbacks", 1, "state", value) for value in [1, None, {}, "xy", [1]]},
     **{f"callbacks {value!r:.9}": put("callbacks", value) for value in [1, None, {}, [], [1], [{"class": "Own"}]]},
+    **{f"stopped {value!r:.9}": put("stopped", value) for value in [0, 1, *WORDS[:2], *WORDS[3:]]},
+    **{f"settings {value!r:.9}": put("settings", value) for value in [1, "x", None, [], {"lr": HUGE}, {"lr": [1]}]},
     "no epoch": lambda training: training.pop("epoch"),
     "no optimizer": lambda training: training.pop("optimizer"),
 }

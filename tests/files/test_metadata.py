@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pylstm
+from pylstm.files import plain, tensors
 from support.files import filled
 
 # ---- what saves, loads -----------------------------------------------------------------------------------------------
@@ -38,18 +39,27 @@ def wide():
 
 
 REFUSED = {
-    "no_text_key": ({"a": {1: "a", "1": "b"}}, TypeError, r"the keys of metadata\['a'\] must be str, got int: 1"),
-    "none_key": ({None: 1}, TypeError, "the keys of metadata must be str, got NoneType"),
+    "float_key": (
+        {"a": {1.5: "a"}},
+        TypeError,
+        r"the keys of metadata\['a'\] must be str.* got float: 1.5; make .* so",
+    ),
+    "none_key": ({None: 1}, TypeError, r"the keys of metadata must be str, .* got NoneType.*list of \[key, value\]"),
+    "bool_key": ({"a": {1: 2, False: 1}}, TypeError, "must be str.* got bool: False"),
+    "deep_key": ({((1,),): 1}, TypeError, r"must be str.* got tuple: \(\(1,\),\)"),
+    "large_key": ({2**61: 1, "a": 2}, ValueError, r"less than 2\^61; make them str"),
+    "integer_keys": ({"a": {i * 2: 0 for i in range(2**16 + 1)}}, ValueError, r"at most 65536 keys that are integers"),
+    "tuple_keys": ({"a": {(i, "a"): 0 for i in range(2**12 + 1)}}, ValueError, r"4096 tuples with integers: make them"),
     "bytes": ({"a": [1, 2, 3, b"x"]}, TypeError, r"metadata\['a'\]\[3\] must be .* got bytes"),
     "nan": ({"a": [0, {"b": np.nan}]}, TypeError, r"metadata\['a'\]\[1\]\['b'\] must be .* finite float.* got nan"),
     "infinity": ({"a": -np.inf}, TypeError, r"metadata\['a'\] must be .* got -inf"),
-    "numpy_integer": ({"a": np.int64(3)}, TypeError, r"metadata\['a'\] must be .* got numpy.int64"),
-    "array": ({"a": np.zeros(2)}, TypeError, r"metadata\['a'\] must be .* got numpy.ndarray"),
+    "numpy_integer": ({"a": np.int64(3)}, TypeError, r"metadata\['a'\] must be .* got numpy.int64: keep its .item"),
+    "array": ({"a": np.zeros(2)}, TypeError, r"metadata\['a'\] must be .* got numpy.ndarray: keep its .tolist"),
     "surrogate": ({"a": ["x", "\ud800"]}, ValueError, r"metadata\['a'\]\[1\] holds half a character"),
     "surrogate_key": ({"a": {"\udfff": 1}}, ValueError, r"a key of metadata\['a'\] holds half a character"),
     "itself": ({"a": loop()}, ValueError, r"metadata\['a'\]\['b'\]\[0\] holds itself"),
     "deep": ({"a": nest(1000)}, ValueError, r"metadata\['a'\]\[0\].* is nested too deeply"),
-    "wide": ({"a": wide()}, ValueError, "more than 4 MiB of text"),
+    "wide": ({"a": wide()}, ValueError, "at most 524288 lists, tuples and dicts"),
     "long_number": ({"a": 10**1001}, ValueError, r"metadata\['a'\] is an integer of more than 1000 digits"),
     "same_key": ({"a": {Word("k"): 1}}, None, ""),
     "no_dict": ([("a", 1)], TypeError, "metadata must be a dict, got list"),
@@ -74,8 +84,17 @@ def test_what_could_not_be_loaded_is_refused(tmp_path, suffix, fault):
     assert os.listdir(tmp_path) == []
 
 
+def random_key(rng):
+    kind = int(rng.integers(8))
+    if kind > 2:
+        return rng.bytes(2).hex() + '"\\'
+    if kind == 2:
+        return tuple(random_key(rng) for _ in range(3)) if rng.integers(2) else ("a",)
+    return int(rng.integers(-(2**60), 2**60)) if kind else "tuple"
+
+
 def random_value(rng, depth=0):
-    kind = int(rng.integers(9 if depth < 5 else 7))
+    kind = int(rng.integers(12 if depth < 5 else 7))
     if kind == 0:
         return "".join(chr(int(c)) for c in rng.integers(0, 0xD7FF, rng.integers(6)))
     if kind == 1:
@@ -86,9 +105,22 @@ def random_value(rng, depth=0):
         return float(np.frombuffer(rng.bytes(8))[0]) if rng.integers(2) else float(rng.standard_normal())
     if kind in (4, 5, 6):
         return [None, True, False][kind - 4]
-    if kind == 7:
-        return [random_value(rng, depth + 1) for _ in range(int(rng.integers(4)))]
-    return {rng.bytes(2).hex() + '"\\': random_value(rng, depth + 1) for _ in range(3)}
+    if kind in (7, 8):
+        items = [random_value(rng, depth + 1) for _ in range(int(rng.integers(4)))]
+        return items if kind == 7 else tuple(items)
+    if kind == 9:
+        first = int(rng.integers(-9, 9))
+        return {first + i: random_value(rng, depth + 1) for i in range(int(rng.integers(4)))}
+    if kind == 10:
+        return {str(rng.choice(["tuple", "dict", "range"])): random_value(rng, depth + 1)}
+    return {random_key(rng): random_value(rng, depth + 1) for _ in range(3)}
+
+
+def kinds(value):
+    """The value, with what == does not tell apart: integers and bools, tuples."""
+    if isinstance(value, dict):
+        return {(type(key), key): kinds(item) for key, item in value.items()}
+    return (type(value), [kinds(item) for item in value] if isinstance(value, (list, tuple)) else value)
 
 
 def test_random_metadata_comes_back_equal_or_is_refused(tmp_path, suffix):
@@ -102,17 +134,94 @@ def test_random_metadata_comes_back_equal_or_is_refused(tmp_path, suffix):
             assert "metadata" in str(error)  # noqa: PT017
             continue
         saved += 1
-        assert pylstm.load(path).metadata == metadata == model.metadata
+        assert kinds(pylstm.load(path).metadata) == kinds(metadata) == kinds(model.metadata)
     assert saved > 10
 
 
-def test_tuples_become_lists_and_nothing_is_shared(tmp_path):
+KEPT = {
+    "labels": {0: "no", 1: "yes"},
+    "far": {7: "a", -3: (1, [2, (3,)], {}), 2**60: ()},
+    "pairs": {("a", "b"): 1, ("a", 2): (2,), "a": {"tuple": [1]}, (): {"dict": {"range": (0,)}}},
+    "marks": [{"tuple": 1}, {"dict": [[1, 2]]}, {"range": [0, [1]]}, {"tuple": {1: 2}}],
+}
+
+
+def test_tuples_and_keys_come_back_as_they_were(tmp_path, suffix):
+    model = filled(1.0)
+    for metadata in (KEPT, {"a": [{"tuple": 1}]}, {"tuple": [1]}, {1: 2}, {("a",): {"b": (3,)}}):
+        model.save(tmp_path / f"m.{suffix}", metadata=metadata)
+        assert kinds(pylstm.load(tmp_path / f"m.{suffix}").metadata) == kinds(metadata) == kinds(model.metadata)
+    outer = pylstm.Sequential([model, pylstm.Activation("tanh")])  # of an inner one, too
+    outer.save(tmp_path / f"m.{suffix}")
+    assert kinds(pylstm.load(tmp_path / f"m.{suffix}").layers[0].metadata) == kinds(metadata)
+
+
+def test_nothing_is_shared(tmp_path):
     given = {"a": (1, [2, (3,)]), "b": np.float64(0.1)}
     model = filled(1.0)
     model.save(tmp_path / "m.npz", metadata=given)
     given["a"][1].append("later")
-    assert model.metadata == {"a": [1, [2, [3]]], "b": 0.1}
+    assert model.metadata == {"a": (1, [2, (3,)]), "b": 0.1}
+    assert type(model.metadata["b"]) is float
     assert pylstm.load(tmp_path / "m.npz").metadata == model.metadata
+
+
+def deep(kind, levels):
+    value = 0
+    for _ in range(levels):
+        value = {"tuple": (value,), "integer": {7: value, 3: 1}, "pair": {("a",): value}, "mark": {"tuple": value}}[
+            kind
+        ]
+    return {"a": value, "odd": ()}
+
+
+@pytest.mark.parametrize("kind", ["tuple", "integer", "pair", "mark"])
+def test_what_is_saved_is_not_too_deep_to_load(tmp_path, kind):
+    """As deep as it may be, and one deeper."""
+    model, levels = filled(1.0), 1
+    while True:
+        try:
+            model.save(tmp_path / "m.npz", metadata=deep(kind, levels))
+        except ValueError as error:
+            assert "nested too deeply" in str(error)  # noqa: PT017
+            break
+        levels += 1
+    assert levels > 35
+    assert pylstm.load(tmp_path / "m.npz").metadata == deep(kind, levels - 1)
+
+
+def test_a_number_as_long_as_there_may_be(tmp_path):
+    model, metadata = filled(1.0), {"a": [-(2**3320 - 1), 2**3320 - 1]}
+    model.save(tmp_path / "m.npz", metadata=metadata)
+    assert pylstm.load(tmp_path / "m.npz").metadata == metadata
+
+
+def test_a_vocabulary_of_250_000_words(tmp_path, suffix):
+    words = [f"w\u00f6rt {i}" for i in range(250_000)]
+    model, metadata = (
+        filled(1.0),
+        {"numbers": {word: i for i, word in enumerate(words)}, "words": dict(enumerate(words))},
+    )
+    model.save(tmp_path / f"m.{suffix}", metadata=metadata)
+    assert pylstm.load(tmp_path / f"m.{suffix}").metadata == metadata
+
+
+def test_sixty_mebibytes(tmp_path):
+    model, metadata = filled(1.0), {"text": "x" * (60 << 20)}
+    model.save(tmp_path / "m.npz", metadata=metadata)
+    assert pylstm.load(tmp_path / "m.npz").metadata == metadata
+
+
+def test_more_than_a_file_takes(tmp_path, monkeypatch, suffix):
+    path, model = tmp_path / f"m.{suffix}", filled(1.0)
+    monkeypatch.setattr(plain, "VALUES", 1000)
+    with pytest.raises(ValueError, match=r"metadata\['a'\]\[1\]: .* at most 1000 values besides its parameters"):
+        model.save(path, metadata={"a": [[0] * 500] * 3})
+    monkeypatch.setattr(tensors, "_HEADER_LIMIT", 100_000)
+    if suffix == "safetensors":
+        with pytest.raises(ValueError, match=r"take more than .* MB.*a name that ends in \.npz"):
+            model.save(path, metadata={"a": "x" * 100_000})
+    assert os.listdir(tmp_path) == []
 
 
 def test_inner_metadata_is_kept(tmp_path, suffix):

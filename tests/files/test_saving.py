@@ -91,7 +91,7 @@ class Strange(pylstm.Layer):
         (lambda m, p: m.save(p / "none" / "m.npz"), FileNotFoundError, "none"),
         (lambda m, p: m.save(p / "m.npz", metadata={"x": {1, 2}}), TypeError, "JSON's types"),
         (lambda m, p: m.save(p / "m.npz", metadata={"x": np.nan}), TypeError, "JSON's types"),
-        (lambda m, p: m.save(p / "m.npz", metadata={"x": "a" * 2**23}), ValueError, "MiB of text"),
+        (lambda m, p: m.save(p / "m.npz", metadata={"x": "a" * (2**28 + 1)}), ValueError, "MiB of text"),
         (lambda m, p: pylstm.Sequential([Strange(), *m.layers]).save(p / "m.npz"), TypeError, "Strange is not a layer"),
         (lambda m, p: pylstm.load(p / "m.npz"), FileNotFoundError, "m.npz"),  # noqa: ARG005
         (lambda m, p: pylstm.load(p), ValueError, "must end in"),  # noqa: ARG005

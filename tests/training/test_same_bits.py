@@ -92,7 +92,8 @@ def test_resume_equals_uninterrupted(tmp_path, per_step, suffix):
     fit(first, x, y, per_step, epochs=3, **options, **extras(), **kept)
     second = model(seed=99, per_step=per_step)  # other weights and another rate: the file's count
     kept, _ = callbacks("parts")
-    got = fit(second, x, y, per_step, epochs=6, resume=path, **options, **extras(0.5), **kept, seed=77)
+    with pytest.warns(UserWarning, match="another learning rate: the checkpoint's counts, 0.01"):
+        got = fit(second, x, y, per_step, epochs=6, resume=path, **options, **extras(0.5), **kept, seed=77)
     assert same_bits(whole, second)
     for name in want:
         if name != "seconds":
@@ -105,8 +106,6 @@ def test_resume_refuses_what_does_not_fit(tmp_path):
     path = tmp_path / "c.npz"
     net = model()
     fit(net, x, y, epochs=1, callbacks=[pylstm.ModelCheckpoint(path)])
-    with pytest.raises(ValueError, match="other callbacks"):
-        fit(model(), x, y, resume=path)
     keep = [pylstm.ModelCheckpoint(path)]
     with pytest.raises(ValueError, match="another model"):
         fit(model(bidirectional=True), x, y, resume=path, callbacks=keep)

@@ -1,0 +1,246 @@
+"""Which checkpoint a training goes on from, and what counts where that and the arguments of fit differ.
+
+What a training has come to is the file's: weights, the optimizer's state and learning rate, the state of the schedule
+and of the callbacks, the order of the data. How it goes on is said by fit: which callbacks there are, and the options
+of optimizer, schedule and callbacks. So that nobody is misled, a difference is told by a warning.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import re
+import string
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import _checks
+from .._arrays import Array
+from ..files.paths import check_template
+from ..files.saving import read_model
+from ..files.strict_json import ModelFileError
+from ..files.tensors import opened
+
+if TYPE_CHECKING:
+    from ..models.trainable import Trainable
+    from .loop import Training
+    from .progress import Progress
+
+Contents = tuple["Trainable", dict[str, Any], dict[str, Array]]  # of a checkpoint: numbers and arrays of its training
+
+_AUTO = "auto"
+_EPOCH, _FIGURE = r"([-+0-9.,_a-zA-Z% *]{1,40})", r"[-+0-9.,_eEinfaINFA% ]{1,40}"
+_DEPTH = 7  # of calls from here to who called fit
+
+
+# ---- which file ------------------------------------------------------------------------------------------------------
+
+
+class Source(NamedTuple):
+    """A checkpoint that was read."""
+
+    path: str
+    contents: Contents
+
+    @property
+    def epoch(self) -> int:
+        """After which it was written, from 1."""
+        return int(self.contents[1]["epoch"])
+
+
+def find(training: Training, resume: Any, written: list[str]) -> Source | None:
+    """The checkpoint that `resume` means; None: "auto", and there is none. `written`: what the training writes, paths
+    of `ModelCheckpoint`.
+
+    Raises ModelFileError (a ValueError), ValueError or OSError.
+    """
+    if resume == _AUTO:
+        return _newest_of_all(training, written)
+    path = str(_checks.path("resume", resume))
+    if os.path.lexists(path) or not _is_pattern(path):
+        return Source(path, read(training, path))
+    if (found := _newest_of_all(training, [path])) is None:
+        raise FileNotFoundError(errno.ENOENT, "no checkpoint of this training has such a name", path)
+    return found
+
+
+def read(training: Training, path: str) -> Contents:
+    """A checkpoint of this model. Raises ModelFileError, ValueError or OSError."""
+    with opened(Path(path)) as contents:
+        model, numbers, arrays = read_model(contents, training=True)
+    if numbers is None:
+        raise ValueError(f"{path} is a model without the state of a training: only ModelCheckpoint writes it")
+    if repr(model) != repr(training.model):
+        raise ValueError(f"the checkpoint is of another model: {repr(model)[:1000]}")
+    return model, numbers, arrays
+
+
+def _newest_of_all(training: Training, paths: list[str]) -> Source | None:
+    if not paths:
+        raise ValueError("resume='auto' looks where a ModelCheckpoint writes, and there is none in callbacks: give one")
+    found: Source | None = None
+    for path in paths:
+        source = _newest(training, path)
+        if source is not None and (found is None or source.epoch > found.epoch):
+            found = source
+    return found
+
+
+def _is_pattern(path: str) -> bool:
+    try:
+        check_template(path)
+        return any(name is not None for _, name, _, _ in string.Formatter().parse(path))
+    except ValueError:
+        return False
+
+
+def _newest(training: Training, template: str) -> Source | None:
+    """Of the files that a `ModelCheckpoint` of that path writes, the last one; what is none of this training's, or is
+    damaged, is left out, with a warning."""
+    names, left = _names(template), []
+    by_name = all(number is not None for _, number, _ in names)
+    newest: Source | None = None
+    for path, _, fits in sorted(names, key=lambda name: name[1] or 0, reverse=True):
+        try:
+            source = Source(path, read(training, path))
+            if type(source.contents[1].get("epoch")) is not int or not fits(source.epoch):
+                raise ModelFileError("it holds another epoch than its name says")
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            left.append(f"{path}: {str(error)[:200]}")
+            continue
+        if newest is None or source.epoch > newest.epoch:
+            newest = source
+        if by_name:
+            break
+    if left:
+        instead = "training begins anew" if newest is None else f"training goes on from {newest.path}"
+        _warn(f"resume leaves out what it cannot go on from ({'; '.join(left[:5])}): {instead}")
+    return newest
+
+
+def _names(template: str) -> list[tuple[str, int | None, Any]]:
+    """Of the files that such a path may have become: path, epoch by its name, whether an epoch is the one it names."""
+    parts = list(string.Formatter().parse(template))
+    forms = [form or "" for _, name, form, _ in parts if name == "epoch"]
+    pattern = "".join(
+        re.escape(text) + ("" if name is None else _EPOCH if name == "epoch" else _FIGURE) for text, name, _, _ in parts
+    )
+    found: list[tuple[str, int | None, Any]] = []
+    for path in glob.glob("".join(glob.escape(text) + ("" if name is None else "*") for text, name, _, _ in parts)):
+        if (match := re.fullmatch(pattern, path)) is None or not os.path.isfile(path):
+            continue
+        words = match.groups()
+
+        def fits(epoch: int, words: tuple[str, ...] = words) -> bool:
+            return all(format(epoch, form) == word for form, word in zip(forms, words, strict=True))
+
+        number = int(words[0]) if words and re.fullmatch("[0-9]{1,18}", words[0]) else None
+        if number is None or fits(number):  # else a name that such a path never becomes
+            found.append((path, number, fits))
+    return found
+
+
+# ---- what counts -----------------------------------------------------------------------------------------------------
+
+
+def settings(training: Training) -> dict[str, Any]:
+    """What a checkpoint says about how it was made, so that another way is noticed."""
+    return {
+        "lr": training.first_rate,
+        "optimizer": _described(training.optimizer, ("lr",)),
+        "schedule": _described(training.schedule, ()),
+    }
+
+
+def _described(thing: object, without: tuple[str, ...]) -> str:
+    """Class and options, those of a schedule inside of it, too."""
+    options = []
+    for name, value in sorted(vars(thing).items()):
+        if name.startswith("_") or name in without:
+            continue
+        if isinstance(value, (bool, int, float, str, tuple, type(None))):
+            options.append(f"{name}={value!r:.80}")
+        elif hasattr(value, "factor"):
+            options.append(f"{name}={_described(value, ())}")
+    return f"{type(thing).__name__}({', '.join(options)})"
+
+
+def watched(callback: object) -> list[Any]:
+    """Which figure it compares, and in which direction: the best of another one says nothing."""
+    monitor, sign = getattr(callback, "monitor", None), getattr(callback, "_sign", None)
+    return [monitor, sign] if isinstance(monitor, str) and isinstance(sign, float) else []
+
+
+def pair(training: Training, items: list[dict[str, Any]]) -> list[int | None]:
+    """For each callback of fit, which of the checkpoint's it goes on from."""
+    left, found = list(range(len(items))), list[int | None]()
+    for callback in training.callbacks:
+        own = type(callback).__name__, watched(callback)
+        fits = (i for i in left if (items[i]["class"], items[i].get("watches", own[1])) == own)
+        found.append(place := next(fits, None))
+        if place is not None:
+            left.remove(place)
+    return found
+
+
+def tell_differences(
+    training: Training, items: list[dict[str, Any]], states: list[dict[str, Any]], paired: list[int | None],
+    before: Mapping[str, Any], seed: int, rates: tuple[float, float],
+) -> None:  # fmt: skip
+    """Warn of what fit was given and the checkpoint has otherwise; `before`: its settings; `rates`: its first and last
+    learning rate."""
+    lost = [items[i]["class"] for i, state in enumerate(states) if state and i not in paired]
+    new = [
+        type(callback).__name__
+        for callback, place in zip(training.callbacks, paired, strict=True)
+        if place is None and callback.state_dict() and getattr(callback, "best_only", True)
+    ]
+    if lost or new:
+        _warn(
+            "resume with other callbacks than the checkpoint was written with: those that fit is given count. "
+            + (f"{', '.join(lost)[:300]} of the checkpoint will not go on. " if lost else "")
+            + (f"{', '.join(new)[:300]} of fit will begin now." if new else "")
+        )
+    if training.rate not in rates:
+        _warn(
+            f"resume with another learning rate: the checkpoint's counts, {rates[1]:g}, not the optimizer's "
+            f"{training.rate:g}. For another rate from here on, give a schedule, or set training.optimizer.lr in a "
+            "callback; or begin a new training with pylstm.load(path).fit(..)"
+        )
+    if training._seeded and training.entropy != seed:
+        _warn(f"resume with another seed: the checkpoint's counts, not {training.entropy}")
+    for name, own in settings(training).items():
+        known = before.get(name)
+        if name != "lr" and isinstance(known, str) and known != own:
+            _warn(f"resume with another {name}: what fit is given counts, {own}, not {known[:300]}")
+
+
+def tell(training: Training, source: Source, auto: bool, epochs: int, progress: Progress) -> None:
+    """Say from where training goes on, or why it does not."""
+    done = source.epoch
+    if training._stopped:
+        text = (
+            f"{source.path}: this training was ended by a callback after epoch {done}, and so nothing is added. "
+            "EarlyStopping goes on with more patience; pylstm.load(path).fit(..) begins a new training"
+        )
+    elif done >= epochs:
+        text = (
+            f"{source.path} is of epoch {done}, and epochs={epochs} counts from the beginning, those of the checkpoint "
+            "among them: nothing is added"
+        )
+    else:
+        progress.say(f"going on after epoch {done} of {source.path}")
+        return
+    if auto:
+        progress.say(text)
+    else:
+        _warn(text, 4)
+
+
+def _warn(text: str, depth: int = _DEPTH) -> None:
+    warnings.warn(text, UserWarning, stacklevel=depth + 1)
