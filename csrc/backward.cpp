@@ -51,7 +51,11 @@ class BackwardWorker {
     for (ptrdiff_t chunk = chunks - 1; chunk >= 0; --chunk) {
       const ptrdiff_t begin = chunk * shared_.chunk_steps, end = std::min(begin + shared_.chunk_steps, steps);
       for (ptrdiff_t s = end - 1; s >= begin && step_.run(at_, s); --s) poll();
-      if (!meet()) return false;
+      if (shared_.whole_slices) {
+        if (shared_.interrupt.stopped()) break;  // the others hear of it behind the last chunk
+      } else if (!meet()) {
+        return false;
+      }
       if (at_.d_x.data) input_gradient_.run(at_, begin, end);
       poll();
       weight_gradients_.add(at_, begin, end);

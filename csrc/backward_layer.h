@@ -5,30 +5,47 @@
 #include <algorithm>
 #include <vector>
 
+#include "gate_rows.h"
 #include "kept_plans.h"
 #include "parallel.h"
 #include "worker.h"
 
 namespace pylstm {
 
+// Numbers in the matrices of a layer and direction; the largest of them all.
+template <class T>
+ptrdiff_t weights_of(const Network<T>& network) {
+  ptrdiff_t most = 0;
+  for (int layer = 0; layer < network.sizes().layers; ++layer) {
+    ptrdiff_t count = 0;
+    for (const ParamSpec& p : network.cell().parameters)
+      if (p.kind == ParamKind::matrix)
+        count += checked_product({network.rows(p), network.columns(p, network.sizes().layer_input(layer))});
+    most = std::max(most, count);
+  }
+  return most;
+}
+
 // Made on the caller's thread before the workers start. `d_gates` holds the gradients to the accumulators of two chunks
 // of steps: while one is filled, the other still gives the step after, and the weight gradients of it.
 template <class T>
 struct BackwardShared {
   BackwardShared(const BackwardCall<T>& call_, const Plan& plan)
-      : call(call_), split(plan.split), interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
+      : call(call_),
+        split(plan.split),
+        weights(weights_of(call.network)),
+        chunk_steps(gradient_steps(call.order.steps() ? ceil_div(call.order.total(), call.order.steps()) : 1)),
+        gate_rows(call.order, chunk_steps, call.symbols.symbols ? 1 : gradient_slices(call.order, weights)),
+        whole_slices(split.units == 1 && gate_rows.slices() % split.rows == 0),
+        interrupt(call.interrupted, plan.cycles, plan.steps, split.threads()) {
     const auto& network = call.network;
     const Sizes& sizes = network.sizes();
-    const Order& order = call.order;
-    const ptrdiff_t batch = order.batch();
-    chunk_steps = gradient_steps(order.steps() ? ceil_div(order.total(), order.steps()) : 1);
-    for (ptrdiff_t s = 0; s < order.steps(); s += chunk_steps)
-      chunk_rows = std::max(chunk_rows, order.start(std::min(s + chunk_steps, order.steps())) - order.start(s));
+    const ptrdiff_t batch = call.order.batch();
     // A row pitch of a multiple of a page would map a column of the buffer to one set of the L1 cache.
     constexpr ptrdiff_t line = 64 / ptrdiff_t(sizeof(T)), page = 4096 / ptrdiff_t(sizeof(T));
     gate_row = ceil_div(network.gate_width(), line) * line;
     if (gate_row % page == 0) gate_row += line;
-    d_gates = AlignedBuffer<T>(checked_product({2, chunk_rows, gate_row}));
+    d_gates = AlignedBuffer<T>(checked_product({2, gate_rows.count(), gate_row}));
     if (const Symbols* symbols = call.symbols.symbols)
       symbol_sums = AlignedBuffer<T>(checked_product({symbols->distinct(), gate_row}));
     for (int state = 0; state < network.cell().states.count; ++state)
@@ -37,12 +54,16 @@ struct BackwardShared {
       d_inner.emplace_back(checked_product({call.steps, batch, sizes.width()}));
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + block_columns * network.kernels().lanes),
                  T(0));
-    sums.assign(size_t(network.sums_width()), T(0));
+    sums.assign(size_t(gate_rows.slices() * network.sums_width()), T(0));
+    slices = AlignedBuffer<T>(checked_product({gate_rows.slices() - 1, weights}));
   }
 
   const BackwardCall<T>& call;
   const Split split;
-  ptrdiff_t chunk_steps = 1, chunk_rows = 0, gate_row = 0;
+  const ptrdiff_t weights, chunk_steps;
+  const GateRows gate_rows;
+  const bool whole_slices;  // every worker has slices of its own; else each has a share of the gradients of all slices
+  ptrdiff_t gate_row = 0;
   AlignedBuffer<T> d_gates;
   AlignedBuffer<T> carry[max_states];     // [position][size]
   std::vector<AlignedBuffer<T>> d_inner;  // gradients to the outputs of inner layers, (T, N, width), two in turn
@@ -51,7 +72,8 @@ struct BackwardShared {
 
   AlignedBuffer<T> symbol_sums;
   std::vector<T> zeros;
-  std::vector<T> sums;  // of the columns of d_gates
+  std::vector<T> sums;      // of the columns of d_gates, [slice]
+  AlignedBuffer<T> slices;  // gradients to the matrices, [slice but the first][weights]
   Interrupt interrupt;
   Barrier team{split.threads(), interrupt};
 };
@@ -88,6 +110,16 @@ class BackwardLayer : public LayerWorker<T> {
   }
 
   Share my_share(ptrdiff_t n) const { return {n, id, shared.split.threads()}; }
+  // each(slice) for those to whose weight gradients the worker adds: of whole slices, those of its own sequences, which
+  // are every n-th one where these are (see RowSet).
+  template <class F>
+  void for_slices(const F& each) const {
+    const int slices = shared.gate_rows.slices(), groups = shared.whole_slices ? shared.split.rows : 1;
+    const int first = groups > 1 ? id : 0, count = slices / groups;
+    for (int i = 0; i < count; ++i) each(order.ragged() ? first + i * groups : first * count + i);
+  }
+  // The worker's share of n rows of the gradients of those slices.
+  Share slice_share(ptrdiff_t n) const { return shared.whole_slices ? Share(n, 0, 1) : my_share(n); }
 
   T* carry_row(int state, ptrdiff_t position) const {
     return shared.carry[state].data() + position * network.state(state);
@@ -97,9 +129,11 @@ class BackwardLayer : public LayerWorker<T> {
   }
   // The gradients to the accumulators of a step.
   T* gate_row(ptrdiff_t step, ptrdiff_t position) const {
-    const ptrdiff_t chunk = step / shared.chunk_steps;
-    const ptrdiff_t row = order.start(step) - order.start(chunk * shared.chunk_steps) + position;
-    return shared.d_gates.data() + ((chunk & 1) * shared.chunk_rows + row) * shared.gate_row;
+    return shared.d_gates.data() + shared.gate_rows.row(step, position) * shared.gate_row;
+  }
+  // Those of a slice, one row behind the other, from the beginning of a chunk on.
+  const T* slice_rows(int slice, ptrdiff_t chunk_begin) const {
+    return shared.d_gates.data() + shared.gate_rows.begin(slice, chunk_begin) * shared.gate_row;
   }
   const T* initial_row(int state, ptrdiff_t position) const {
     return state_row(call.initial[state], state, position, shared.zeros.data());

@@ -9,7 +9,7 @@ template <class T>
 class InputGradient {
  public:
   explicit InputGradient(const BackwardLayer<T>& layer)
-      : d_gates_(size_t(layer.shared.chunk_rows)), d_x_(size_t(layer.shared.chunk_rows)) {}
+      : d_gates_(size_t(layer.shared.gate_rows.count())), d_x_(size_t(layer.shared.gate_rows.count())) {}
 
   // For the group's rows of the steps [begin, end). The reverse direction adds to what the other has left.
   void run(const BackwardLayer<T>& at, ptrdiff_t begin, ptrdiff_t end) {

@@ -153,4 +153,13 @@ Plan plan_with(const Problem& p, const Split& split) {
 
 ptrdiff_t gradient_steps(ptrdiff_t batch) { return std::max<ptrdiff_t>(1, 512 / std::max<ptrdiff_t>(1, batch)); }
 
+// A row of gate gradients takes a few cache lines from core to core, where the batch is split and the slices are not;
+// with few weights there is little arithmetic beside that. Every slice more has gradients of its own, which have to be
+// zeroed and added up: little beside a thousand rows. Slices of fewer sequences would leave chains of rows too short.
+int gradient_slices(const Order& order, ptrdiff_t weights) {
+  constexpr ptrdiff_t most_weights = ptrdiff_t(1) << 16, least_rows = 1024, sequences = 16;
+  if (weights > most_weights || order.total() < least_rows) return 1;
+  return order.batch() >= 4 * sequences ? 4 : order.batch() >= 2 * sequences ? 2 : 1;
+}
+
 }  // namespace pylstm

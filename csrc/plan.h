@@ -59,4 +59,8 @@ Plan plan_with(const Problem& problem, const Split& split);
 // order of summation, and so the bits of a gradient, must not change with threads, ISA or machine.
 ptrdiff_t gradient_steps(ptrdiff_t batch);
 
+// Slices of the batch whose weight gradients are added up on their own, see gate_rows.h. For the same reason it depends
+// on the batch and on how many weights a layer has alone.
+int gradient_slices(const Order& order, ptrdiff_t weights);
+
 }  // namespace pylstm

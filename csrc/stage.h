@@ -13,6 +13,7 @@ namespace pylstm {
 namespace {
 
 constexpr ptrdiff_t GROUP_ROWS = 4 * TILE_ROWS;
+static_assert(GROUP_ROWS >= most_tile_rows);
 
 template <TileShape SHAPE>
 constexpr int block_vectors = block_columns / SHAPE.columns;
@@ -95,7 +96,8 @@ void run_stage(const StageArgs<T>& a) {
     const Tile<T>* const tiles = a.product->tiles[shape.tiles];
     const std::byte *first = a.first_panels.of_block(block), *second = a.second_panels.of_block(block);
     const T* init = a.init + block * a.init_block;
-    const RowTiles cut(a.rows);
+    const int most = tile_rows(shape.row / lanes<T>);
+    const RowTiles cut(a.rows, most);
     ptrdiff_t row = 0, done = 0;  // rows multiplied, rows that have been through the cell
     for (ptrdiff_t t = 0; t < cut.count(); ++t) {
       T* const out = scratch + (row - done) * shape.row;
@@ -109,7 +111,7 @@ void run_stage(const StageArgs<T>& a) {
                                shape.row);
       }
       row += cut.size(t);
-      if (row - done + TILE_ROWS <= GROUP_ROWS && t + 1 < cut.count()) continue;
+      if (row - done + most <= GROUP_ROWS && t + 1 < cut.count()) continue;
       for (int v = 0; v < shape.vectors; ++v) {
         const ptrdiff_t at = unit + v * lanes<T>;
         const T* acc = scratch + v * tile_shape.columns * lanes<T>;
@@ -128,12 +130,12 @@ template <class T, class Stage>
 void run_sums(const StageArgs<T>& a) {
   constexpr TileShape shape = Stage::shape;
   for (ptrdiff_t block = a.block_begin; block < a.block_end; ++block) {
-    const int at = shape_of<T, shape>(a.units, block * block_vectors<shape> * lanes<T>).tiles;
-    const Tile<T>* const tiles = a.product->tiles[at];
+    const BlockShape<T> at = shape_of<T, shape>(a.units, block * block_vectors<shape> * lanes<T>);
+    const Tile<T>* const tiles = a.product->tiles[at.tiles];
     const std::byte* first = a.first_panels.of_block(block);
     const T* init = a.init + block * a.init_block;
     T* out = a.sums + block * a.sums_block;
-    const RowTiles cut(a.rows);
+    const RowTiles cut(a.rows, tile_rows(at.row / lanes<T>));
     for (ptrdiff_t i = 0, row = 0; i < cut.count(); row += cut.size(i++))
       tiles[cut.size(i) - 1](a.first, first, a.second, nullptr, row, init + row * a.init_row, a.init_row,
                              out + row * a.sums_row, a.sums_row);
@@ -158,7 +160,7 @@ template <class T>
 inline void add_product(const OuterArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t j, int count, const T* panel,
                         int vectors, T* to, ptrdiff_t to_row) {
   const Tile<T> add = exact_tiles<T>(vectors)[count - 1];
-  const T* columns[TILE_ROWS];
+  const T* columns[most_tile_rows];
   for (ptrdiff_t r = 0; r < rows; r += OUTER_ROWS) {
     for (int c = 0; c < count; ++c) columns[c] = a.d + (row + r) * a.d_row + j + c;
     const Operand<T> d{columns, 0, a.d_row, rows - r < OUTER_ROWS ? rows - r : OUTER_ROWS};
@@ -171,12 +173,12 @@ inline void add_product(const OuterArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, pt
 template <class T>
 void outer(const OuterArgs<T>& a) {
   alignas(64) T scratch[TILE_ROWS * block_columns * lanes<T>];
-  const RowTiles cut(a.j_end - a.j_begin);
   for (ptrdiff_t row = 0; row < a.rows; row += outer_panel_rows) {
     const ptrdiff_t rows = a.rows - row < outer_panel_rows ? a.rows - row : outer_panel_rows;
     for (ptrdiff_t i = 0; i < a.width; i += block_columns * lanes<T>) {
       const ptrdiff_t left = a.width - i;
       const int vectors = shape_of<T, dense(1)>(a.width, i).vectors;
+      const RowTiles cut(a.j_end - a.j_begin, tile_rows(vectors));
       for (ptrdiff_t r = 0; r < rows; ++r)
         for (int v = 0; v < vectors; ++v) {
           const T* p = a.operand[row + r] + a.operand_offset + i + v * lanes<T>;

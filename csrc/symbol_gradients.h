@@ -19,7 +19,7 @@ class SymbolGradients {
   explicit SymbolGradients(const BackwardLayer<T>& layer) {
     if (!layer.call.symbols.symbols) return;
     group_.assign(size_t(layer.call.symbols.symbols->distinct()), -1);
-    const auto rows = size_t(layer.shared.chunk_rows);
+    const auto rows = size_t(layer.shared.gate_rows.count());
     of_row_.resize(rows), rows_.resize(rows);
     for (auto* entries : {&places_, &ends_}) entries->reserve(std::min(rows, group_.size()));
     d_rows_.reserve(part), sums_.reserve(part);

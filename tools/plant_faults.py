@@ -55,9 +55,21 @@ FAULTS = {
     ),
     "weight gradients in chunks that depend on the threads": Fault(
         "csrc/backward_layer.h",
-        "ceil_div(order.total(), order.steps()) : 1);",
-        "ceil_div(order.total(), order.steps()) : 1) % (2 * split.threads() + 1) + 1;",
+        "ceil_div(call.order.total(), call.order.steps()) : 1)),",
+        "ceil_div(call.order.total(), call.order.steps()) : 1) % (2 * split.threads() + 1) + 1),",
         "layers/test_properties.py core/test_plan.py -k same_bits",
+    ),
+    "slices of weight gradients that depend on the threads": Fault(
+        "csrc/backward_layer.h",
+        "gradient_slices(call.order, weights)),",
+        "split.threads() > 1 ? gradient_slices(call.order, weights) : 1),",
+        "core/test_gradient_slices.py -k same_bits",
+    ),
+    "the sum of slices without its last": Fault(
+        "csrc/weight_gradients.h",
+        "for (int i = 0; i + distance < slices;",
+        "for (int i = 0; i + distance + 1 < slices;",
+        "core/test_gradient_slices.py -k reference",
     ),
     "kept plans without the number of threads": Fault(
         "csrc/kept_plans.cpp",

@@ -95,14 +95,14 @@ using Tile = void (*)(const Operand<T>& first, const std::byte* first_panel, con
                       const std::byte* second_panel, ptrdiff_t row, const T* init, ptrdiff_t init_row, T* out,
                       ptrdiff_t out_row);
 
-constexpr int most_tile_rows = 6;
+constexpr int most_tile_rows = 8;
 
 template <class T>
 struct Product {
   const char* name = nullptr;  // of the storage type
   ptrdiff_t element = 0;       // bytes of a stored weight
   void (*pack)(const PackLanes<T>&) = nullptr;
-  Tile<T> tiles[tile_shapes.count][most_tile_rows] = {};  // by shape, then by rows less one
+  Tile<T> tiles[tile_shapes.count][most_tile_rows] = {};  // by shape, then by rows less one; see tile_rows
 };
 
 }  // namespace pylstm

@@ -120,6 +120,10 @@ void pack_lanes(const PackLanes<T>& p) {
   }
 }
 
+// The most rows of a tile. A column alone needs more than wide tiles have room for: fewer chains than the latency of a
+// multiply-add times the number of those that begin in a cycle would leave the units idle.
+constexpr int tile_rows(ptrdiff_t columns) { return columns == 1 ? most_tile_rows : TILE_ROWS; }
+
 template <class Storage, TileShape SHAPE, int... ROWS>
 constexpr void fill_tiles(Tile<typename Storage::number> (&tiles)[most_tile_rows],
                           std::integer_sequence<int, ROWS...>) {
@@ -128,9 +132,10 @@ constexpr void fill_tiles(Tile<typename Storage::number> (&tiles)[most_tile_rows
 }
 template <class Storage, int... SHAPE>
 constexpr Product<typename Storage::number> make_product(std::integer_sequence<int, SHAPE...>) {
-  constexpr auto rows = std::make_integer_sequence<int, TILE_ROWS>();
   Product<typename Storage::number> product{Storage::name, sizeof(typename Storage::element), pack_lanes<Storage>};
-  (fill_tiles<Storage, tile_shapes[SHAPE]>(product.tiles[SHAPE], rows), ...);
+  (fill_tiles<Storage, tile_shapes[SHAPE]>(product.tiles[SHAPE],
+                                           std::make_integer_sequence<int, tile_rows(tile_shapes[SHAPE].columns)>()),
+   ...);
   return product;
 }
 template <class Storage>
@@ -141,7 +146,7 @@ constexpr Product<typename Storage::number> make_product() {
 // Cuts n rows into the fewest tiles, as equal as they can be: 32 rows are 6 6 5 5 5 5, not five sixes and a slow two.
 class RowTiles {
  public:
-  explicit RowTiles(ptrdiff_t rows) : tiles_((rows + TILE_ROWS - 1) / TILE_ROWS) {
+  RowTiles(ptrdiff_t rows, int most) : tiles_((rows + most - 1) / most) {
     if (tiles_ > 0) small_ = rows / tiles_, large_ = rows % tiles_;
   }
   ptrdiff_t count() const { return tiles_; }
