@@ -208,4 +208,4 @@ class RecurrentParameters(Layer):
         self._configure(**state["config"])
         self._dropout_seed, self._dropout_calls = state["dropout"]
         self._set_params({name: value.astype(self.dtype, copy=False) for name, value in state["params"].items()})
-        self._learned = state["learned"]
+        self._learned = state.get("learned", False)  # of an older version: not known to be trained
