@@ -12,6 +12,7 @@ import warnings
 import pytest
 
 import pylstm
+from pylstm.training import resuming
 from support.trainings import data, net
 
 OPTIONS = {"loss": "mse", "batch_size": 8, "verbose": 0}
@@ -214,6 +215,53 @@ def test_the_newest_of_a_pattern(tmp_path, no_warnings, name, explicit):  # noqa
     history = fit(model, 13, keep, resume=tmp_path / name if explicit else "auto")
     assert history["loss"] == whole(13)[1]
     assert same(model, whole(13)[0])
+
+
+def negative(outputs, targets, lengths=None):  # noqa: ARG001
+    loss, gradient = pylstm.mse(outputs, targets)
+    return loss - 5.0, gradient
+
+
+def tiny(outputs, targets, lengths=None):  # noqa: ARG001
+    loss, gradient = pylstm.mse(outputs, targets)
+    return loss * 1e-6, gradient
+
+
+@pytest.mark.parametrize(("name", "loss"), [
+    ("m-{epoch:03d}-{loss:.3f}.npz", negative), ("m-{epoch}-{loss:.2e}.npz", tiny), ("m-{epoch}-{loss}.npz", tiny),
+    ("m.{epoch}.{loss:.3f}.npz", "mse"), ("{loss:.2e}-{epoch}.npz", tiny), ("{loss}{epoch}.npz", negative),
+    ("{epoch:,}{loss:g}.npz", "mse"), ("{epoch}{epoch:x}{lr}.npz", "mse"), ("{epoch:.0e}-{epoch}.npz", "mse"),
+    ("m{epoch:x}.npz", "mse"), ("{epoch:#o}{loss:*>50}.npz", "mse"), ("{epoch:b}-{loss:@^12.3f}.npz", "mse"),
+    ("{epoch:.>4}.npz", "mse"), ("{epoch:9>6,}.npz", "mse"), ("{epoch:0^5}.npz", "mse"),
+    ("{epoch:->4}--{loss:-^9.3}.npz", negative), ("{epoch:_}{lr:%}_{loss:+.2f}.npz", negative),
+])  # fmt: skip
+def test_names_that_can_be_read_in_several_ways(tmp_path, no_warnings, name, loss):  # noqa: ARG001
+    """Which epoch a file is of is the file's to say."""
+    keep = [pylstm.ModelCheckpoint(tmp_path / name)]
+    losses = fit(net(), 18, keep, loss=loss)["loss"]
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(kept) == 18
+    for epochs in (19, 20):
+        found = fit(net(5), epochs, keep, loss=loss, resume="auto")["loss"]
+        assert found[:18] == losses
+        assert len(found) == epochs
+        assert len(list(tmp_path.iterdir())) == epochs
+    assert all(path.read_bytes() == data for path, data in kept.items())
+
+
+def test_only_files_that_can_be_the_newest_are_read(tmp_path, monkeypatch):
+    keep = [pylstm.ModelCheckpoint(tmp_path / "m-{epoch:03d}-{loss:.3f}.npz")]
+    fit(net(), 12, keep, loss=negative)
+    read, paths = resuming.read, []
+    monkeypatch.setattr(resuming, "read", lambda training, path: [paths.append(path), read(training, path)][1])
+    fit(net(), 13, keep, loss=negative, resume="auto")
+    assert len(paths) == 1
+
+
+@pytest.mark.parametrize("name", ["m{epoch:c}.npz", "{loss:/>20}.npz"])
+def test_forms_that_make_no_number_are_refused(name):
+    with pytest.raises(ValueError, match="makes no number that a file's name can hold"):
+        pylstm.ModelCheckpoint(name)
 
 
 def test_what_is_none_of_this_training_is_left_out(tmp_path):
