@@ -24,6 +24,7 @@ from ..files.paths import check_template
 from ..files.saving import read_model
 from ..files.strict_json import ModelFileError
 from ..files.tensors import opened
+from .schedules import FunctionSchedule, Schedule
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -205,15 +206,23 @@ def settings(training: Training) -> dict[str, Any]:
     }
 
 
+def kind(schedule: object) -> str:
+    """Its class, and those of schedules inside of it: what the state of another kind says nothing to."""
+    inner = [kind(value) for _, value in sorted(vars(schedule).items()) if isinstance(value, Schedule)]
+    return f"{type(schedule).__name__}({', '.join(inner)})"
+
+
 def _described(thing: object, without: tuple[str, ...]) -> str:
     """Class and options, those of a schedule inside of it, too."""
+    if isinstance(thing, FunctionSchedule):
+        return str(thing)
     options = []
     for name, value in sorted(vars(thing).items()):
         if name.startswith("_") or name in without:
             continue
         if isinstance(value, (bool, int, float, str, tuple, type(None))):
             options.append(f"{name}={value!r:.80}")
-        elif hasattr(value, "factor"):
+        elif isinstance(value, Schedule):
             options.append(f"{name}={_described(value, ())}")
     return f"{type(thing).__name__}({', '.join(options)})"
 
@@ -238,10 +247,10 @@ def pair(training: Training, items: list[dict[str, Any]]) -> list[int | None]:
 
 def tell_differences(
     training: Training, items: list[dict[str, Any]], states: list[dict[str, Any]], paired: list[int | None],
-    before: Mapping[str, Any], seed: int, rates: tuple[float, float],
+    before: Mapping[str, Any], seed: int, rates: tuple[float, float], *, began: bool,
 ) -> None:  # fmt: skip
     """Warn of what fit was given and the checkpoint has otherwise; `before`: its settings; `rates`: its first and last
-    learning rate."""
+    learning rate; `began`: the schedule is of another kind, and does not go on from its state."""
     lost = [items[i]["class"] for i, state in enumerate(states) if state and i not in paired]
     new = [
         type(callback).__name__
@@ -264,8 +273,11 @@ def tell_differences(
         _warn(f"resume with another seed: the checkpoint's counts, not {training.entropy}")
     for name, own in settings(training).items():
         known = before.get(name)
-        if name != "lr" and isinstance(known, str) and known != own:
-            _warn(f"resume with another {name}: what fit is given counts, {own}, not {known[:300]}")
+        anew = began and name == "schedule"
+        if name != "lr" and (anew or (isinstance(known, str) and known != own)):
+            instead = f", not {known[:300]}" if isinstance(known, str) else ""
+            state = ", and begins with its own state" if anew else ""
+            _warn(f"resume with another {name}: what fit is given counts, {own}{instead}{state}")
 
 
 def tell(training: Training, source: Source, auto: bool, epochs: int, progress: Progress) -> None:

@@ -262,6 +262,7 @@ STATES = {
     **{f"type {value!r:.9}": put("optimizer", "type", value) for value in ["SGD", None, 3, []]},
     **{f"optimizer {value!r:.9}": put("optimizer", value) for value in [1, [1], None, {}]},
     **{f"schedule {value!r:.9}": put("schedule", value) for value in [1, [1], None, {}, {"other": 1}]},
+    **{f"kind {value!r:.9}": put("schedule_kind", value) for value in [1, True, [], {}]},
     **{f"factor {value!r:.9}": put("schedule", "factor", value) for value in [-1, HUGE, "inf", "nan", *WORDS[:-1]]},
     **{f"plateau {value!r:.9}": put("schedule", "bad", value) for value in [HUGE, "inf", *WORDS]},
     **{f"best {value!r:.9}": put("callbacks", 1, "state", "best", value) for value in [HUGE, *WORDS[:-1]]},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import warnings
+import zipfile
 
 import pytest
 
@@ -171,6 +173,65 @@ def test_other_options_are_told(tmp_path, given, message):
     fit(net(), 2, [pylstm.ModelCheckpoint(path)], schedule=pylstm.Cosine(4))
     with pytest.warns(UserWarning, match=message):
         fit(net(), 3, [pylstm.ModelCheckpoint(path)], resume=path, **{"schedule": pylstm.Cosine(4), **given})
+
+
+def plateau(**options):
+    return pylstm.ReduceOnPlateau(patience=0, gamma=0.5, threshold=1.0, monitor="loss", **options)
+
+
+def halves(epoch, batch, batches):  # noqa: ARG001
+    return 0.5
+
+
+KINDS = {
+    "none": (lambda: None, 1.0), "function": (lambda: halves, 0.5),
+    "plateau": (plateau, 1.0), "warm-up plateau": (lambda: pylstm.WarmUp(1, plateau()), 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("after", KINDS)
+@pytest.mark.parametrize("before", KINDS)
+def test_another_kind_of_schedule_begins_with_its_own_state(tmp_path, before, after, known):
+    path = tmp_path / "c.npz"
+    fit(net(), 3, [pylstm.ModelCheckpoint(path)], schedule=KINDS[before][0]())
+    if not known:  # a file of before the kind was written
+        rewrite(path, lambda training: [training.pop("schedule_kind"), training.pop("settings")])
+    make, factor = KINDS[after]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        rates = fit(net(), 5, [pylstm.ModelCheckpoint(path)], schedule=make(), resume=path)["lr"]
+    stateful = "plateau" in before, "plateau" in after
+    if before == after or (not known and stateful[0] == stateful[1]):  # of old files nobody can tell
+        assert not said
+    else:
+        assert len(said) == 1
+        assert "another schedule: what fit is given counts, " in str(said[0].message)
+        assert ("begins with its own state" in str(said[0].message)) == any(stateful)
+        assert said[0].filename == __file__
+        assert rates[3] == 1e-3 * factor
+    if stateful[1]:
+        assert rates[4] <= rates[3]
+
+
+def test_a_plateau_goes_on_as_it_was(tmp_path, no_warnings):  # noqa: ARG001
+    path = tmp_path / "c.npz"
+    want = fit(net(), 6, [], schedule=plateau())["lr"]
+    assert want[-1] < 1e-3
+    for epochs in (4, 6):
+        got = fit(net(5), epochs, [pylstm.ModelCheckpoint(path)], schedule=plateau(), resume="auto")["lr"]
+    assert got == want
+
+
+def rewrite(path, change):
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    structure = json.loads(members["structure.json"])
+    change(structure["training"])
+    members["structure.json"] = json.dumps(structure).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
 
 
 def test_a_warning_that_is_an_error_changes_nothing(tmp_path, no_warnings):  # noqa: ARG001
