@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .marks import ODD_KEYS, cost, is_range, looks_marked
+from .marks import ODD_KEYS, RANGE_KEYS, KeyCounts, cost, is_range, looks_marked
 from .strict_json import DEPTH, DIGITS, LISTS, TEXT_LIMIT, VALUES
 
 _BITS = 3320  # what is sure to fit into so many digits
@@ -18,22 +18,22 @@ def checked(value: Any, name: str) -> Any:
 
     Raises TypeError or ValueError naming the place, e.g. metadata['a'][3].
     """
-    return _Copy(marking=False).of(value, (None, name), 0)
+    return _Copy(None).of(value, (None, name), 0)
 
 
-def checked_as_is(value: Any, name: str) -> tuple[Any, bool]:
+def checked_as_is(value: Any, name: str, counts: KeyCounts) -> tuple[Any, bool]:
     """The same, but tuples stay tuples, and keys may be integers, and tuples of these and str; and whether there are
-    any, which only `marks.marked` brings into JSON."""
-    copy = _Copy(marking=True)
+    any, which only `marks.marked` brings into JSON. Keys are added to `counts`."""
+    copy = _Copy(counts)
     return copy.of(value, (None, name), 0), copy.odd
 
 
 class _Copy:
-    def __init__(self, marking: bool) -> None:
-        self.marking = marking
+    def __init__(self, counts: KeyCounts | None) -> None:
+        self.marking, self.counts = counts is not None, counts or KeyCounts()
         self.inside: set[int] = set()  # the containers that we are in
         self.characters = 0  # what they take in the text, at least
-        self.values = self.containers = self.odd_keys = 0
+        self.values = self.containers = 0
         self.odd = False  # whether there is anything that JSON does not know
 
     def of(self, value: Any, place: _Place, depth: int) -> Any:
@@ -69,7 +69,9 @@ class _Copy:
         odd = any(type(key) is not str for key in keys)
         inner = self.enter(value, place, depth, 5 if odd else 3 if self.marking and looks_marked(keys) else 1)
         self.odd |= odd
-        if odd and not is_range(keys):
+        if odd and is_range(keys):
+            self.count_range(keys, place)
+        elif odd:
             self.count_odd(keys, place)
         copy: dict[Any, Any] = {}
         for key, (own, item) in zip(keys, value.items(), strict=True):
@@ -109,14 +111,21 @@ class _Copy:
 
     def count_odd(self, keys: list[Any], place: _Place) -> None:
         try:
-            self.odd_keys += sum(map(cost, keys))
+            self.counts.odd += sum(map(cost, keys))
         except ValueError as error:
             raise ValueError(f"{_path(place)[:200]}: {error}; make them str") from None
         self.containers += sum([3 if type(key) is tuple else 1 for key in keys])  # a pair for each, and tuples
-        if self.odd_keys > ODD_KEYS:
+        if self.counts.odd > ODD_KEYS:
             raise ValueError(
                 f"{_path(place)[:200]}: a file holds at most {ODD_KEYS} keys that are integers, unless they count up "
                 f"by one, and {ODD_KEYS // 16} tuples with integers: make them str, or keep a list of [key, value]"
+            )
+
+    def count_range(self, keys: list[Any], place: _Place) -> None:
+        self.counts.in_ranges += len(keys)
+        if self.counts.in_ranges > RANGE_KEYS:
+            raise ValueError(
+                f"{_path(place)[:200]}: a file holds at most {RANGE_KEYS} keys that count up: keep a list of the values"
             )
 
     def count_characters(self, items: Any, place: _Place) -> None:

@@ -257,6 +257,17 @@ def test_a_subclass_is_refused_by_name(tmp_path, make):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("keys", [range(2**19 + 1), range(0, 2**17, 3)], ids=["range", "odd"])
+def test_keys_are_counted_over_all_models_of_a_file(tmp_path, keys):
+    """As they are when it is read."""
+    inner, metadata = pylstm.Sequential([pylstm.Linear(2, 2)]), {"a": dict.fromkeys(keys, 0)}
+    inner.metadata = metadata
+    pylstm.Sequential([inner]).save(tmp_path / "one.npz")
+    assert pylstm.load(tmp_path / "one.npz").layers[0].metadata == metadata
+    with pytest.raises(ValueError, match=r"^metadata\['a'\]: a file holds at most [0-9]+ keys that .* keep a list of"):
+        pylstm.Sequential([inner]).save(tmp_path / "two.npz", metadata=metadata)
+
+
 def test_containers_as_deep_as_there_can_be(tmp_path):
     model = pylstm.Linear(2, 2)
     for _ in range(31):
