@@ -37,7 +37,7 @@ def cost(key: Any) -> int:
         if abs(key) > _MOST:
             raise ValueError("keys that are integers must be less than 2^61")
         return 1
-    return 16 if any(cost(item) for item in key) else 0  # it takes nothing to make tuples of one hash
+    return 16 if sum(map(cost, key)) else 0  # it takes nothing to make tuples of one hash
 
 
 def is_range(keys: list[Any]) -> bool:

@@ -9,7 +9,8 @@ from .marks import ODD_KEYS, RANGE_KEYS, KeyCounts, cost, is_range, looks_marked
 from .strict_json import DEPTH, DIGITS, LISTS, TEXT_LIMIT, VALUES
 
 _BITS = 3320  # what is sure to fit into so many digits
-_TYPES = "JSON's types (dict with str keys, list, str, int, finite float, bool, None)"
+_SIMPLE = "str, int, finite float, bool, None"
+_ALL = f"plain types (dict, list, tuple, {_SIMPLE})"
 _Place = tuple[Any, Any]  # (place of the container, key); (None, name) is the outermost
 
 
@@ -30,6 +31,7 @@ def checked_as_is(value: Any, name: str, counts: KeyCounts) -> tuple[Any, bool]:
 
 class _Copy:
     def __init__(self, counts: KeyCounts | None) -> None:
+        self.types = f"JSON's types (dict with str keys, list, {_SIMPLE})" if counts is None else _ALL
         self.marking, self.counts = counts is not None, counts or KeyCounts()
         self.inside: set[int] = set()  # the containers that we are in
         self.characters = 0  # what they take in the text, at least
@@ -45,10 +47,10 @@ class _Copy:
             return _integer(value, place)
         if isinstance(value, float):
             if not math.isfinite(value):
-                raise TypeError(f"{_path(place)} must be of {_TYPES}, got {float(value)}")
+                raise TypeError(f"{_path(place)} must be of {self.types}, got {float(value)}")
             return float(value)
         if not isinstance(value, (list, tuple, dict)):
-            raise TypeError(f"{_path(place)} must be of {_TYPES}, got {_kind(value)}{_advice(value)}")
+            raise TypeError(f"{_path(place)} must be of {self.types}, got {_kind(value)}{_advice(value)}")
         if id(value) in self.inside:
             raise ValueError(f"{_path(place)} holds itself")
         self.inside.add(id(value))
@@ -91,10 +93,9 @@ class _Copy:
         if self.marking and isinstance(key, tuple) and not any(isinstance(item, tuple) for item in key):
             return tuple([self.key(item, place) for item in key])
         kinds = "str, integers, or tuples of these" if self.marking else "str"
-        raise TypeError(
-            f"the keys of {_path(place)} must be {kinds}, got {_kind(key)}: {key!r:.80}; make them so, or keep a list "
-            "of [key, value]"
-        )
+        whole = self.marking and hasattr(key, "__index__") and not isinstance(key, bool)  # NumPy's, above all
+        advice = "take int(key)" if whole else "make them so, or keep a list of [key, value]"
+        raise TypeError(f"the keys of {_path(place)} must be {kinds}, got {_kind(key)}: {key!r:.80}; {advice}")
 
     def enter(self, value: Any, place: _Place, depth: int, levels: int) -> int:
         """Count a container, before it is looked into; how deep it is inside of it: in JSON, what stands for it may be
