@@ -296,7 +296,7 @@ def tell(training: Training, source: Source, auto: bool, epochs: int, progress: 
     else:
         progress.say(f"going on after epoch {done} of {source.path}")
         return
-    if auto:
+    if auto and (progress.verbose or not training._stopped):
         progress.say(text)
     else:
         _warn(text, 4)

@@ -39,7 +39,11 @@ def wide():
 
 
 REFUSED = {
-    "float_key": ({"a": {1.5: "a"}}, TypeError, r"the keys of metadata\['a'\] must be str.* got float: 1.5; make .* so"),
+    "float_key": (
+        {"a": {1.5: "a"}},
+        TypeError,
+        r"the keys of metadata\['a'\] must be str.* got float: 1.5; make .* so",
+    ),
     "none_key": ({None: 1}, TypeError, r"the keys of metadata must be str, .* got NoneType.*list of \[key, value\]"),
     "bool_key": ({"a": {1: 2, False: 1}}, TypeError, "must be str.* got bool: False"),
     "deep_key": ({((1,),): 1}, TypeError, r"must be str.* got tuple: \(\(1,\),\)"),

@@ -79,6 +79,16 @@ def test_a_training_that_a_callback_ended_adds_nothing_and_says_so(tmp_path, cap
         assert same(model, again)
 
 
+@pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+def test_an_ended_training_is_not_silent_where_nothing_is_shown(tmp_path, ends):
+    path = tmp_path / "c.npz"
+    history = fit(net(), 9, [ends(), pylstm.ModelCheckpoint(path)])
+    with pytest.warns(UserWarning, match="ended by a callback after epoch 2, and so nothing is added") as said:
+        assert fit(net(5), 9, [ends(), pylstm.ModelCheckpoint(path)], resume="auto") == history
+    assert len(said) == 1
+    assert said[0].filename == __file__
+
+
 def test_more_patience_goes_on(tmp_path):
     path = tmp_path / "c.npz"
     fit(net(), 9, [pylstm.EarlyStopping(1, "lr"), pylstm.ModelCheckpoint(path)])
