@@ -10,7 +10,7 @@ from .strict_json import DEPTH, DIGITS, LISTS, TEXT_LIMIT, VALUES
 
 _BITS = 3320  # what is sure to fit into so many digits
 _SIMPLE = "str, int, finite float, bool, None"
-_ALL = f"plain types (dict, list, tuple, {_SIMPLE})"
+_ALL = f"JSON's types or tuples (dict, list, tuple, {_SIMPLE})"
 _Place = tuple[Any, Any]  # (place of the container, key); (None, name) is the outermost
 
 
