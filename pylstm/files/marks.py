@@ -6,7 +6,7 @@ written as {"dict": ..}. Only what a file says is marked is read so.
 
 Whoever makes a file chooses its keys, and integers can be chosen so that a dict takes a time that grows with the square
 of their number (those of str cannot: Python hashes them with a number of its own). So files hold a limited number of
-them, but for those that count up.
+them; of those that count up, which cost no more than memory but stand nowhere in the text, a larger one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from .strict_json import ModelFileError
 
 _MARKS = ("tuple", "dict", "range")
 ODD_KEYS = 2**16  # that are integers, and a sixteenth of it of tuples that hold integers
+RANGE_KEYS = 2**20  # that count up
 _MOST = sys.hash_info.modulus - 1  # of integers as keys: below it, no two have the same hash
+
+
+class KeyCounts:
+    """Of all metadata of a file that is written."""
+
+    def __init__(self) -> None:
+        self.odd = self.in_ranges = 0
 
 
 def cost(key: Any) -> int:
@@ -29,7 +37,7 @@ def cost(key: Any) -> int:
         if abs(key) > _MOST:
             raise ValueError("keys that are integers must be less than 2^61")
         return 1
-    return 16 if any(cost(item) for item in key) else 0  # it takes nothing to make tuples of one hash
+    return 16 if sum(map(cost, key)) else 0  # it takes nothing to make tuples of one hash
 
 
 def is_range(keys: list[Any]) -> bool:
@@ -68,7 +76,7 @@ class Unmarking:
     """What `marked` made into JSON, back again: of one file, whose keys it counts."""
 
     def __init__(self) -> None:
-        self._left = ODD_KEYS
+        self._left, self._left_of_ranges = ODD_KEYS, RANGE_KEYS
 
     def of(self, form: Any) -> Any:
         """The value. Raises ModelFileError."""
@@ -91,6 +99,9 @@ class Unmarking:
             _expect(len(inner) == 2 and type(inner[0]) is int and isinstance(inner[1], list))
             first, values = inner
             _expect(abs(first) < _MOST - len(values))
+            self._left_of_ranges -= len(values)
+            if self._left_of_ranges < 0:
+                raise ModelFileError(f"metadata has more than {RANGE_KEYS} keys that count up")
             return {first + i: self.of(value) for i, value in enumerate(values)}
         found: dict[Any, Any] = {}
         for pair in inner:

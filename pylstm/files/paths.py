@@ -64,9 +64,11 @@ def fill_template(path: str, figures: Mapping[str, float] | None) -> str:
             raise ValueError(f"path {path!r} holds {{{name}}}, but there are only {', '.join(sorted(figures))}")
         try:
             value = int(EXAMPLE) if name == "epoch" else EXAMPLE
-            parts.append(format(value if figures is None else figures[name], form or ""))
+            parts.append(word := format(value if figures is None else figures[name], form or ""))
         except ValueError as error:
             raise ValueError(f"path {path!r}: {error} in {{{name}:{form}}}") from None
+        if not word.isprintable() or any(separator in word for separator in (os.sep, "/")):
+            raise ValueError(f"path {path!r}: {{{name}:{form}}} makes no number that a file's name can hold")
     filled = "".join(parts)
     kind_of(Path(filled))
     return filled

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .marks import ODD_KEYS, cost, is_range, looks_marked
+from .marks import ODD_KEYS, RANGE_KEYS, KeyCounts, cost, is_range, looks_marked
 from .strict_json import DEPTH, DIGITS, LISTS, TEXT_LIMIT, VALUES
 
 _BITS = 3320  # what is sure to fit into so many digits
-_TYPES = "JSON's types (dict with str keys, list, str, int, finite float, bool, None)"
+_SIMPLE = "str, int, finite float, bool, None"
+_ALL = f"JSON's types or tuples (dict, list, tuple, {_SIMPLE})"
 _Place = tuple[Any, Any]  # (place of the container, key); (None, name) is the outermost
 
 
@@ -18,22 +19,23 @@ def checked(value: Any, name: str) -> Any:
 
     Raises TypeError or ValueError naming the place, e.g. metadata['a'][3].
     """
-    return _Copy(marking=False).of(value, (None, name), 0)
+    return _Copy(None).of(value, (None, name), 0)
 
 
-def checked_as_is(value: Any, name: str) -> tuple[Any, bool]:
+def checked_as_is(value: Any, name: str, counts: KeyCounts) -> tuple[Any, bool]:
     """The same, but tuples stay tuples, and keys may be integers, and tuples of these and str; and whether there are
-    any, which only `marks.marked` brings into JSON."""
-    copy = _Copy(marking=True)
+    any, which only `marks.marked` brings into JSON. Keys are added to `counts`."""
+    copy = _Copy(counts)
     return copy.of(value, (None, name), 0), copy.odd
 
 
 class _Copy:
-    def __init__(self, marking: bool) -> None:
-        self.marking = marking
+    def __init__(self, counts: KeyCounts | None) -> None:
+        self.types = f"JSON's types (dict with str keys, list, {_SIMPLE})" if counts is None else _ALL
+        self.marking, self.counts = counts is not None, counts or KeyCounts()
         self.inside: set[int] = set()  # the containers that we are in
         self.characters = 0  # what they take in the text, at least
-        self.values = self.containers = self.odd_keys = 0
+        self.values = self.containers = 0
         self.odd = False  # whether there is anything that JSON does not know
 
     def of(self, value: Any, place: _Place, depth: int) -> Any:
@@ -45,10 +47,10 @@ class _Copy:
             return _integer(value, place)
         if isinstance(value, float):
             if not math.isfinite(value):
-                raise TypeError(f"{_path(place)} must be of {_TYPES}, got {float(value)}")
+                raise TypeError(f"{_path(place)} must be of {self.types}, got {float(value)}")
             return float(value)
         if not isinstance(value, (list, tuple, dict)):
-            raise TypeError(f"{_path(place)} must be of {_TYPES}, got {_kind(value)}{_advice(value)}")
+            raise TypeError(f"{_path(place)} must be of {self.types}, got {_kind(value)}{_advice(value)}")
         if id(value) in self.inside:
             raise ValueError(f"{_path(place)} holds itself")
         self.inside.add(id(value))
@@ -69,7 +71,9 @@ class _Copy:
         odd = any(type(key) is not str for key in keys)
         inner = self.enter(value, place, depth, 5 if odd else 3 if self.marking and looks_marked(keys) else 1)
         self.odd |= odd
-        if odd and not is_range(keys):
+        if odd and is_range(keys):
+            self.count_range(keys, place)
+        elif odd:
             self.count_odd(keys, place)
         copy: dict[Any, Any] = {}
         for key, (own, item) in zip(keys, value.items(), strict=True):
@@ -89,10 +93,9 @@ class _Copy:
         if self.marking and isinstance(key, tuple) and not any(isinstance(item, tuple) for item in key):
             return tuple([self.key(item, place) for item in key])
         kinds = "str, integers, or tuples of these" if self.marking else "str"
-        raise TypeError(
-            f"the keys of {_path(place)} must be {kinds}, got {_kind(key)}: {key!r:.80}; make them so, or keep a list "
-            "of [key, value]"
-        )
+        whole = self.marking and hasattr(key, "__index__") and not isinstance(key, bool)  # NumPy's, above all
+        advice = "take int(key)" if whole else "make them so, or keep a list of [key, value]"
+        raise TypeError(f"the keys of {_path(place)} must be {kinds}, got {_kind(key)}: {key!r:.80}; {advice}")
 
     def enter(self, value: Any, place: _Place, depth: int, levels: int) -> int:
         """Count a container, before it is looked into; how deep it is inside of it: in JSON, what stands for it may be
@@ -109,14 +112,21 @@ class _Copy:
 
     def count_odd(self, keys: list[Any], place: _Place) -> None:
         try:
-            self.odd_keys += sum(map(cost, keys))
+            self.counts.odd += sum(map(cost, keys))
         except ValueError as error:
             raise ValueError(f"{_path(place)[:200]}: {error}; make them str") from None
         self.containers += sum([3 if type(key) is tuple else 1 for key in keys])  # a pair for each, and tuples
-        if self.odd_keys > ODD_KEYS:
+        if self.counts.odd > ODD_KEYS:
             raise ValueError(
                 f"{_path(place)[:200]}: a file holds at most {ODD_KEYS} keys that are integers, unless they count up "
                 f"by one, and {ODD_KEYS // 16} tuples with integers: make them str, or keep a list of [key, value]"
+            )
+
+    def count_range(self, keys: list[Any], place: _Place) -> None:
+        self.counts.in_ranges += len(keys)
+        if self.counts.in_ranges > RANGE_KEYS:
+            raise ValueError(
+                f"{_path(place)[:200]}: a file holds at most {RANGE_KEYS} keys that count up: keep a list of the values"
             )
 
     def count_characters(self, items: Any, place: _Place) -> None:

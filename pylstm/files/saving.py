@@ -20,7 +20,7 @@ from ..layers.registry import built_in_class, registered_class, registered_name
 from ..losses.by_name import BY_NAME, evaluated_as
 from ..losses.classification import binary_cross_entropy, cross_entropy
 from ..losses.regression import mse
-from .marks import Unmarking, marked
+from .marks import KeyCounts, Unmarking, marked
 from .plain import checked, checked_as_is
 from .strict_json import ModelFileError, check_size, parse
 from .tensors import Contents, Tensor, write
@@ -68,7 +68,8 @@ def _contents(
 def describe(model: Trainable) -> dict[str, Any]:
     """The structure of a model's file. Raises TypeError or ValueError for a model that cannot be saved."""
     metrics = model._metrics
-    spec = _spec(model, _Budget(_LAYERS, _NAMES, 0), 0)
+    budget = _Budget(_LAYERS, _NAMES, 0)
+    spec = _spec(model, budget, 0)
     own = "layers" in spec
     return {
         "format": _FORMAT,
@@ -77,7 +78,7 @@ def describe(model: Trainable) -> dict[str, Any]:
         "dropout": model._dropout_state(),
         "loss": _loss_name(model._loss),
         "metrics": ["accuracy"] if "accuracy" in (metrics or ()) else None if metrics is None else [],
-        **_metadata_form(model.metadata, "metadata"),
+        **_metadata_form(model.metadata, "metadata", budget.counts),
     }
 
 
@@ -92,18 +93,18 @@ def _loss_name(loss: object) -> str | None:
 
 def metadata_of(value: object, name: str) -> dict[str, Any]:
     """A deep copy of a model's metadata, as it will be read again."""
-    return _copied(value, name)[0]
+    return _copied(value, name, KeyCounts())[0]
 
 
-def _copied(value: object, name: str) -> tuple[dict[str, Any], bool]:
+def _copied(value: object, name: str, counts: KeyCounts) -> tuple[dict[str, Any], bool]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict, got {_checks.kind(value)}")
-    return checked_as_is(dict(value), name)
+    return checked_as_is(dict(value), name, counts)
 
 
-def _metadata_form(value: object, name: str) -> dict[str, Any]:
+def _metadata_form(value: object, name: str, counts: KeyCounts) -> dict[str, Any]:
     """What a file says about metadata: JSON that means itself, or, where JSON knows no such things, marked."""
-    copy, odd = _copied(value, name)
+    copy, odd = _copied(value, name, counts)
     return {"metadata": marked(copy), "marked": True} if odd else {"metadata": copy}
 
 
@@ -122,7 +123,7 @@ class _Budget:
 
     def __init__(self, layers: int, names: int, tensors: int) -> None:
         self.layers, self.names, self.tensors, self.all_tensors = layers, names, tensors, tensors
-        self.unmarking = Unmarking()
+        self.unmarking, self.counts = Unmarking(), KeyCounts()
 
     def take_layer(self) -> None:
         self.layers -= 1
@@ -148,10 +149,10 @@ def _spec(layer: Layer, budget: _Budget, depth: int) -> dict[str, Any]:
     if known and isinstance(layer, Container):
         budget.take_names(len(layer._param_shapes))
         spec: dict[str, Any] = {"class": name, "layers": [_spec(inner, budget, depth + 1) for inner in layer.layers]}
-        return spec | _inner_metadata(layer, depth)
+        return spec | _inner_metadata(layer, budget, depth)
     if (registered := registered_name(type(layer))) is not None:
         budget.take_names(len(layer._param_shapes))
-        return {"class": registered, "config": _own_config(layer)} | _inner_metadata(layer, depth)
+        return {"class": registered, "config": _own_config(layer)} | _inner_metadata(layer, budget, depth)
     if not known:
         what = f"{type(layer).__qualname__} is not a layer of pylstm: only those can be saved"
         if isinstance(layer, Container):
@@ -163,12 +164,12 @@ def _spec(layer: Layer, budget: _Budget, depth: int) -> dict[str, Any]:
     return {"class": name, "config": checked(config, f"the arguments of {name}")}
 
 
-def _inner_metadata(layer: Layer, depth: int) -> dict[str, Any]:
+def _inner_metadata(layer: Layer, budget: _Budget, depth: int) -> dict[str, Any]:
     """Of a model in another one."""
     metadata = getattr(layer, "metadata", None)
     if not depth or not metadata:
         return {}
-    return _metadata_form(metadata, f"metadata of an inner {type(layer).__name__}")
+    return _metadata_form(metadata, f"metadata of an inner {type(layer).__name__}", budget.counts)
 
 
 def _own_config(layer: Layer) -> dict[str, Any]:

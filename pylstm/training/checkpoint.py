@@ -44,6 +44,7 @@ def capture(training: Training) -> tuple[dict[str, Any], dict[str, Array]]:
         "history": training.history,
         "optimizer": optimizer,
         "schedule": training.schedule.state_dict(),
+        "schedule_kind": resuming.kind(training.schedule),
         "callbacks": callbacks,
         "stopped": training._ended,
         "settings": resuming.settings(training),
@@ -100,7 +101,7 @@ def _restore(training: Training, numbers: dict[str, Any], arrays: dict[str, Arra
             else:
                 raise _wrong(f"it has an array {key[:80]!r}, which belongs to nothing")
         optimizer = _optimizer_state(training, numbers["optimizer"], slots)
-        schedule = _checked_state(training.schedule, numbers["schedule"], training.model)
+        schedule = _schedule_state(training, numbers)
         paired = resuming.pair(training, items)
         own = [(c, _checked_state(c, states[i], training.model))
                for c, i in zip(training.callbacks, paired, strict=True) if i is not None]  # fmt: skip
@@ -118,10 +119,20 @@ def _restore(training: Training, numbers: dict[str, Any], arrays: dict[str, Arra
     with _undone(training.optimizer, training.schedule, *training.callbacks):
         with _malformed():
             training.optimizer.load_state_dict(optimizer)
-            training.schedule.load_state_dict(schedule)
+            if schedule is not None:
+                training.schedule.load_state_dict(schedule)
             for callback, state in own:
                 callback.load_state_dict(state)
-        resuming.tell_differences(training, items, states, paired, before, entropy, (first, optimizer["lr"]))
+        resuming.tell_differences(
+            training,
+            items,
+            states,
+            paired,
+            before,
+            entropy,
+            (first, optimizer["lr"]),
+            began=schedule is None and bool(numbers["schedule"] or training.schedule.state_dict()),
+        )
     training.history, training.entropy = history, entropy
     training.first_rate, training._ended = first, ended
     return epoch
@@ -183,6 +194,18 @@ def _optimizer_state(training: Training, state: Any, slots: dict[str, dict[str, 
     if not 0 <= lr < math.inf:
         raise _wrong(f"lr must be finite and not negative, got {lr}")
     return {**state, "lr": lr, "steps": steps, "slots": slots}
+
+
+def _schedule_state(training: Training, numbers: dict[str, Any]) -> dict[str, Any] | None:
+    """None: the checkpoint's is of another kind of schedule, and says nothing to this one."""
+    schedule, state, kind = training.schedule, numbers["schedule"], numbers.get("schedule_kind")
+    if kind is not None and type(kind) is not str:
+        raise _wrong(f"the kind of the schedule must be a str, got {kind!r:.80}")
+    if not isinstance(state, dict):
+        raise _wrong(f"the state of the schedule must be a dict, got {type(state).__name__}")
+    own = schedule.state_dict().keys()
+    same = bool(own & state.keys()) or not (own or state) if kind is None else kind == resuming.kind(schedule)
+    return _checked_state(schedule, state, training.model) if same else None
 
 
 def _checked_state(owner: Any, state: Any, model: Trainable) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import math
 import os
 import re
 import string
@@ -23,6 +24,7 @@ from ..files.paths import check_template
 from ..files.saving import read_model
 from ..files.strict_json import ModelFileError
 from ..files.tensors import opened
+from .schedules import FunctionSchedule, Schedule
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 Contents = tuple["Trainable", dict[str, Any], dict[str, Array]]  # of a checkpoint: numbers and arrays of its training
 
 _AUTO = "auto"
-_EPOCH, _FIGURE = r"([-+0-9.,_a-zA-Z% *]{1,40})", r"[-+0-9.,_eEinfaINFA% ]{1,40}"
+_EXACT = re.compile(  # forms of whole numbers whose words say which number it is
+    "(?:(?:[^0-9a-zA-Z]?[<>=^])?[-+ ]?#?(?:[1-9][0-9]*)?|[-+ ]?#?0[0-9]*|0[>=][-+ ]?#?[0-9]*)[,_]?[dxXob]?"
+)
+_BASES = {"x": 16, "X": 16, "o": 8, "b": 2}
 _DEPTH = 7  # of calls from here to who called fit
 
 
@@ -100,13 +105,15 @@ def _is_pattern(path: str) -> bool:
 def _newest(training: Training, template: str) -> Source | None:
     """Of the files that a `ModelCheckpoint` of that path writes, the last one; what is none of this training's, or is
     damaged, is left out, with a warning."""
-    names, left = _names(template), []
-    by_name = all(number is not None for _, number, _ in names)
+    name = _Name(template)
+    found, left = sorted(name.files(), key=lambda file: file[1], reverse=True), []
     newest: Source | None = None
-    for path, _, fits in sorted(names, key=lambda name: name[1] or 0, reverse=True):
+    for path, most in found:
+        if newest is not None and newest.epoch >= most:
+            break
         try:
             source = Source(path, read(training, path))
-            if type(source.contents[1].get("epoch")) is not int or not fits(source.epoch):
+            if type(source.contents[1].get("epoch")) is not int or not name.fits(path, source.epoch):
                 raise ModelFileError("it holds another epoch than its name says")
         except FileNotFoundError:
             continue
@@ -115,34 +122,76 @@ def _newest(training: Training, template: str) -> Source | None:
             continue
         if newest is None or source.epoch > newest.epoch:
             newest = source
-        if by_name:
-            break
     if left:
         instead = "training begins anew" if newest is None else f"training goes on from {newest.path}"
         _warn(f"resume leaves out what it cannot go on from ({'; '.join(left[:5])}): {instead}")
     return newest
 
 
-def _names(template: str) -> list[tuple[str, int | None, Any]]:
-    """Of the files that such a path may have become: path, epoch by its name, whether an epoch is the one it names."""
-    parts = list(string.Formatter().parse(template))
-    forms = [form or "" for _, name, form, _ in parts if name == "epoch"]
-    pattern = "".join(
-        re.escape(text) + ("" if name is None else _EPOCH if name == "epoch" else _FIGURE) for text, name, _, _ in parts
-    )
-    found: list[tuple[str, int | None, Any]] = []
-    for path in glob.glob("".join(glob.escape(text) + ("" if name is None else "*") for text, name, _, _ in parts)):
-        if (match := re.fullmatch(pattern, path)) is None or not os.path.isfile(path):
-            continue
-        words = match.groups()
+class _Name:
+    """What files are called that a path with an epoch and figures in it becomes.
 
-        def fits(epoch: int, words: tuple[str, ...] = words) -> bool:
-            return all(format(epoch, form) == word for form, word in zip(forms, words, strict=True))
+    A name may be read in several ways, as 1 and 16 in m-1-6.npz or 116.npz: only the file says which epoch it is of.
+    Its name says which it can be of at most, and so in which order to look.
+    """
 
-        number = int(words[0]) if words and re.fullmatch("[0-9]{1,18}", words[0]) else None
-        if number is None or fits(number):  # else a name that such a path never becomes
-            found.append((path, number, fits))
-    return found
+    def __init__(self, template: str) -> None:
+        self.parts = [(text, name, form or "") for text, name, form, _ in string.Formatter().parse(template)]
+        self.first = next((i for i, (_, name, _) in enumerate(self.parts) if name == "epoch"), None)
+
+    def files(self) -> list[tuple[str, float]]:
+        """All that may be meant: path, and the last epoch that its name can stand for."""
+        wanted = "".join(glob.escape(text) + ("" if name is None else "*") for text, name, _ in self.parts)
+        hidden = re.sub(r"(^|[/\\])\*", r"\1.*", wanted)  # a form can fill up with dots
+        paths = [path for pattern in dict.fromkeys([wanted, hidden]) for path in glob.glob(pattern)]
+        if self.first is None:
+            pattern = re.compile(self._pattern(self.parts, None), re.DOTALL)
+            return [(path, math.inf) for path in paths if pattern.fullmatch(path) and os.path.isfile(path)]
+        text, _, form = self.parts[self.first]
+        before = re.compile(self._pattern(self.parts[: self.first], None) + re.escape(text), re.DOTALL)
+        after = re.compile(self._pattern(self.parts[self.first + 1 :], None), re.DOTALL)
+        longest, found = _longest(form), []
+        for path in paths:
+            most = max((
+                _at_most(path[start:end], form)
+                for start in range(len(path)) if before.fullmatch(path, 0, start)
+                for end in range(start + 1, min(start + longest, len(path)) + 1) if after.fullmatch(path, end)
+            ), default=-1.0)  # fmt: skip
+            if most >= 0 and os.path.isfile(path):
+                found.append((path, most))
+        return found
+
+    def fits(self, path: str, epoch: int) -> bool:
+        """Whether a checkpoint of that epoch may be called so."""
+        return re.fullmatch(self._pattern(self.parts, epoch), path, re.DOTALL) is not None
+
+    @staticmethod
+    def _pattern(parts: list[tuple[str, str | None, str]], epoch: int | None) -> str:
+        """As a regular expression; where no epoch is given, any number stands for it."""
+        pattern = ""
+        for text, name, form in parts:
+            pattern += re.escape(text)
+            if name == "epoch" and epoch is not None:
+                pattern += re.escape(format(epoch, form))
+            elif name is not None:  # and whatever the form fills up with
+                letters = re.escape("+-.,_%eEinfINFaA " + form) + ("a-fA-FxX" if name == "epoch" else "")
+                pattern += f"[0-9{letters}]{{1,{_longest(form)}}}?"
+        return pattern
+
+
+def _longest(form: str) -> int:
+    """Characters that a number may take."""
+    return min(40 + sum(map(int, re.findall("[0-9]{1,3}", form))), 300)
+
+
+def _at_most(word: str, form: str) -> float:
+    """The last epoch that is written so; -1 if none is."""
+    if not _EXACT.fullmatch(form):  # as 1e+02, which many are
+        return math.inf
+    base = _BASES.get(form[-1:], 10)
+    digits = re.sub("[^0-9a-fA-F]" if base == 16 else f"[^0-{min(base, 10) - 1}]", "", word)
+    number = int(digits, base) if digits else -1
+    return number if number >= 0 and format(number, form) == word else -1
 
 
 # ---- what counts -----------------------------------------------------------------------------------------------------
@@ -157,15 +206,23 @@ def settings(training: Training) -> dict[str, Any]:
     }
 
 
+def kind(schedule: object) -> str:
+    """Its class, and those of schedules inside of it: what the state of another kind says nothing to."""
+    inner = [kind(value) for _, value in sorted(vars(schedule).items()) if isinstance(value, Schedule)]
+    return f"{type(schedule).__name__}({', '.join(inner)})"
+
+
 def _described(thing: object, without: tuple[str, ...]) -> str:
     """Class and options, those of a schedule inside of it, too."""
+    if isinstance(thing, FunctionSchedule):
+        return str(thing)
     options = []
     for name, value in sorted(vars(thing).items()):
         if name.startswith("_") or name in without:
             continue
         if isinstance(value, (bool, int, float, str, tuple, type(None))):
             options.append(f"{name}={value!r:.80}")
-        elif hasattr(value, "factor"):
+        elif isinstance(value, Schedule):
             options.append(f"{name}={_described(value, ())}")
     return f"{type(thing).__name__}({', '.join(options)})"
 
@@ -190,10 +247,10 @@ def pair(training: Training, items: list[dict[str, Any]]) -> list[int | None]:
 
 def tell_differences(
     training: Training, items: list[dict[str, Any]], states: list[dict[str, Any]], paired: list[int | None],
-    before: Mapping[str, Any], seed: int, rates: tuple[float, float],
+    before: Mapping[str, Any], seed: int, rates: tuple[float, float], *, began: bool,
 ) -> None:  # fmt: skip
     """Warn of what fit was given and the checkpoint has otherwise; `before`: its settings; `rates`: its first and last
-    learning rate."""
+    learning rate; `began`: the schedule is of another kind, and does not go on from its state."""
     lost = [items[i]["class"] for i, state in enumerate(states) if state and i not in paired]
     new = [
         type(callback).__name__
@@ -216,8 +273,11 @@ def tell_differences(
         _warn(f"resume with another seed: the checkpoint's counts, not {training.entropy}")
     for name, own in settings(training).items():
         known = before.get(name)
-        if name != "lr" and isinstance(known, str) and known != own:
-            _warn(f"resume with another {name}: what fit is given counts, {own}, not {known[:300]}")
+        anew = began and name == "schedule"
+        if name != "lr" and (anew or (isinstance(known, str) and known != own)):
+            instead = f", not {known[:300]}" if isinstance(known, str) else ""
+            state = ", and begins with its own state" if anew else ""
+            _warn(f"resume with another {name}: what fit is given counts, {own}{instead}{state}")
 
 
 def tell(training: Training, source: Source, auto: bool, epochs: int, progress: Progress) -> None:
@@ -236,7 +296,7 @@ def tell(training: Training, source: Source, auto: bool, epochs: int, progress: 
     else:
         progress.say(f"going on after epoch {done} of {source.path}")
         return
-    if auto:
+    if auto and (progress.verbose or not training._stopped):
         progress.say(text)
     else:
         _warn(text, 4)

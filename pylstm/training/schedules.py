@@ -167,7 +167,13 @@ class ReduceOnPlateau(Schedule):
         self._factor, self._best, self._bad = float(state["factor"]), float(state["best"]), int(state["bad"])
 
 
-class _Function(Schedule):
+def _constant(epoch: int, batch: int, batches: int) -> float:  # noqa: ARG001
+    return 1.0
+
+
+class FunctionSchedule(Schedule):
+    """A plain function."""
+
     def __init__(self, function: Callable[[int, int, int], Any]) -> None:
         self.function = function
 
@@ -180,15 +186,20 @@ class _Function(Schedule):
     def __repr__(self) -> str:
         return str(getattr(self.function, "__name__", repr(self.function)))
 
+    def __str__(self) -> str:
+        """The same in every process."""
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        return "a constant rate" if self.function is _constant else f"the function {name}"
+
 
 def as_schedule(schedule: object, name: str = "schedule") -> Schedule:
     """`schedule` as a Schedule: None is a constant rate."""
     if schedule is None:
-        return _Function(lambda epoch, batch, batches: 1.0)  # noqa: ARG005
+        return FunctionSchedule(_constant)
     if isinstance(schedule, Schedule):
         return schedule
     if callable(schedule) and not isinstance(schedule, type):
-        return _Function(schedule)
+        return FunctionSchedule(schedule)
     raise TypeError(f"{name} must be a schedule or a function (epoch, batch, batches), got {_checks.kind(schedule)}")
 
 

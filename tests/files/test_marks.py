@@ -55,8 +55,10 @@ BAD = {
     "large key": {"a": {"dict": [[PRIME, 1]]}},
     "large key below": {"a": {"dict": [[-PRIME, 1]]}},
     "large key in a tuple": {"a": {"dict": [[{"tuple": [PRIME]}, 1]]}},
+    "large key behind": {"a": {"dict": [[{"tuple": [1, PRIME]}, 1]]}},
     "keys": {"a": {"dict": [[i * 3, 1] for i in range(2**16 + 1)]}},
     "keys of many": {"a": [{"dict": [[i, 1]]} for i in range(2**16 + 1)]},
+    "ranges": {"a": [{"range": [5, [0] * 2**19]}] * 2, "b": {"range": [7, [0]]}},
     "tuples": {"a": {"dict": [[{"tuple": [i, 1]}, 1] for i in range(2**12 + 1)]}},
 }
 
