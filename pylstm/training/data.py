@@ -121,6 +121,13 @@ class Batch(NamedTuple):
         return self.named or (self.inputs if len(self.inputs) > 1 else self.inputs[0])
 
 
+def first_steps(batch: Batch, steps: int | None) -> Batch:
+    """A batch of one input, cut to its first `steps` steps; None: as it is."""
+    if steps is None:
+        return batch
+    return Batch((batch.first[:, :steps],), {}, None if batch.lengths is None else np.minimum(batch.lengths, steps))
+
+
 class Inputs:
     """N inputs of a model: `Sequences`, or with `several` a tuple of such, or a dict by name.
 
