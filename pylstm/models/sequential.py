@@ -156,6 +156,11 @@ class Sequential(Container, Trainable):
     def _may_misread(self, inputs: Inputs) -> bool:
         return self._output_form(inputs) is None and super()._may_misread(inputs)  # else what layers say tells
 
+    def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:
+        first = _first(self)
+        written = type(first).__module__.partition(".")[0] == __name__.partition(".")[0]
+        return first.dtype if self._output_form(inputs) is not None and written and first._param_shapes else None
+
     def _check_values_of(self, inputs: Inputs) -> None:
         if self._output_form(inputs) is not None:
             for piece in inputs.parts[0].pieces():

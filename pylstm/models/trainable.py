@@ -126,6 +126,10 @@ class Trainable(Layer):
                     f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
                 ) from None
 
+    def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:  # noqa: ARG002
+        """The dtype in which what takes x first computes with it; None: it is not known."""
+        return None
+
     def _check_values_of(self, inputs: Inputs) -> None:
         """Raises TypeError, ValueError or IndexError for values in x that what is known of the layers refuses."""
 

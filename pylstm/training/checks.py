@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..losses.by_name import call_of, check_targets
+from ..losses.by_name import call_of, check_targets, converts_targets
 from ..losses.targets import Form
 from .data import AllTargets, Inputs
 from .evaluation import output_form
@@ -74,7 +74,7 @@ def _check_x(
     """What `output_form` gives."""
     if check_finite:
         for part in x.parts:
-            check_data(part, "sequences", "feature")
+            check_data(part, "sequences", "feature", model._converts_to(x))
     model._check_values_of(x)
     return output_form(model, x, batch_size, truncate)
 
@@ -82,8 +82,9 @@ def _check_x(
 def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
     parts = y.all_parts
     if check_finite:
+        dtype = getattr(outputs, "dtype", training.model.dtype) if converts_targets(training.loss) else None
         for one in parts:
-            check_data(one, "targets", "column")
+            check_data(one, "targets", "column", dtype)
     if len(parts) == 1:
         check_targets(training.loss, outputs, form, parts[0])
 
