@@ -27,7 +27,7 @@ from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
 from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
 from .traces import no_traces
-from .watching import Seen, misreads, shape_of
+from .watching import Seen, first_refused, misreads, shape_of
 
 
 class Trainable(Layer):
@@ -91,22 +91,30 @@ class Trainable(Layer):
         """Whether a batch of x may be none to the model, and only a run tells: x has no axis that must be time."""
         return any(len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
 
-    def _looked_at(self, inputs: Inputs, rows: Any, truncate: int | None) -> tuple[Any, Seen]:
-        """As `_watched`, for a run that nobody asked for."""
+    def _looked_at(self, inputs: Inputs, rows: Any, truncate: int | None) -> Any:
+        """The outputs of these rows, in a run that nobody asked for. Where a layer takes x as it came and would refuse
+        values in other rows, so does a run of those: raises what that raises."""
         with no_traces(self):
-            return self._watched(inputs, rows, True, truncate)
+            outputs, seen, batch = self._watched(inputs, rows, True, truncate)
+            if (wrong := first_refused(inputs, batch, seen)) is not None:
+                rows = (wrong + np.arange(len(rows))) % len(inputs)
+                self._predicted(first_steps(inputs.batch(rows), truncate), True)
+        return outputs
 
-    def _watched(self, inputs: Inputs, rows: Any, deferred: bool, truncate: int | None = None) -> tuple[Any, Seen]:
-        """Inference: the outputs of these rows, and what the layers were called with. Raises ValueError if that shows
-        that a batch of x is none to the model: whatever else would be raised."""
+    def _watched(
+        self, inputs: Inputs, rows: Any, deferred: bool, truncate: int | None = None
+    ) -> tuple[Any, Seen, Batch]:
+        """Inference: the outputs of these rows, what the layers were called with, and the batch. Raises ValueError if
+        a batch of x turns out to be none to the model: whatever else would be raised."""
         seen: Seen = []
+        batch = first_steps(inputs.batch(rows), truncate)
         try:
-            outputs = self._predicted(first_steps(inputs.batch(rows), truncate), deferred, seen)
+            outputs = self._predicted(batch, deferred, seen)
         except Exception:
             self._check_batch_axis(inputs, rows, seen, truncate)
             raise
         self._check_batch_axis(inputs, rows, seen, truncate)
-        return outputs, seen
+        return outputs, seen, batch
 
     def _check_batch_axis(self, inputs: Inputs, rows: Any, seen: Seen, truncate: int | None) -> None:
         """Raises ValueError if layers have taken the sequences of a batch for steps. Where it looks so, a batch of
@@ -351,7 +359,7 @@ class Trainable(Layer):
                     f"output_lengths(self, lengths) in {type(self).__name__}, which returns them"
                 )
             if look:
-                (form, _), look = self._watched(inputs, some, lens is not None), False
+                form, look = self._watched(inputs, some, lens is not None)[0], False
             else:
                 form = self._predicted(batch, deferred=lens is not None)
             if type(form) is LinearOutputs and form.ndim != 3:

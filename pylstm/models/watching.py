@@ -6,6 +6,7 @@ from typing import Any
 
 from ..graph.deferred import DeferringRun
 from ..graph.recording import Run
+from ..training.data import Batch, Inputs
 
 Seen = list[tuple[Any, Any]]  # (layer, what it was given as x), call by call
 
@@ -49,3 +50,20 @@ def misreads(layer: Any, shape: tuple[int, ...], count: int) -> bool:
         wanted = layer.input_shape()
         return not wanted or wanted[-1] in (None, shape[-1])
     return not after or after[0] is not None
+
+
+def first_refused(inputs: Inputs, batch: Batch, seen: Seen) -> int | None:
+    """The first of the inputs with values that a layer would refuse, of those that it was given as they came."""
+    for part, array in zip(inputs.parts, batch.inputs or batch.named.values(), strict=True):
+        for layer in [layer for layer, given in seen if given is array]:
+            if not all(_takes(layer, piece) for piece in part.pieces()):
+                return next((i for i in range(len(part)) if not _takes(layer, part.one(i)[None])), None)
+    return None
+
+
+def _takes(layer: Any, values: Any) -> bool:
+    try:
+        layer._check_values("x", values)
+    except (TypeError, ValueError, IndexError):
+        return False
+    return True

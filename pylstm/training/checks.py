@@ -2,7 +2,8 @@
 
 Nothing here changes anything of the library's, or draws a random number. A `Model`, and a chain with a layer of the
 user's that does not say its shapes, is run once in inference on a batch of x, and once on one of the validation data:
-what that changes is taken back as far as `no_traces` says.
+what that changes is taken back as far as `no_traces` says. (A third run is of a batch that looks as if the model would
+refuse it: whether it does, it says itself.)
 """
 
 from __future__ import annotations

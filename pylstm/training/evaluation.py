@@ -57,7 +57,7 @@ def evaluate(
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
         if look:
-            (outputs, _), look = model._watched(x, rows, running.deferred), False
+            outputs, look = model._watched(x, rows, running.deferred)[0], False
         else:
             outputs = model._predicted(batch, running.deferred)
         lens, more = asked_for(model, batch, own, loss)
@@ -74,7 +74,7 @@ def output_form(model: Trainable, x: Inputs, size: int, truncate: int | None = N
     if (known := model._output_form(x)) is not None:
         return known, None
     rows = np.arange(len(x))[:size] if x.lengths is None else np.argsort(x.lengths, kind="stable")[-size:]
-    outputs, _ = model._looked_at(x, rows, truncate)
+    outputs = model._looked_at(x, rows, truncate)
     shape = shape_of(outputs)
     if len(shape) == 0 or shape[0] != len(rows):
         return None, outputs

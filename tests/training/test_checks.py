@@ -145,6 +145,46 @@ def test_symbols_that_the_table_does_not_have():
     model.fit(padded, padded % 3, lengths=[2] * 24, **options)  # nothing behind a length counts
 
 
+class Symbols(pylstm.Model):
+    keeps_time = False
+
+    def __init__(self, change=None):
+        self.table, self.head = pylstm.Embedding(7, 4, seed=0), pylstm.Linear(4, 3, seed=1)
+        self.change = change
+
+    def run(self, x, lengths=None):  # noqa: ARG002
+        return self.head(self.table(x if self.change is None else self.change(x))[:, 0])
+
+
+@pytest.mark.parametrize("form", ["array", "list", "two"])
+def test_symbols_that_the_table_of_a_model_does_not_have(form):
+    class Two(Symbols):
+        def run(self, left, right):
+            return self.head(self.table(right)[:, 0] + self.table(left)[:, 0])
+
+    good = [RNG.integers(0, 7, 5) for _ in range(24)]
+    bad = changed(good, LAST, np.array([1, 2, 3, 4, 7]))
+    good, bad = (x if form == "list" else np.array(x) for x in (good, bad))
+    if form == "two":
+        good, bad = (good, good), (good, bad)
+    model, optimizer = Two() if form == "two" else Symbols(), pylstm.SGD()
+    before = everything(model, optimizer)
+    options = {"loss": "cross_entropy", "optimizer": optimizer, "batch_size": 4, "shuffle": False, "verbose": 0}
+    for x, more in [(bad, {}), (good, {"validation_data": (bad, Y)})]:
+        with pytest.raises(IndexError, match=r"x holds 7, but the rows of Embedding"):
+            model.fit(x, Y, **more, **options)
+    assert everything(model, optimizer) == before
+
+
+def test_symbols_that_a_model_changes_where_it_must_are_its_own_business():
+    x = changed(RNG.integers(0, 7, (24, 5)), LAST, 9)
+
+    def change(x):
+        return x % 7 if x.max() > 6 else x
+
+    Symbols(change).fit(x, Y, loss="cross_entropy", optimizer=pylstm.SGD(), batch_size=4, shuffle=False, verbose=0)
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     def refuse(path, flags, *more, **options):
         if flags & os.O_CREAT:
