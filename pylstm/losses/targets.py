@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -115,14 +116,11 @@ def check_labels_of(part: Any, outputs: Form, ignore_index: int, class_weight: A
         return
     if class_weight is not None:
         weight_array(class_weight, classes, np.dtype(np.float64))
-    for piece in part.pieces():
-        labels = labels_of(piece, kind, None, part.name)
-        if _outside(labels, classes, ignore_index).any():
-            break
-    else:
-        return
+    with contextlib.suppress(TypeError, ValueError):
+        if not any(_outside(labels_of(piece, kind), classes, ignore_index).any() for piece in part.pieces()):
+            return
     for i in range(len(part)):
-        labels = np.atleast_1d(labels_of(part.one(i)[None], kind, None, part.name)[0])
+        labels = np.atleast_1d(labels_of(part.one(i)[None], kind, None, f"{part.name}[{i}]")[0])
         if (wrong := _outside(labels, classes, ignore_index)).any():
             step = f" at step {np.flatnonzero(wrong)[0]}" if len(outputs) > 2 else ""
             raise ValueError(

@@ -82,6 +82,8 @@ CASES = {
     "a late label": ({"y": LATE}, r"labels in 0\.\.2, one per column of logits, got 3 in y\[23\]"),
     "a late label of a partial": ({"y": LATE, "loss": partial(pylstm.cross_entropy, ignore_index=9), "metrics": []},
                                   r"got 3 in y\[23\]"),
+    "a late label that is not whole": ({"y": changed(Y.astype("f"), LAST, 1.5)}, r"got 1\.5 of .* in y\[23\]"),
+    "a late label of two classes": ({"y": changed(np.eye(3)[Y], LAST, [1, 1, 0])}, r"got \[1\. 1\. 0\.\] in y\[23\]"),
     "a negative label": ({"y": changed(Y, LAST, -1)}, r"got -1 in y\[23\]"),
     "a late probability": ({"y": changed(np.zeros((24, 3)), LAST, 1.5), "loss": "binary_cross_entropy"}, r"y\[23\]"),
     "targets of mse": ({"y": np.zeros((24, 2)), "loss": "mse"}, r"shape \(N, 3\), got shape \(24, 2\)"),
