@@ -107,6 +107,9 @@ class Sequential(Container, Trainable):
     def _can_defer(self) -> bool:
         return self._runs(_WRITTEN) and self.layers[-1]._can_defer()
 
+    def _deferred(self, x: Any, lengths: Any) -> Any:
+        return self._seen_or_deferred(x, lengths, True, None)
+
     def _seen_or_deferred(self, x: Any, lengths: Any, deferred: bool, seen: Seen | None) -> Any:
         """Inference: of which `seen` takes what the layers are called with; deferred: as `LinearOutputs`."""
 
