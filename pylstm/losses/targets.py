@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -116,9 +115,12 @@ def check_labels_of(part: Any, outputs: Form, ignore_index: int, class_weight: A
         return
     if class_weight is not None:
         weight_array(class_weight, classes, np.dtype(np.float64))
-    with contextlib.suppress(TypeError, ValueError):
+    failed = None
+    try:
         if not any(_outside(labels_of(piece, kind), classes, ignore_index).any() for piece in part.pieces()):
             return
+    except (TypeError, ValueError) as error:
+        failed = error  # one of the targets does the same, and is named
     for i in range(len(part)):
         labels = np.atleast_1d(labels_of(part.one(i)[None], kind, None, f"{part.name}[{i}]")[0])
         if (wrong := _outside(labels, classes, ignore_index)).any():
@@ -127,6 +129,8 @@ def check_labels_of(part: Any, outputs: Form, ignore_index: int, class_weight: A
                 f"targets must be labels in 0..{classes - 1}, one per column of logits, got {labels[wrong][0]} in "
                 f"{part.name}[{i}]{step}"
             )
+    if failed is not None:
+        raise failed
 
 
 def _outside(labels: Array, classes: int, ignore_index: int) -> Array:
