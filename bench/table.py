@@ -118,7 +118,8 @@ def block(path: str, document: Document) -> str:
 
 def about(document: Document) -> str:
     """What a reader has to know about a table of speeds."""
-    peers = ", ".join(f"{NAMES[p]} {v.split('-')[0]}" for p, v in document["versions"].items() if p not in results.OURS)
+    names = {peer: name.partition(" on ")[0] for peer, name in NAMES.items()}  # the version says on what
+    peers = ", ".join(f"{names[p]} {v.split('-')[0]}" for p, v in document["versions"].items() if p not in results.OURS)
     threads = max(record["threads"] for record in document["found"])
     whole = results.is_model(document["found"][0])
     file = "bench/models/limits.py" if whole else "bench/limits.py"

@@ -23,6 +23,7 @@ import numpy as np
 from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..layers.layer import Layer, with_tuples
+from ..layers.table_rows import FEWEST_SYMBOLS
 from .nodes import LayerCall, Node, Operation
 from .rows import Rows, new_rows
 from .structure import leaves, mapped
@@ -167,7 +168,7 @@ class Run(Recorder):
         if args and type(args[0]) is Rows:
             if (rows := args[0].given_to(layer, self)) is not None:
                 place, args = args[0]._slot, (None, *args[1:])
-        elif layer._gives_table_rows() and not isinstance(args[0], Value):
+        elif layer._gives_table_rows() and not isinstance(args[0], Value) and not _few(args[0]):
             return new_rows(self, layer, *self.before.run(layer._as_table_rows, args[0]))
         arrays = [self._array(arg) if type(arg) is Value or arg is None else mapped(self._array, arg) for arg in args]
         if rows is not None:
@@ -235,6 +236,10 @@ class Run(Recorder):
             return mapped(lambda one: self._output(one, held), array)
         data = array if _is_float(array) else _without_axes(array)
         return array if data is None else new_value(data, self, Slot(data.shape, data.dtype), held=held)
+
+
+def _few(symbols: Any) -> bool:
+    return type(symbols) is np.ndarray and symbols.size < FEWEST_SYMBOLS
 
 
 def _by_position(

@@ -22,7 +22,7 @@ from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, 
 from .registry import built_in
 from .repeated_rows import joined
 from .steps import ChainSteps
-from .table_rows import TableRows
+from .table_rows import FEWEST_SYMBOLS, TableRows
 
 DEEPEST = 32  # containers in containers: every one takes some of Python's stack
 
@@ -351,6 +351,8 @@ class Columns(Container):
 
     def _as_table_rows(self, x: Any) -> tuple[TableRows | Array, Backward]:
         x = self._input(x, None)
+        if x.size < FEWEST_SYMBOLS:
+            return self.forward(x)
         parts = [layer._as_table_rows(x[..., k]) for k, layer in enumerate(self.layers)]
         rows, split = joined([rows for rows, _ in parts])
 

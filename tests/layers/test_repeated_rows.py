@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 
 import pylstm
 from pylstm import TableRows, _core
+from pylstm.graph import recording
+from pylstm.layers import containers
 from pylstm.layers.repeated_rows import combined, repeat
 
 F64 = np.float64
+
+
+@pytest.fixture(autouse=True)
+def however_few_symbols(monkeypatch):
+    for module in (recording, containers):
+        monkeypatch.setattr(module, "FEWEST_SYMBOLS", 0)
 
 
 @pytest.fixture

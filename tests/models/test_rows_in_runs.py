@@ -10,11 +10,19 @@ import pytest
 
 import pylstm
 from pylstm import _core
+from pylstm.graph import recording
 from pylstm.graph.rows import Rows
+from pylstm.layers import containers
 from pylstm.layers.recurrent import Recurrent
 from support.models import F64, Each
 
 SYMBOLS, WIDTH = 11, 24
+
+
+@pytest.fixture(autouse=True)
+def however_few_symbols(monkeypatch):
+    for module in (recording, containers):
+        monkeypatch.setattr(module, "FEWEST_SYMBOLS", 0)
 
 
 @pytest.fixture
@@ -400,3 +408,20 @@ def test_odd_shapes(shape, once):
     y, back = net.forward(x)
     assert bits([y, net(x)]) == bits([net.wide(joined)[0] if recurrent else joined] * 2)
     assert back(np.ones_like(y))[1]["tag.weight"].shape == (3, 8)
+
+
+def test_a_few_symbols_are_looked_up(monkeypatch):
+    class Net(pylstm.Model):
+        def __init__(self):
+            self.embed, self.lstm = pylstm.Embedding(9, 4, seed=0), pylstm.LSTM(4, 3, batch_first=True, seed=1)
+
+        def run(self, x):
+            seen.append(type(rows := self.embed(x)))
+            return self.lstm(rows)[0]
+
+    monkeypatch.setattr(recording, "FEWEST_SYMBOLS", 64)
+    net, seen = Net(), []
+    few, many = np.arange(63).reshape(1, 63) % 9, np.arange(64).reshape(1, 64) % 9
+    y, d = net.forward(few)[0], net(many)
+    assert [kind.__name__ for kind in seen] == ["Value", "Rows"]
+    np.testing.assert_array_equal(y, d[:, :63])
