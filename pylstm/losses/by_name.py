@@ -101,6 +101,11 @@ def check_targets(loss: LossFunction, outputs: Any, form: Any, part: Any) -> Non
         check(form, part)
 
 
+def converts_targets(loss: LossFunction) -> bool:
+    """Whether it computes with the targets in the dtype of the outputs."""
+    return isinstance(loss, _Own) and loss.name == "mse"
+
+
 def call_of(loss: LossFunction) -> tuple[Any, frozenset[str]] | None:
     """The function of somebody's own that the loss is, and what it is given by name beside the lengths; or None."""
     return (loss.function, loss.wants) if isinstance(loss, _Wrapped) else None

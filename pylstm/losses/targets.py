@@ -115,20 +115,22 @@ def check_labels_of(part: Any, outputs: Form, ignore_index: int, class_weight: A
         return
     if class_weight is not None:
         weight_array(class_weight, classes, np.dtype(np.float64))
-    for piece in part.pieces():
-        labels = labels_of(piece, kind, None, part.name)
-        if _outside(labels, classes, ignore_index).any():
-            break
-    else:
-        return
+    failed = None
+    try:
+        if not any(_outside(labels_of(piece, kind), classes, ignore_index).any() for piece in part.pieces()):
+            return
+    except (TypeError, ValueError) as error:
+        failed = error  # one of the targets does the same, and is named
     for i in range(len(part)):
-        labels = np.atleast_1d(labels_of(part.one(i)[None], kind, None, part.name)[0])
+        labels = np.atleast_1d(labels_of(part.one(i)[None], kind, None, f"{part.name}[{i}]")[0])
         if (wrong := _outside(labels, classes, ignore_index)).any():
             step = f" at step {np.flatnonzero(wrong)[0]}" if len(outputs) > 2 else ""
             raise ValueError(
                 f"targets must be labels in 0..{classes - 1}, one per column of logits, got {labels[wrong][0]} in "
                 f"{part.name}[{i}]{step}"
             )
+    if failed is not None:
+        raise failed
 
 
 def _outside(labels: Array, classes: int, ignore_index: int) -> Array:

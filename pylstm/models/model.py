@@ -20,11 +20,11 @@ from ..graph.structure import leaves, mapped
 from ..graph.values import Value
 from ..layers.composite import Composite
 from ..layers.layer import Layer
-from ..training.data import Batch, Inputs
+from ..training.data import Batch
 from .gradients import Form, ModelBackward, Tape, check_used, entered
 from .naming import named_layers
 from .trainable import Trainable
-from .watching import Seen, Watching, attributes_kept
+from .watching import Seen, watching
 
 
 class Model(Composite, Trainable):
@@ -168,9 +168,10 @@ class Model(Composite, Trainable):
 
     # ---- as a model to train -----------------------------------------------------------------------------------------
 
-    def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
-        if deferred and self._runs(_CALL) and ACTIVE.get() is None:
-            return self._inferred(DeferringRun(recording=False), self._arguments(batch), {"lengths": batch.lengths})
+    def _predicted(self, batch: Batch, deferred: bool = False, seen: Seen | None = None) -> Any:
+        if (deferred or seen is not None) and self._runs(_CALL) and ACTIVE.get() is None:
+            run: Run = DeferringRun(recording=False) if seen is None else watching(seen, deferred)
+            return self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
         return self(*self._arguments(batch), lengths=batch.lengths)
 
     def _arguments(self, batch: Batch) -> tuple[Any, ...]:
@@ -219,21 +220,6 @@ class Model(Composite, Trainable):
 
     def _says_shape(self) -> bool:
         return type(self).output_shape is not Layer.output_shape
-
-    def _watched(self, batch: Batch) -> Seen:
-        if not self._runs(_CALL) or ACTIVE.get() is not None:
-            return []
-        run = Watching()
-        with attributes_kept(self):
-            self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
-        return run.seen
-
-    def _probed(self, batch: Batch) -> Any:
-        with attributes_kept(self):
-            return self._predicted(batch, deferred=True)
-
-    def _check_data(self, inputs: Inputs) -> None:
-        self._check_batch_axis(inputs, always=True)
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 

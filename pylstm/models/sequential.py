@@ -93,9 +93,10 @@ class Sequential(Container, Trainable):
 
     # ---- as a model to train -------------------------------------------------------------------------------------
 
-    def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
-        if deferred and self._can_defer() and ACTIVE.get() is None:
-            return self._deferred(batch.inputs[0], batch.lengths)
+    def _predicted(self, batch: Batch, deferred: bool = False, seen: Seen | None = None) -> Any:
+        deferred = deferred and self._can_defer()
+        if ACTIVE.get() is None and (deferred or (seen is not None and self._runs(_WRITTEN))):
+            return self._seen_or_deferred(batch.inputs[0], batch.lengths, deferred, seen)
         return self(batch.inputs[0], lengths=batch.lengths)
 
     def _trained(self, batch: Batch, state: Any, deferred: bool = False) -> tuple[Any, Callable[[Any], Params], Any]:
@@ -107,11 +108,19 @@ class Sequential(Container, Trainable):
         return self._runs(_WRITTEN) and self.layers[-1]._can_defer()
 
     def _deferred(self, x: Any, lengths: Any) -> Any:
+        return self._seen_or_deferred(x, lengths, True, None)
+
+    def _seen_or_deferred(self, x: Any, lengths: Any, deferred: bool, seen: Seen | None) -> Any:
+        """Inference: of which `seen` takes what the layers are called with; deferred: as `LinearOutputs`."""
+
         def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
+            if seen is not None:
+                seen.append((layer, x))
             return (layer._deferred(x, lengths), None) if layer is last else inferred(layer, x, state, lengths, as_rows)
 
-        last = self.layers[-1]
-        return self._run(call, self._input(x, None), None, lengths)[0]
+        last = self.layers[-1] if deferred else None
+        y = self._run(call, self._input(x, None), None, lengths)[0]
+        return y if deferred else self._output(y)
 
     def _deferred_vjp(
         self, x: Any, state: Any = None, *, lengths: Any = None, need_dx: bool = True
@@ -147,24 +156,15 @@ class Sequential(Container, Trainable):
             raise ValueError(self._unfit(inputs, error)) from None
         return shape
 
-    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
-        if len(inputs) and self._output_form(inputs) is None:  # else what layers say tells
-            super()._check_batch_axis(inputs, always)
+    def _may_misread(self, inputs: Inputs) -> bool:
+        return self._output_form(inputs) is None and super()._may_misread(inputs)  # else what layers say tells
 
-    def _watched(self, batch: Batch) -> Seen:
-        seen: Seen = []
-        if not self._runs(_WRITTEN) or ACTIVE.get() is not None:
-            return seen
+    def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:
+        first = _first(self)
+        written = type(first).__module__.partition(".")[0] == __name__.partition(".")[0]
+        return first.dtype if self._output_form(inputs) is not None and written and first._param_shapes else None
 
-        def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, None]:
-            seen.append((layer, tuple(getattr(x, "shape", ()))))
-            return inferred(layer, x, state, lengths, as_rows)
-
-        self._run(call, self._input(batch.inputs[0], None), None, batch.lengths)
-        return seen
-
-    def _check_data(self, inputs: Inputs) -> None:
-        self._check_batch_axis(inputs, always=True)
+    def _check_values_of(self, inputs: Inputs) -> None:
         if self._output_form(inputs) is not None:
             for piece in inputs.parts[0].pieces():
                 self._check_values("x", piece)

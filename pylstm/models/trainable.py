@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -19,13 +20,14 @@ from ..losses.by_name import loss_function, wants
 from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
 from ..training import loop
 from ..training.class_weights import balanced
-from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets
+from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets, first_steps
 from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
 from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
-from .watching import Seen, misread
+from .traces import no_traces
+from .watching import Seen, first_refused, misreads, shape_of
 
 
 class Trainable(Layer):
@@ -65,8 +67,9 @@ class Trainable(Layer):
     # ---- how it is run -------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def _predicted(self, batch: Batch, deferred: bool = False) -> Any:
-        """Inference: the outputs of a batch. deferred: as `LinearOutputs`, if the model can."""
+    def _predicted(self, batch: Batch, deferred: bool = False, seen: Seen | None = None) -> Any:
+        """Inference: the outputs of a batch. deferred: as `LinearOutputs`, if the model can. seen: takes what the
+        layers are called with, call by call, where it can be seen."""
 
     @abc.abstractmethod
     def _trained(
@@ -84,29 +87,59 @@ class Trainable(Layer):
         if a batch of x is none to the model: whatever the number of sequences in it."""
         return None
 
-    def _check_batch_axis(self, inputs: Inputs, always: bool = False) -> None:
-        """Raises ValueError if a batch of x is none to the model, where only a look at its run tells. always: even
-        where x has the axes of sequences."""
-        rows = (len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
-        if not len(inputs) or not (always or any(rows)):
+    def _may_misread(self, inputs: Inputs) -> bool:
+        """Whether a batch of x may be none to the model, and only a run tells: x has no axis that must be time."""
+        return any(len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
+
+    def _looked_at(self, inputs: Inputs, rows: Any, truncate: int | None) -> Any:
+        """The outputs of these rows, in a run that nobody asked for. Where a layer takes x as it came and would refuse
+        values in other rows, so does a run of those: raises what that raises."""
+        with no_traces(self):
+            outputs, seen, batch = self._watched(inputs, rows, True, truncate)
+            if (wrong := first_refused(inputs, batch, seen)) is not None:
+                rows = (wrong + np.arange(len(rows))) % len(inputs)
+                self._predicted(first_steps(inputs.batch(rows), truncate), True)
+        return outputs
+
+    def _watched(
+        self, inputs: Inputs, rows: Any, deferred: bool, truncate: int | None = None
+    ) -> tuple[Any, Seen, Batch]:
+        """Inference: the outputs of these rows, what the layers were called with, and the batch. Raises ValueError if
+        a batch of x turns out to be none to the model: whatever else would be raised."""
+        seen: Seen = []
+        batch = first_steps(inputs.batch(rows), truncate)
+        try:
+            outputs = self._predicted(batch, deferred, seen)
+        except Exception:
+            self._check_batch_axis(inputs, rows, seen, truncate)
+            raise
+        self._check_batch_axis(inputs, rows, seen, truncate)
+        return outputs, seen, batch
+
+    def _check_batch_axis(self, inputs: Inputs, rows: Any, seen: Seen, truncate: int | None) -> None:
+        """Raises ValueError if layers have taken the sequences of a batch for steps. Where it looks so, a batch of
+        another size tells an axis of the batch from one that happened to be as long; what fails there tells nothing."""
+        suspects = [i for i, (layer, given) in enumerate(seen) if misreads(layer, shape_of(given), len(rows))]
+        if not suspects:
             return
-        if found := misread(*(self._watched(inputs.batch(np.zeros(count, np.int64))) for count in (1, 2))):
-            layer, shape = found
-            raise ValueError(
-                f"x lacks an axis: 2 sequences of it reach {layer!r} as {shape}, where it does not take them for a "
-                f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
-            )
+        again: Seen = []
+        more = np.resize(rows, len(rows) + 1)
+        with np.errstate(all="ignore"), contextlib.suppress(Exception):
+            self._predicted(first_steps(inputs.batch(more), truncate), True, again)
+        for i in suspects:
+            layer, shape = seen[i][0], shape_of(seen[i][1])
+            if i < len(again) and again[i][0] is layer and misreads(layer, shape_of(again[i][1]), len(more)):
+                raise ValueError(
+                    f"x lacks an axis: {len(rows)} of it reach {layer!r} as {shape}, where it does not take them for a "
+                    f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
+                ) from None
 
-    @abc.abstractmethod
-    def _watched(self, batch: Batch) -> Seen:
-        """What the layers are called with in inference, call by call; nothing where it cannot be seen."""
+    def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:  # noqa: ARG002
+        """The dtype in which what takes x first computes with it; None: it is not known."""
+        return None
 
-    def _probed(self, batch: Batch) -> Any:
-        """As `_predicted`, of a batch that nobody asked for."""
-        return self._predicted(batch, deferred=True)
-
-    def _check_data(self, inputs: Inputs) -> None:
-        """Raises TypeError, ValueError or IndexError for inputs of which the model would refuse a batch."""
+    def _check_values_of(self, inputs: Inputs) -> None:
+        """Raises TypeError, ValueError or IndexError for values in x that what is known of the layers refuses."""
 
     def _no_outputs(self, inputs: Inputs) -> Any:  # noqa: ARG002
         """The outputs for no inputs at all."""
@@ -276,7 +309,8 @@ class Trainable(Layer):
         metrics = self._metrics if metrics is None and loss == self._loss else metrics
         inputs, targets = self._pair(x, y, lengths, target_lengths, free=_is_free(loss))
         size = _checks.integer("batch_size", batch_size)
-        return evaluate(self, inputs, targets, size, loss_function(loss), metric_functions(metrics, loss))
+        figures = metric_functions(metrics, loss)
+        return evaluate(self, inputs, targets, size, loss_function(loss), figures, look=self._may_misread(inputs))
 
     def predict(
         self,
@@ -313,7 +347,7 @@ class Trainable(Layer):
             )
         if len(inputs) == 0:
             return self._no_outputs(inputs)
-        self._check_batch_axis(inputs)
+        look = self._may_misread(inputs)
         form: Any = None
         found: list[Predictions] = []  # of each output
         for some in inputs.sorted_batches(size):
@@ -324,7 +358,10 @@ class Trainable(Layer):
                     "several inputs have lengths, so that those of the outputs are not known: write "
                     f"output_lengths(self, lengths) in {type(self).__name__}, which returns them"
                 )
-            form = self._predicted(batch, deferred=lens is not None)
+            if look:
+                form, look = self._watched(inputs, some, lens is not None)[0], False
+            else:
+                form = self._predicted(batch, deferred=lens is not None)
             if type(form) is LinearOutputs and form.ndim != 3:
                 form = form.compute()
             outputs = list(leaves(form))
@@ -352,9 +389,7 @@ class Trainable(Layer):
         if len(inputs) == 0:
             raise ValueError("x holds no sequences")
         kind = SeveralTargets if self._several and isinstance(y, (tuple, dict)) else Targets
-        targets = kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
-        self._check_batch_axis(inputs)
-        return inputs, targets
+        return inputs, kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
 
     def _validation(self, data: Any, free: bool) -> tuple[Inputs, AllTargets]:
         four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None

@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ..graph.deferred import DeferringRun
+from ..graph.recording import Run
+from ..training.data import Batch, Inputs
+
+Seen = list[tuple[Any, Any]]  # (layer, what it was given as x), call by call
 
 
-@contextmanager
-def attributes_kept(model: object) -> Iterator[None]:
-    """What a run sets in the model is as before afterwards: for runs that nobody asked for."""
-    own = vars(model)
-    before = dict(own)
-    try:
-        yield
-    finally:
-        for name in own.keys() - before.keys():
-            del own[name]
-        own.update({name: value for name, value in before.items() if own.get(name) is not value})
-
-
-Seen = list[tuple[Any, tuple[int, ...]]]  # (layer, shape of x), call by call
-
-
-class Watching(DeferringRun):
-    """A run in inference that notes the shape of every layer's input."""
+class _Watching(Run):
+    """A run in inference that notes what every layer is given."""
 
     __slots__ = ("seen",)
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Seen) -> None:
         super().__init__(recording=False)
-        self.seen: Seen = []
+        self.seen = seen
 
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = args[0] if args else kwargs.get("x")
-        self.seen.append((layer, tuple(getattr(given, "shape", ()))))
+        self.seen.append((layer, args[0] if args else kwargs.get("x")))
         return super().call(layer, args, kwargs)
 
 
-def misread(one: Seen, two: Seen) -> tuple[Any, tuple[int, ...]] | None:
-    """The first layer that takes sequences for steps, from what was seen of runs with one and with two of them: it
-    takes no batch of what comes. None: there is none, or the runs went different ways."""
-    if [layer for layer, _ in one] != [layer for layer, _ in two]:
-        return None
-    for (layer, shape), (_, other) in zip(one, two, strict=True):
-        if shape and other and shape[0] != other[0] and layer._says_shape():
-            try:
-                after = layer.output_shape((None, *other[1:]))
-            except ValueError:
-                return layer, other
-            if not after or after[0] is not None:
-                return layer, other
+class _WatchingDeferring(_Watching, DeferringRun):
+    __slots__ = ()
+
+
+def watching(seen: Seen, deferred: bool) -> Run:
+    """A run in inference for which `seen` takes what every layer is given. deferred: it is a `DeferringRun`."""
+    return _WatchingDeferring(seen) if deferred else _Watching(seen)
+
+
+def shape_of(given: Any) -> tuple[int, ...]:
+    """Of what a layer was given; () where nobody knows."""
+    return tuple(getattr(given, "shape", ()))
+
+
+def misreads(layer: Any, shape: tuple[int, ...], count: int) -> bool:
+    """Whether a layer takes the first axis of `count` sequences for something else. What it does not take at all, it
+    refuses itself."""
+    if not shape or shape[0] != count or not layer._says_shape():
+        return False
+    try:
+        after = layer.output_shape((None, *shape[1:]))
+    except ValueError:
+        wanted = layer.input_shape()
+        return not wanted or wanted[-1] in (None, shape[-1])
+    return not after or after[0] is not None
+
+
+def first_refused(inputs: Inputs, batch: Batch, seen: Seen) -> int | None:
+    """The first of the inputs with values that a layer would refuse, of those that it was given as they came."""
+    for part, array in zip(inputs.parts, batch.inputs or batch.named.values(), strict=True):
+        for layer in [layer for layer, given in seen if given is array]:
+            if not all(_takes(layer, piece) for piece in part.pieces()):
+                return next((i for i in range(len(part)) if not _takes(layer, part.one(i)[None])), None)
     return None
+
+
+def _takes(layer: Any, values: Any) -> bool:
+    try:
+        layer._check_values("x", values)
+    except (TypeError, ValueError, IndexError):
+        return False
+    return True

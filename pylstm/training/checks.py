@@ -1,10 +1,16 @@
-"""All that can be known of a training before it begins. Nothing here changes anything, or draws a random number."""
+"""All that can be known of a training before it begins.
+
+Nothing here changes anything of the library's, or draws a random number. A `Model`, and a chain with a layer of the
+user's that does not say its shapes, is run once in inference on a batch of x, and once on one of the validation data:
+what that changes is taken back as far as `no_traces` says. (A third run is of a batch that looks as if the model would
+refuse it: whether it does, it says itself.)
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..losses.by_name import call_of, check_targets
+from ..losses.by_name import call_of, check_targets, converts_targets
 from ..losses.targets import Form
 from .data import AllTargets, Inputs
 from .evaluation import output_form
@@ -12,14 +18,22 @@ from .expected import takes
 from .finite import check_data, check_params
 
 if TYPE_CHECKING:
+    from ..models.trainable import Trainable
     from .loop import Training
 
 Pair = tuple[Inputs, AllTargets]
 
 
 def before_training(
-    training: Training, x: Inputs, y: AllTargets, validation: Pair | None, check_finite: bool, resuming: bool
-) -> Any:
+    training: Training,
+    x: Inputs,
+    y: AllTargets,
+    validation: Pair | None,
+    batch_size: int,
+    *,
+    check_finite: bool,
+    resuming: bool,
+) -> Form | None:
     """Raises TypeError, ValueError, IndexError or OSError for what would fail later; returns the form of the outputs,
     None if it is not known.
 
@@ -32,10 +46,13 @@ def before_training(
         callback._check(training)
     if check_finite and not resuming:
         check_params(training.model)
-    form = _check_pair(training, x, y, check_finite, training.truncate)
+    form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
+    _check_y(training, y, form, outputs, check_finite)
     if validation is not None:
         try:
-            _check_pair(training, *validation, check_finite, None)
+            others = validation[0]
+            found = _check_x(training.model, others, batch_size, check_finite, None)
+            _check_y(training, validation[1], *found, check_finite)
             _check_alike(training, y, validation[1])
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"validation_data: {error}") from error
@@ -52,19 +69,25 @@ def _check_functions(training: Training) -> None:
         takes("reduce", training.reduce, "grads", "weight")
 
 
-def _check_pair(training: Training, x: Inputs, y: AllTargets, check_finite: bool, truncate: int | None) -> Form | None:
-    model = training.model
+def _check_x(
+    model: Trainable, x: Inputs, batch_size: int, check_finite: bool, truncate: int | None
+) -> tuple[Form | None, Any]:
+    """What `output_form` gives."""
     if check_finite:
         for part in x.parts:
-            check_data(part, "sequences", "feature")
-        for one in y.all_parts:
-            check_data(one, "targets", "column")
-    model._check_data(x)
-    form, outputs = output_form(model, x, truncate)
+            check_data(part, "sequences", "feature", model._converts_to(x))
+    model._check_values_of(x)
+    return output_form(model, x, batch_size, truncate)
+
+
+def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
     parts = y.all_parts
+    if check_finite:
+        dtype = getattr(outputs, "dtype", training.model.dtype) if converts_targets(training.loss) else None
+        for one in parts:
+            check_data(one, "targets", "column", dtype)
     if len(parts) == 1:
         check_targets(training.loss, outputs, form, parts[0])
-    return form
 
 
 def _check_alike(training: Training, y: AllTargets, validation: AllTargets) -> None:

@@ -121,6 +121,13 @@ class Batch(NamedTuple):
         return self.named or (self.inputs if len(self.inputs) > 1 else self.inputs[0])
 
 
+def first_steps(batch: Batch, steps: int | None) -> Batch:
+    """A batch of one input, cut to its first `steps` steps; None: as it is."""
+    if steps is None:
+        return batch
+    return Batch((batch.first[:, :steps],), {}, None if batch.lengths is None else np.minimum(batch.lengths, steps))
+
+
 class Inputs:
     """N inputs of a model: `Sequences`, or with `several` a tuple of such, or a dict by name.
 
@@ -247,8 +254,11 @@ class Targets(Counted):
                 "sequences, or target_lengths"
             )
         if per_step and x.lengths is not None and isinstance(y, (list, tuple)):
-            for i, (item, length) in enumerate(zip(self._take_items(y, name), x.lengths, strict=True)):
-                if item.ndim == 0 or len(item) != length:
+            items = self._take_items(y, name)
+            for i, (item, length) in enumerate(zip(items, x.lengths, strict=True)):
+                if item.ndim and len(item) == x.steps:  # padded as x is
+                    items[i] = item[:length]
+                elif item.ndim == 0 or len(item) != length:
                     raise ValueError(f"{name}[{i}] must have a target for each of the {length} steps, got {item.shape}")
             return
         self._array = number_array(name, y, _CLASSES)

@@ -42,14 +42,24 @@ class Running:
 
 
 def evaluate(
-    model: Trainable, x: Inputs, y: AllTargets, size: int, loss: LossFunction, metrics: Mapping[str, Metric]
+    model: Trainable,
+    x: Inputs,
+    y: AllTargets,
+    size: int,
+    loss: LossFunction,
+    metrics: Mapping[str, Metric],
+    *,
+    look: bool = False,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x."""
+    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
     running = Running(loss, metrics)
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
-        outputs = model._predicted(batch, running.deferred)
+        if look:
+            outputs, look = model._watched(x, rows, running.deferred)[0], False
+        else:
+            outputs = model._predicted(batch, running.deferred)
         lens, more = asked_for(model, batch, own, loss)
         targets = fitted(loss, outputs, targets, lens)
         found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
@@ -57,20 +67,19 @@ def evaluate(
     return running.means()
 
 
-def output_form(model: Trainable, x: Inputs, truncate: int | None = None) -> tuple[Form | None, Any]:
+def output_form(model: Trainable, x: Inputs, size: int, truncate: int | None = None) -> tuple[Form | None, Any]:
     """The shape of a batch's outputs, None for any size, or None if it is not known; and outputs, where they had to be
-    computed for it: of two sequences, of the first `truncate` steps."""
+    computed for it: of a batch of `size` as training makes them, of the longest sequences, up to `truncate` steps.
+    Raises what the model's run raises, and ValueError if it shows that x gives no batch."""
     if (known := model._output_form(x)) is not None:
         return known, None
-    batch = x.batch(np.arange(min(2, len(x)), dtype=np.int64))
-    if truncate is not None:
-        lengths = None if batch.lengths is None else np.minimum(batch.lengths, truncate)
-        batch = Batch((batch.first[:, :truncate],), {}, lengths)
-    outputs = model._probed(batch)
+    rows = np.arange(len(x))[:size] if x.lengths is None else np.argsort(x.lengths, kind="stable")[-size:]
+    outputs = model._looked_at(x, rows, truncate)
     shape = shape_of(outputs)
-    if len(shape) == 0 or shape[0] != len(batch.first):
+    if len(shape) == 0 or shape[0] != len(rows):
         return None, outputs
-    time = x.lengths is not None or model.keeps_time is None  # steps of batches differ, or may
+    # steps of batches differ, or may, or those of the pieces are fewer
+    time = x.lengths is not None or model.keeps_time is None or truncate is not None
     form: list[int | None] = [None, *shape[1:]]
     if time and len(shape) > 2:
         form[1] = None

@@ -15,17 +15,18 @@ from .gradients import all_finite
 _HINT = "check_finite=False takes such numbers as they are"
 
 
-def check_data(part: Counted, what: str, axis: str) -> None:
+def check_data(part: Counted, what: str, axis: str, dtype: np.dtype[Any] | None = None) -> None:
     """Raises ValueError if a number that counts is not finite. what: one of the parts is called so in the plural, and
-    its last axis `axis`."""
+    its last axis `axis`; dtype: what computes with the numbers holds them in, None if it is not known."""
     if part.dtype.kind != "f":
         return
+    narrow = dtype if dtype is not None and dtype.itemsize < part.dtype.itemsize else part.dtype
     with np.errstate(over="ignore", invalid="ignore"):
-        if all(all_finite(piece) for piece in part.pieces()):
+        if all(all_finite(piece.astype(narrow, copy=False)) for piece in part.pieces()):
             return
-    wrong = [i for i in range(len(part)) if not np.isfinite(part.one(i)).all()]
-    one = part.one(wrong[0])
-    first, value = _first(one)
+        wrong = [i for i in range(len(part)) if not np.isfinite(part.one(i).astype(narrow)).all()]
+        one = part.one(wrong[0])
+        first, value = _first(one, narrow)
     names = ["step"] if part.has_steps or len(first) > 1 else []
     place = ", ".join(f"{name} {index}" for name, index in zip(names, first[:1], strict=False))
     rest = first[len(names) :]
@@ -43,12 +44,14 @@ def check_params(model: Layer) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         for name, array in model.params.items():
             if not all_finite(array):
-                first, value = _first(array)
+                first, value = _first(array, array.dtype)
                 raise ValueError(f"the model's weights: {name} holds {value} at {list(first)}. {_HINT}")
 
 
-def _first(array: Array) -> tuple[tuple[int, ...], str]:
-    """The place of the first number that is not finite, and how an error names it."""
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+def _first(array: Array, dtype: np.dtype[Any]) -> tuple[tuple[int, ...], str]:
+    """The place of the first number that is not finite in `dtype`, and how an error names it."""
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(array.astype(dtype)))[0])
     value: Any = array[place]
+    if np.isfinite(value):
+        return place, f"{value:g} (not finite in {dtype})"
     return place, "NaN" if math.isnan(value) else "infinity" if value > 0 else "-infinity"

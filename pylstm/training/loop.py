@@ -115,7 +115,9 @@ class Training:
         self.figures += ["lr", "seconds"]
         if all(map(is_own, self.callbacks)):  # others may add figures
             self.names = self.figures
-        form = before_training(self, x, y, validation, check_finite, resume is not None)
+        form = before_training(
+            self, x, y, validation, batch_size, check_finite=check_finite, resuming=resume is not None
+        )
         hand_labels(self.model, x, y, batch_size, self.loss, form)
         progress = Progress(verbose, epochs)
         before, updates = _Before(self, resume is not None), self.optimizer._updates

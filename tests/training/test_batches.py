@@ -154,3 +154,96 @@ def test_what_is_remembered_of_shapes_is_of_these_layers_and_goes_into_no_pickle
     model.layers = model.layers[2:]
     with pytest.raises(ValueError, match="x must give batches"):
         model.predict(x)
+
+
+class Runs(pylstm.Model):
+    """Counts its runs where no run can take it back."""
+
+    keeps_time = False
+
+    def __init__(self):
+        self.gru, self.head = pylstm.GRU(3, 4, batch_first=True, seed=0), pylstm.Linear(4, 3, seed=1)
+        self.start, self.counted = np.zeros((1, 4, 4), "f"), []
+
+    def run(self, x, lengths=None):
+        self.counted.append(x.shape)
+        return self.head(self.gru(x, lengths=lengths)[0][:, -1])
+
+
+class FixedStart(Runs):
+    def run(self, x):
+        return self.head(self.gru(x, self.start)[0][:, -1])
+
+
+class Contrast(Runs):
+    def run(self, x):
+        if len(x) < 2:
+            raise ValueError("it needs two")
+        h = self.gru(x)[0][:, -1]
+        return self.head(h - h.mean(axis=0))
+
+
+class Largest(Runs):
+    def run(self, x, lengths=None):
+        return self.head(self.gru(x, lengths=lengths)[0].max(axis=1))
+
+
+class OneByOne(Runs):
+    """A layer gets one sequence (T, F) after the other, in batches of as many as it has steps."""
+
+    def run(self, x):
+        return self.head(pylstm.concatenate([self.gru(row)[0][-1:] for row in x], axis=0))
+
+
+class Standard(pylstm.Layer):
+    keeps_time = True
+
+    def __call__(self, x, *, lengths=None):  # noqa: ARG002
+        return (x - x.mean(axis=0)) / x.std(axis=0)
+
+    def forward(self, x, *, lengths=None, need_dx=True):  # noqa: ARG002
+        return self(x), lambda dy: (dy, {})
+
+
+def standard():
+    return pylstm.Sequential(
+        [Standard(), pylstm.GRU(3, 4, batch_first=True), pylstm.LastStep(), pylstm.Linear(4, 3)], seed=0
+    )
+
+
+PLAIN = RNG.standard_normal((12, 4, 3)).astype("f")
+RAGGED = [PLAIN[i, : i % 5] for i in range(12)]  # the first one is empty; no batch of 4 is
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [(FixedStart, PLAIN), (Contrast, PLAIN), (Largest, RAGGED), (Runs, RAGGED), (OneByOne, PLAIN), (standard, PLAIN)],
+    ids=["fixed", "contrast", "largest", "last", "one by one", "standard"],
+)
+def test_what_takes_every_batch_that_there_is_is_not_refused_for_another(make, x):
+    model, y = make(), np.arange(12) % 3
+    options = {"loss": "cross_entropy", "batch_size": 4}
+    model.fit(x, y, optimizer=pylstm.SGD(), verbose=0, shuffle=False, validation_data=(x, y), **options)
+    model.evaluate(x, y, **options)
+    assert len(model.predict(x, batch_size=4)) == 12
+    if make is standard:  # of rows, whose look is the first run itself
+        rows = pylstm.Sequential([Standard(), pylstm.Linear(3, 3)], seed=0)
+        rows.fit(x[:, 0], y, optimizer=pylstm.SGD(), verbose=0, **options)
+        assert len(rows.predict(x[:, 0], batch_size=4)) == 12
+
+
+def test_prediction_and_evaluation_run_a_model_once_a_batch_and_training_once_before():
+    class Rows(Runs):
+        def run(self, x, lengths=None):  # noqa: ARG002
+            self.counted.append(x.shape)
+            return self.head(pylstm.concatenate([x, x[:, :1]], axis=1))
+
+    for model, x in ((Runs(), PLAIN), (Rows(), PLAIN[:, 0])):
+        y, options = np.arange(12) % 3, {"loss": "cross_entropy", "batch_size": 6}
+        model.predict(x[:1])
+        assert len(model.counted) == 1
+        model.evaluate(x, y, **options)
+        assert len(model.counted) == 3
+        model.fit(x, y, optimizer=pylstm.SGD(), verbose=0, **options)
+        assert model.counted[3:] == 3 * [(6, *x.shape[1:])]

@@ -82,6 +82,8 @@ CASES = {
     "a late label": ({"y": LATE}, r"labels in 0\.\.2, one per column of logits, got 3 in y\[23\]"),
     "a late label of a partial": ({"y": LATE, "loss": partial(pylstm.cross_entropy, ignore_index=9), "metrics": []},
                                   r"got 3 in y\[23\]"),
+    "a late label that is not whole": ({"y": changed(Y.astype("f"), LAST, 1.5)}, r"got 1\.5 of .* in y\[23\]"),
+    "a late label of two classes": ({"y": changed(np.eye(3)[Y], LAST, [1, 1, 0])}, r"got \[1\. 1\. 0\.\] in y\[23\]"),
     "a negative label": ({"y": changed(Y, LAST, -1)}, r"got -1 in y\[23\]"),
     "a late probability": ({"y": changed(np.zeros((24, 3)), LAST, 1.5), "loss": "binary_cross_entropy"}, r"y\[23\]"),
     "targets of mse": ({"y": np.zeros((24, 2)), "loss": "mse"}, r"shape \(N, 3\), got shape \(24, 2\)"),
@@ -145,6 +147,46 @@ def test_symbols_that_the_table_does_not_have():
     model.fit(padded, padded % 3, lengths=[2] * 24, **options)  # nothing behind a length counts
 
 
+class Symbols(pylstm.Model):
+    keeps_time = False
+
+    def __init__(self, change=None):
+        self.table, self.head = pylstm.Embedding(7, 4, seed=0), pylstm.Linear(4, 3, seed=1)
+        self.change = change
+
+    def run(self, x, lengths=None):  # noqa: ARG002
+        return self.head(self.table(x if self.change is None else self.change(x))[:, 0])
+
+
+@pytest.mark.parametrize("form", ["array", "list", "two"])
+def test_symbols_that_the_table_of_a_model_does_not_have(form):
+    class Two(Symbols):
+        def run(self, left, right):
+            return self.head(self.table(right)[:, 0] + self.table(left)[:, 0])
+
+    good = [RNG.integers(0, 7, 5) for _ in range(24)]
+    bad = changed(good, LAST, np.array([1, 2, 3, 4, 7]))
+    good, bad = (x if form == "list" else np.array(x) for x in (good, bad))
+    if form == "two":
+        good, bad = (good, good), (good, bad)
+    model, optimizer = Two() if form == "two" else Symbols(), pylstm.SGD()
+    before = everything(model, optimizer)
+    options = {"loss": "cross_entropy", "optimizer": optimizer, "batch_size": 4, "shuffle": False, "verbose": 0}
+    for x, more in [(bad, {}), (good, {"validation_data": (bad, Y)})]:
+        with pytest.raises(IndexError, match=r"x holds 7, but the rows of Embedding"):
+            model.fit(x, Y, **more, **options)
+    assert everything(model, optimizer) == before
+
+
+def test_symbols_that_a_model_changes_where_it_must_are_its_own_business():
+    x = changed(RNG.integers(0, 7, (24, 5)), LAST, 9)
+
+    def change(x):
+        return x % 7 if x.max() > 6 else x
+
+    Symbols(change).fit(x, Y, loss="cross_entropy", optimizer=pylstm.SGD(), batch_size=4, shuffle=False, verbose=0)
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     def refuse(path, flags, *more, **options):
         if flags & os.O_CREAT:
@@ -192,9 +234,95 @@ def test_the_checks_leave_no_trace_in_what_is_trained(make, monkeypatch):
     options = {"loss": "cross_entropy", "epochs": 2, "batch_size": 5, "seed": 3, "verbose": 0}
     checked, plain = make(), make()
     checked.fit(X, Y, optimizer=pylstm.Adam(), validation_data=(X, Y), **options)
-    monkeypatch.setattr("pylstm.training.loop.before_training", lambda *_: None)
+    monkeypatch.setattr("pylstm.training.loop.before_training", lambda *_, **__: None)
     plain.fit(X, Y, optimizer=pylstm.Adam(), validation_data=(X, Y), **options)
     assert getattr(checked, "runs", 0) == getattr(plain, "runs", 0)
     for name, value in plain.params.items():
         assert checked.params[name].tobytes() == value.tobytes()
     assert checked._dropout_state() == plain._dropout_state()
+
+
+@pytest.mark.parametrize("in_chain", [False, True])
+def test_the_look_takes_back_what_a_run_of_somebodys_own_changes(in_chain):
+    class Noise(pylstm.Layer):
+        keeps_time = True
+
+        def __init__(self):
+            super().__init__()
+            self.rng, self.old = np.random.default_rng(0), np.random.RandomState(1)
+            self.calls = 0
+
+        def __call__(self, x, *, lengths=None):  # noqa: ARG002
+            self.calls, self.seen = self.calls + 1, x
+            return x + self.rng.standard_normal() + self.old.standard_normal() + np.random.standard_normal()  # noqa: NPY002
+
+        def forward(self, x, *, lengths=None, need_dx=True):  # noqa: ARG002
+            return self(x, lengths=lengths), lambda dy: (dy, {})
+
+    class Inner(Net):
+        def __init__(self):
+            super().__init__()
+            self.noise = [Noise()]
+
+        def run(self, x, lengths=None):
+            return super().run(self.noise[0](x), lengths=lengths)
+
+    class Outer(pylstm.Model):
+        keeps_time = False
+
+        def __init__(self):
+            self.inner = {"net": Inner()}
+
+        def run(self, x, lengths=None):
+            return self.inner["net"](x, lengths=lengths)
+
+    model = Outer()
+    inner = model.inner["net"]
+    noise = inner.noise[0]
+    if in_chain:
+        noise = Noise()
+        model = pylstm.Sequential([noise, *chain().layers])
+
+    def state():
+        return [sorted(vars(noise)), noise.calls, noise.rng.bit_generator.state, noise.old.get_state(legacy=False),
+                np.random.get_state(legacy=False), inner.runs, hasattr(inner, "seen")]  # fmt: skip  # noqa: NPY002
+
+    before = state()
+    with pytest.raises(ValueError, match=r"got 3 in y\[23\]"):
+        model.fit(X, LATE, loss="cross_entropy", optimizer=pylstm.SGD(), verbose=0)
+    np.testing.assert_equal(state(), before)
+
+
+def test_prediction_leaves_attributes_alone():
+    """Threads predict with one model at the same time."""
+
+    class Sets(Net):
+        def run(self, x, lengths=None):  # noqa: ARG002
+            self.seen = x.shape
+            self.runs += 1
+            return self.head(pylstm.concatenate([x, x[:, :1]], axis=1))
+
+    model = Sets()
+    model.predict(X[:, 0])
+    assert model.seen == (24, 3)
+    assert model.runs == 1
+
+
+def test_a_look_at_truncated_training_is_as_long_as_its_pieces():
+    steps = []
+
+    class Notes(pylstm.Layer):
+        keeps_time = steps_apart = True
+
+        def __call__(self, x, *, lengths=None):  # noqa: ARG002
+            steps.append(x.shape[1])
+            return x
+
+        def forward(self, x, *, lengths=None, need_dx=True):  # noqa: ARG002
+            return self(x, lengths=lengths), lambda dy: (dy, {})
+
+    model = pylstm.Sequential([Notes(), pylstm.GRU(3, 4, batch_first=True), pylstm.Linear(4, 1)], seed=0)
+    x, y = np.zeros((2, 60, 3), "f"), np.zeros((2, 60, 1), "f")
+    for lengths in (None, [60, 50]):
+        model.fit(x, y, loss="mse", optimizer=pylstm.SGD(), truncate=20, lengths=lengths, verbose=0)
+    assert steps == 8 * [20]

@@ -119,5 +119,5 @@ def test_sequences_of_signed_and_unsigned_integers_stay_integers():
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match=f"got {2**64 - 1}"):
         nets[0].fit(plain, [[0, 1], np.array([2**64 - 1], np.uint64), []], **options)
-    with pytest.raises(TypeError, match="float64"):  # no integers hold them
+    with pytest.raises(ValueError, match=r"got -1 in y\[0\] at step 1"):  # no integers hold both
         nets[0].fit(plain, [[0, -1], np.array([2**64 - 1], np.uint64), []], **options)

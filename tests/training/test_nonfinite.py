@@ -145,6 +145,11 @@ NOT_FINITE = {
     "minus infinity": (ROWS, spoilt(X3[:, 0], (5, 1), to=-np.inf), Y3, {}, r"x\[5\] holds -infinity at feature 1; 1"),
     "float64": (ROWS, spoilt(X3[:, 0].astype(float), (5, 1)), Y3, {}, r"x\[5\] holds NaN at feature 1"),
     "float16": (ROWS, spoilt(X3[:, 0].astype("e"), (5, 1)), Y3, {}, r"x\[5\] holds NaN at feature 1"),
+    "beyond float32": (recurrent(), spoilt(X3.astype(float), (5, 1, 2), (9, 0, 0), to=-1e39), Y3, {},
+                       r"x\[5\] holds -1e\+39 \(not finite in float32\) at step 1, feature 2; 2 of 64"),
+    "y beyond float32": (recurrent(), X3, spoilt(Y3, 7, to=1e39), {}, r"y\[7\] holds 1e\+39 \(not finite in"),
+    "validation y beyond float32": (recurrent(), X3, Y3, {"validation_data": (X3, spoilt(Y3, 7, to=1e39))},
+                                    r"validation_data: y\[7\] holds 1e\+39 \(not finite in float32\); 1 of 64"),
     "y": (recurrent(), X3, spoilt(Y3, 7, 9), {}, r"y\[7\] holds NaN; 2 of 64 targets do"),
     "y of columns": (recurrent(), X3, spoilt(Y3[:, None], (7, 0)), {}, r"y\[7\] holds NaN"),
     "y per step": (recurrent(True), X3, spoilt(STEPS[..., None], (7, 2), (8, 3)), {"lengths": spoilt(EVERY, 8, to=3)},
@@ -189,6 +194,19 @@ def test_large_numbers_whose_sum_overflows_are_finite():
     x[::2] *= -1
     model = pylstm.Sequential([pylstm.Activation("tanh"), pylstm.Linear(3, 1)], seed=0)
     model.fit(x, Y3, loss="mse", optimizer=pylstm.SGD(), verbose=0)
+
+
+def test_numbers_that_something_else_takes_may_be_as_large_as_their_dtype_allows():
+    x, y = np.full((8, 3), 1e39), np.full(8, 1e39)
+    squashed = pylstm.Sequential([pylstm.Activation("tanh"), pylstm.Linear(3, 1)], seed=0)
+    squashed.fit(x, np.zeros(8), loss="mse", optimizer=pylstm.SGD(), verbose=0)
+    double = pylstm.Sequential([pylstm.Linear(3, 1, dtype="float64")], seed=0)
+    double.fit(x * 1e-39, y, loss="mse", optimizer=pylstm.SGD(1e-9), verbose=0)
+
+    def of_logarithms(outputs, targets, lengths=None):  # noqa: ARG001
+        return pylstm.mse(outputs, np.log10(targets))
+
+    ROWS.fit(x * 1e-39, y, loss=of_logarithms, optimizer=pylstm.SGD(), verbose=0)
 
 
 def test_several_inputs_and_targets_are_named():

@@ -162,3 +162,13 @@ def test_metrics_of_ones_own_are_given_labels():
 
     net().fit(X, EYE[Y], loss="cross_entropy", metrics=[metric], optimizer=pylstm.SGD(), verbose=0)
     assert set(seen) == {("i", True)}
+
+
+@pytest.mark.parametrize("form", [lambda y: y, lambda y: y.tolist(), list, lambda y: EYE[y].tolist()])
+def test_padded_targets_as_lists(form):
+    tags = TAGS.copy()
+    tags[np.arange(6) >= LENGTHS[:, None]] = 0
+    expected = trained(net(True), [row[:n] for row, n in zip(TAGS, LENGTHS, strict=True)], lengths=LENGTHS)
+    assert trained(net(True), form(tags), lengths=LENGTHS) == expected
+    with pytest.raises(ValueError, match=r"y\[1\] must have a target for each of the \d steps"):
+        trained(net(True), [tags[0].tolist(), [0] * 7, *tags[2:].tolist()], lengths=LENGTHS)
