@@ -40,7 +40,7 @@ class Trainable(Layer):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What belongs to the model and is none of its layers, e.g. the vocabulary: a dict that is saved with it.
+        """A dict that is saved with the model, for what belongs to it and is none of its layers, such as a vocabulary.
 
         `save` says what it may hold.
         """
