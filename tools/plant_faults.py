@@ -406,8 +406,8 @@ FAULTS = {
     ),
     "keys of metadata that are no text": Fault(
         "pylstm/files/plain.py",
-        "        raise TypeError(\n            f\"the keys of",
-        "        return str(key)\n        raise TypeError(\n            f\"the keys of",
+        "        raise TypeError(f\"the keys of",
+        "        return str(key)\n        raise TypeError(f\"the keys of",
         "files/test_metadata.py -k refused",
     ),
 }  # fmt: skip
