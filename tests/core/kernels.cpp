@@ -141,8 +141,10 @@ std::vector<Array<T>> run(const IsaKernels& isa, int storage, const CellSpec& ce
   const ptrdiff_t gates = cell.gates.count * s.hidden;
   const auto steps_of_adam = random_array<T>(rng, gates * s.input, 1);  // a computed zero may have either sign
   AdamStep<T> step{1, T(INFINITY), 1, 0, T(0.9), T(0.1), T(0.999), T(0.03), T(1e-8), T(1e-3)};
-  Array<T> moved = weights[0][0], mean(moved.size()), square(moved.size());
-  adam(isa.of<T>(), {moved.data(), mean.data(), square.data(), gates, s.input, steps_of_adam.data()}, step, threads);
+  Array<T> moved(weights[0][0].size()), mean(moved.size()), square(moved.size());
+  adam(isa.of<T>(),
+       {moved.data(), weights[0][0].data(), mean.data(), square.data(), gates, s.input, steps_of_adam.data()}, step,
+       threads);
 
   std::vector<Array<T>> all{output, d_x, moved};
   for (auto* some : {&final, &d_initial}) all.insert(all.end(), some->begin(), some->end());
