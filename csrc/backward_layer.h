@@ -67,10 +67,8 @@ struct BackwardShared {
   AlignedBuffer<T> d_gates;
   AlignedBuffer<T> carry[max_states];     // [position][size]
   std::vector<AlignedBuffer<T>> d_inner;  // gradients to the outputs of inner layers, (T, N, width), two in turn
-  // Where x is symbols: the gradients to the accumulators of each distinct row of the table.
+  AlignedBuffer<T> symbol_sums;           // where x is symbols: [distinct row of the table][gate_row]
   T* symbol_row(ptrdiff_t place) const { return symbol_sums.data() + place * gate_row; }
-
-  AlignedBuffer<T> symbol_sums;
   std::vector<T> zeros;
   std::vector<T> sums;      // of the columns of d_gates, [slice]
   AlignedBuffer<T> slices;  // gradients to the matrices, [slice but the first][weights]

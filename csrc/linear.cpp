@@ -119,17 +119,10 @@ PackedLinear<T>::PackedLinear(const Kernels<T>& kernels, const LinearCall<T>& ca
     return;
   }
   panels_ = AlignedBuffer<T>(checked_product({ceil_div(out_, width) * width, in_}, sizeof(T)));
-  MatmulPack<T> pack;
-  pack.unit_stride = call.weight.row, pack.k_stride = 1, pack.to_step = width, pack.k = in_;
-  for (ptrdiff_t column = 0; column < out_; column += group_) {
-    const PanelCuts cuts(std::min(group_, out_ - column), width, kernels.lanes);
-    for (ptrdiff_t i = 0; i < cuts.count; ++i) {
-      pack.from = call.weight.at(column + cuts.begin(i), 0);
-      pack.units = cuts.end(i) - cuts.begin(i), pack.width = ceil_div(pack.units, kernels.lanes) * kernels.lanes;
-      pack.to = panels_.data() + (column / width + i) * width * in_;
-      kernels.matmul.pack(pack);
-    }
-  }
+  const Matrix<const T> across{call.weight.data, 1, call.weight.row};
+  for (ptrdiff_t column = 0; column < out_; column += group_)
+    pack_panels(kernels.matmul, kernels.lanes, across, {0, in_}, {column, std::min(out_, column + group_)}, 0, 1,
+                panels_.data() + column * in_);
 }
 
 template <class T>

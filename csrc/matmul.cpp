@@ -78,28 +78,28 @@ void Matmul<T>::run(const MatmulCall<T>& call, int id, int asker, Interrupt& int
     for (ptrdiff_t column = vectors.begin * lanes_; column < end; column += group_, turn = !turn) {
       const Range steps{k, std::min(k_, k + depth_)}, columns{column, std::min(end, column + group_)};
       T* const panels = team.panels[team.panels[1].data() ? turn : 0].data();
-      pack_panels(call, steps, columns, member, panels);
+      pack_panels(kernels_, lanes_, call.b, steps, columns, member, grid_rows_, panels);
       if (!team.barrier.wait(member)) return;
       multiply(call, steps, rows, columns, panels, a_tiles, asker, interrupt);
     }
 }
 
-// The member's share of a group.
 template <class T>
-void Matmul<T>::pack_panels(const MatmulCall<T>& call, Range k, Range columns, int member, T* panels) const {
-  const ptrdiff_t width = kernels_.panel_columns;
-  const PanelCuts cuts(columns.size(), width, lanes_);
-  const Share share(cuts.count, member, grid_rows_);
+void pack_panels(const MatmulKernels<T>& kernels, ptrdiff_t lanes, const Matrix<const T>& b, Range k, Range columns,
+                 int member, int members, T* panels) {
+  const ptrdiff_t width = kernels.panel_columns;
+  const PanelCuts cuts(columns.size(), width, lanes);
+  const Share share(cuts.count, member, members);
   // Panels whose rows lie side by side are packed together, some k at a time, so that memory is read in its order.
-  const ptrdiff_t run = call.b.column == 1 ? pack_run : k.size();
+  const ptrdiff_t run = b.column == 1 ? pack_run : k.size();
   MatmulPack<T> pack;
-  pack.unit_stride = call.b.column, pack.k_stride = call.b.row, pack.to_step = width;
+  pack.unit_stride = b.column, pack.k_stride = b.row, pack.to_step = width;
   for (ptrdiff_t j = 0; j < k.size(); j += run)
     for (ptrdiff_t i = share.begin; i < share.end; ++i) {
-      pack.from = call.b.at(k.begin + j, columns.begin + cuts.begin(i));
+      pack.from = b.at(k.begin + j, columns.begin + cuts.begin(i));
       pack.units = cuts.end(i) - cuts.begin(i), pack.k = std::min(run, k.size() - j);
-      pack.to = panels + (i * k.size() + j) * width, pack.width = ceil_div(pack.units, lanes_) * lanes_;
-      kernels_.pack(pack);
+      pack.to = panels + (i * k.size() + j) * width, pack.width = ceil_div(pack.units, lanes) * lanes;
+      kernels.pack(pack);
     }
 }
 
@@ -167,6 +167,10 @@ bool matmul(const Kernels<T>& kernels, const MatmulCall<T>& call, const std::vec
   }
 }
 
+template void pack_panels(const MatmulKernels<float>&, ptrdiff_t, const Matrix<const float>&, Range, Range, int, int,
+                          float*);
+template void pack_panels(const MatmulKernels<double>&, ptrdiff_t, const Matrix<const double>&, Range, Range, int, int,
+                          double*);
 template class Matmul<float>;
 template class Matmul<double>;
 template bool matmul(const Kernels<float>&, const MatmulCall<float>&, const std::vector<MatmulStart>&, Interrupted,

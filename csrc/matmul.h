@@ -35,6 +35,16 @@ double matmul_cycles(ptrdiff_t rows, ptrdiff_t k, ptrdiff_t columns, ptrdiff_t l
 // How many threads are worth waking.
 int useful_threads(double cycles, int threads);
 
+struct Range {
+  ptrdiff_t begin, end;
+  ptrdiff_t size() const { return end - begin; }
+};
+
+// Rows k of the columns of b as panels, one behind the other, cut as `PanelCuts` says: one member's share of them.
+template <class T>
+void pack_panels(const MatmulKernels<T>& kernels, ptrdiff_t lanes, const Matrix<const T>& b, Range k, Range columns,
+                 int member, int members, T* panels);
+
 // A product's share of every worker, and the memory it needs; for products of one size, one after the other.
 template <class T>
 class Matmul {
@@ -55,12 +65,7 @@ class Matmul {
     Team(ptrdiff_t size, int buffers, int members, const Interrupt& interrupt)
         : panels{AlignedBuffer<T>(size), AlignedBuffer<T>(buffers > 1 ? size : 0)}, barrier(members, interrupt) {}
   };
-  struct Range {
-    ptrdiff_t begin, end;
-    ptrdiff_t size() const { return end - begin; }
-  };
 
-  void pack_panels(const MatmulCall<T>& call, Range k, Range columns, int member, T* panels) const;
   void multiply(const MatmulCall<T>& call, Range k, Range rows, Range columns, const T* panels, T* a_tiles, int asker,
                 Interrupt& interrupt) const;
 

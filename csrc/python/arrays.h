@@ -86,6 +86,19 @@ T* data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
+// What NumPy keeps of an object that is an array of this very dtype object, in C order, aligned and, if asked for,
+// writeable; null for anything else. What steps ask first, in less time than `checked` takes.
+inline const py::detail::PyArray_Proxy* plain_array(const py::handle& object, const py::dtype& dtype,
+                                                    bool writeable = false) {
+  using Api = py::detail::npy_api;
+  // Of no subclass: a masked array's numbers are not all there.
+  if (Py_TYPE(object.ptr()) != Api::get().PyArray_Type_) return nullptr;
+  const auto* array = py::detail::array_proxy(object.ptr());
+  const int flags =
+      Api::NPY_ARRAY_C_CONTIGUOUS_ | Api::NPY_ARRAY_ALIGNED_ | (writeable ? int(Api::NPY_ARRAY_WRITEABLE_) : 0);
+  return (array->flags & flags) == flags && array->descr == dtype.ptr() ? array : nullptr;
+}
+
 // `lengths`, int64 (batch,) or None: null. Each is in 0..steps.
 inline const int64_t* checked_lengths(const py::object& lengths, ptrdiff_t steps, ptrdiff_t batch) {
   if (lengths.is_none()) return nullptr;

@@ -77,12 +77,8 @@ class Packed : public PackedBase {
 
   // Not interrupted, as no step of a stream is.
   py::object step(const py::handle& x, std::optional<int> threads) const override {
-    if (Py_TYPE(x.ptr()) != py::detail::npy_api::get().PyArray_Type_) return py::none();
-    const auto* array = py::detail::array_proxy(x.ptr());
-    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    if (array->nd < 1 || array->nd > 2 || array->dimensions[array->nd - 1] != packed_.in() ||
-        (array->flags & needed) != needed || array->descr != dtype_.ptr())
-      return py::none();
+    const auto* array = plain_array(x, dtype_);
+    if (!array || array->nd < 1 || array->nd > 2 || array->dimensions[array->nd - 1] != packed_.in()) return py::none();
     const ptrdiff_t rows = array->nd == 2 ? array->dimensions[0] : 1;
     const T* const from = reinterpret_cast<const T*>(array->data);
     const auto held = py::reinterpret_borrow<py::object>(x);

@@ -131,27 +131,19 @@ class Stream : public StreamBase {
 
   // The data of an (N, width) array, or (width,) for one sequence, in C order; null for anything else.
   T* row_pointer(const py::handle& object, ptrdiff_t width, bool writeable) const {
-    // Of no subclass: a masked array's numbers are not all there.
-    if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return nullptr;
-    const auto* array = py::detail::array_proxy(object.ptr());
+    const auto* array = plain_array(object, dtype_, writeable);
+    if (!array) return nullptr;
     const ptrdiff_t batch = order_.batch();
     const bool shape = array->nd == 2 ? array->dimensions[0] == batch && array->dimensions[1] == width
                                       : array->nd == 1 && batch == 1 && array->dimensions[0] == width;
-    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    const int flags = writeable ? needed | py::detail::npy_api::NPY_ARRAY_WRITEABLE_ : needed;
-    if (!shape || (array->flags & flags) != flags || array->descr != dtype_.ptr()) return nullptr;
-    return reinterpret_cast<T*>(array->data);
+    return shape ? reinterpret_cast<T*>(array->data) : nullptr;
   }
 
   // The data of an (N,) array of int64 in C order; null for anything else.
   const int64_t* symbol_pointer(const py::handle& object) const {
-    if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) return nullptr;
-    const auto* array = py::detail::array_proxy(object.ptr());
-    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    if (array->nd != 1 || array->dimensions[0] != order_.batch() || (array->flags & needed) != needed ||
-        array->descr != symbol_dtype_.ptr())
-      return nullptr;
-    return reinterpret_cast<const int64_t*>(array->data);
+    const auto* array = plain_array(object, symbol_dtype_);
+    const bool shape = array && array->nd == 1 && array->dimensions[0] == order_.batch();
+    return shape ? reinterpret_cast<const int64_t*>(array->data) : nullptr;
   }
 
   std::shared_ptr<const Bound<T>> bound_;
