@@ -1,4 +1,4 @@
-"""Fixtures that run a test once for each kind of layer, bias or backend."""
+"""Fixtures that tests of several rooms share: kinds of layers, of biases and backends, and forced plans."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import pytest
 
 import pylstm
 import pylstm.reference
+from pylstm import _core
+from pylstm.graph import recording
+from pylstm.layers import containers
 from support.variants import BIASES, VARIANTS
 
 
@@ -30,3 +33,17 @@ def bias(request):
 def module(request):
     """Where LSTM, GRU and RNN come from: both backends have the same front."""
     return pylstm if request.param == "fast" else pylstm.reference
+
+
+@pytest.fixture
+def once():
+    """Sets whether products are computed once per symbol, and how calls are split."""
+    yield lambda way, split=None: _core.force_plan(split, once=way)
+    _core.force_plan()
+
+
+@pytest.fixture
+def however_few_symbols(monkeypatch):
+    """Rows of tables are kept apart for a few symbols, too."""
+    for module in (recording, containers):
+        monkeypatch.setattr(module, "FEWEST_SYMBOLS", 0)

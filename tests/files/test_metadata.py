@@ -10,6 +10,7 @@ import pytest
 import pylstm
 from pylstm.files import plain, tensors
 from support.files import filled
+from support.trainings import Keeps
 
 # ---- what saves, loads -----------------------------------------------------------------------------------------------
 
@@ -291,17 +292,6 @@ def test_more_layers_than_a_file_takes(tmp_path):
     with pytest.raises(ValueError, match="at most 65534 arrays"):
         many.save(tmp_path / "m.npz")
     assert os.listdir(tmp_path) == []
-
-
-class Keeps(pylstm.Callback):
-    def __init__(self, state):
-        self.state = state
-
-    def state_dict(self):
-        return self.state
-
-    def load_state_dict(self, state):
-        self.state = dict(state)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,6 @@ import pylstm
 from pylstm import TableRows, _core
 
 
-@pytest.fixture
-def once():
-    """Sets whether products are computed once per symbol."""
-    yield lambda way: _core.force_plan(None, once=way)
-    _core.force_plan()
-
-
 def packed(ids):
     """The same numbers where no record starts at a multiple of eight bytes."""
     records = np.zeros(ids.shape, [("kind", "i1"), ("symbol", "i8")])

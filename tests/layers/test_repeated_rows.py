@@ -9,24 +9,11 @@ from hypothesis import strategies as st
 
 import pylstm
 from pylstm import TableRows, _core
-from pylstm.graph import recording
-from pylstm.layers import containers
 from pylstm.layers.repeated_rows import combined, repeat
 
+pytestmark = pytest.mark.usefixtures("however_few_symbols")
+
 F64 = np.float64
-
-
-@pytest.fixture(autouse=True)
-def however_few_symbols(monkeypatch):
-    for module in (recording, containers):
-        monkeypatch.setattr(module, "FEWEST_SYMBOLS", 0)
-
-
-@pytest.fixture
-def once():
-    """Sets whether products are computed once per symbol."""
-    yield lambda way: _core.force_plan(None, once=way)
-    _core.force_plan()
 
 
 @st.composite

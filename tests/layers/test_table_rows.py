@@ -18,17 +18,6 @@ from support.variants import VARIANTS
 F64 = np.float64
 
 
-@pytest.fixture
-def once():
-    """Sets whether products are computed once per symbol, and how calls are split."""
-
-    def force(way, split=None):
-        _core.force_plan(split, once=way)
-
-    yield force
-    _core.force_plan()
-
-
 def passes(layer, x, dy, lengths=None, threads=1):
     """Output and state of both kinds of calls, and the gradients: to the table, to the states, to the parameters."""
     inferred = layer(x, lengths=lengths, num_threads=threads)

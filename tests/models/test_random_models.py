@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 
 from pylstm import _core
-from pylstm.graph import recording
-from pylstm.layers import containers
 from support import programs
 from support.programs import STEPS, WIDTH, Net
 
+pytestmark = pytest.mark.usefixtures("however_few_symbols")
+
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
-
-
-@pytest.fixture(autouse=True)
-def however_few_symbols(monkeypatch):
-    for module in (recording, containers):
-        monkeypatch.setattr(module, "FEWEST_SYMBOLS", 0)
-
 
 SETTINGS = hypothesis.settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)

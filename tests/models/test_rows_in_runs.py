@@ -9,27 +9,14 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm import _core
 from pylstm.graph import recording
 from pylstm.graph.rows import Rows
-from pylstm.layers import containers
 from pylstm.layers.recurrent import Recurrent
 from support.models import F64, Each
 
+pytestmark = pytest.mark.usefixtures("however_few_symbols")
+
 SYMBOLS, WIDTH = 11, 24
-
-
-@pytest.fixture(autouse=True)
-def however_few_symbols(monkeypatch):
-    for module in (recording, containers):
-        monkeypatch.setattr(module, "FEWEST_SYMBOLS", 0)
-
-
-@pytest.fixture
-def once():
-    """Sets whether products are computed once per symbol."""
-    yield lambda way: _core.force_plan(None, once=way)
-    _core.force_plan()
 
 
 def bits(arrays):

@@ -9,18 +9,7 @@ import pytest
 
 import pylstm
 from pylstm.files import strict_json, tensors
-from support.trainings import data, everything, net
-
-
-class Keeps(pylstm.Callback):
-    def __init__(self, state):
-        self.state = state
-
-    def state_dict(self):
-        return self.state
-
-    def load_state_dict(self, state):
-        self.state = dict(state)
+from support.trainings import Keeps, data, everything, net
 
 
 class Strange(pylstm.Activation):

@@ -9,33 +9,8 @@ import zipfile
 import pytest
 
 import pylstm
-from support.trainings import data, net
-
-OPTIONS = {"loss": "mse", "batch_size": 8, "verbose": 0}
-
-
-def fit(model, epochs, callbacks, lr=1e-3, **options):
-    return model.fit(
-        *data(), optimizer=options.pop("optimizer", None) or pylstm.Adam(lr), epochs=epochs, callbacks=callbacks,
-        **{**OPTIONS, "seed": 1, **options},
-    )  # fmt: skip
-
-
-@pytest.fixture
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def same(one, two):
-    return all(value.tobytes() == two.params[name].tobytes() for name, value in one.params.items())
-
-
-def whole(epochs=4):
-    model = net()
-    return model, fit(model, epochs, [])["loss"]
-
+from support.resumed import CALLER, fit, same, whole
+from support.trainings import net
 
 # ---- a training that was ended ---------------------------------------------------------------------------------------
 
@@ -68,7 +43,7 @@ def test_a_training_that_a_callback_ended_adds_nothing_and_says_so(tmp_path, cap
         else:
             with said as caught:
                 got = fit(again, 9, [ends(), pylstm.ModelCheckpoint(path)], resume=path)
-            assert caught[0].filename == __file__
+            assert caught[0].filename == CALLER
         assert got == history
         assert same(model, again)
 
@@ -80,7 +55,7 @@ def test_an_ended_training_is_not_silent_where_nothing_is_shown(tmp_path, ends):
     with pytest.warns(UserWarning, match="ended by a callback after epoch 2, and so nothing is added") as said:
         assert fit(net(5), 9, [ends(), pylstm.ModelCheckpoint(path)], resume="auto") == history
     assert len(said) == 1
-    assert said[0].filename == __file__
+    assert said[0].filename == CALLER
 
 
 def test_more_patience_goes_on(tmp_path):
@@ -120,7 +95,7 @@ def test_the_callbacks_of_fit_count(tmp_path):
     mine, stop = Counts(), pylstm.EarlyStopping(3, "loss")
     with pytest.warns(UserWarning, match="those that fit is given count. EarlyStopping of fit will begin now") as said:
         fit(net(), 4, [stop, mine, pylstm.ModelCheckpoint(path)], resume=path)
-    assert said[0].filename == __file__
+    assert said[0].filename == CALLER
     assert mine.count == 4  # found by its class, wherever it stands
     with pytest.warns(UserWarning, match="EarlyStopping, Counts, ModelCheckpoint of the checkpoint will not go on"):
         history = fit(net(), 6, [], resume=path)
@@ -212,7 +187,7 @@ def test_another_kind_of_schedule_begins_with_its_own_state(tmp_path, before, af
         assert len(said) == 1
         assert "another schedule: what fit is given counts, " in str(said[0].message)
         assert ("begins with its own state" in str(said[0].message)) == any(stateful)
-        assert said[0].filename == __file__
+        assert said[0].filename == CALLER
         assert rates[3] == 1e-3 * factor
     if stateful[1]:
         assert rates[4] <= rates[3]

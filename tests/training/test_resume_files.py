@@ -13,32 +13,8 @@ import pytest
 
 import pylstm
 from pylstm.training import resuming
-from support.trainings import data, net
-
-OPTIONS = {"loss": "mse", "batch_size": 8, "verbose": 0}
-
-
-def fit(model, epochs, callbacks, lr=1e-3, **options):
-    return model.fit(
-        *data(), optimizer=options.pop("optimizer", None) or pylstm.Adam(lr), epochs=epochs, callbacks=callbacks,
-        **{**OPTIONS, "seed": 1, **options},
-    )  # fmt: skip
-
-
-@pytest.fixture
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def same(one, two):
-    return all(value.tobytes() == two.params[name].tobytes() for name, value in one.params.items())
-
-
-def whole(epochs=4):
-    model = net()
-    return model, fit(model, epochs, [])["loss"]
+from support.resumed import CALLER, fit, same, whole
+from support.trainings import net
 
 
 def test_auto_begins_and_goes_on(tmp_path, capsys, no_warnings):  # noqa: ARG001
@@ -137,7 +113,7 @@ def test_what_is_none_of_this_training_is_left_out(tmp_path):
     message = r"leaves out.*m-8.npz.*another model.*m-7.npz.*another epoch.*m-6.*m-5.*m-4.*goes on from .*m-3.npz"
     with pytest.warns(UserWarning, match=message) as w:
         history = fit(net(5), 4, keep, resume="auto")
-    assert w[0].filename == __file__
+    assert w[0].filename == CALLER
     assert history["loss"] == whole()[1]
 
 
@@ -165,6 +141,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 import pylstm
 from pylstm.files import atomic, tensors
+from support.resumed import OPTIONS, fit, same, whole
 from support.trainings import data, net
 
 def slow(epoch, logs):
