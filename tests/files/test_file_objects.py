@@ -156,11 +156,11 @@ class Reads:
 
 
 def nowhere(mode):
-    return open(os.devnull, mode)  # noqa: SIM115 - the tests close it
+    return open(os.devnull, mode)
 
 
 def named(mode):
-    return tempfile.NamedTemporaryFile(mode)  # noqa: SIM115 - the tests close it
+    return tempfile.NamedTemporaryFile(mode)
 
 
 @pytest.mark.parametrize(
