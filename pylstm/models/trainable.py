@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from .. import _checks
+from ..data.series import Windows
 from ..files import saving
 from ..files.streams import place_of
 from ..graph.structure import leaves, mapped
@@ -20,12 +21,14 @@ from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function, wants
 from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
 from ..training import loop
+from ..training.batches import gives_batches, opened, planned
 from ..training.class_weights import balanced
 from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets, first_steps
 from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
 from ..training.schedules import as_schedule
+from .in_batches import in_batches
 from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
 from .traces import no_traces
 from .watching import Seen, first_refused, misreads, shape_of
@@ -151,7 +154,7 @@ class Trainable(Layer):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         loss: Any,
         optimizer: Optimizer,
@@ -172,6 +175,7 @@ class Trainable(Layer):
         resume: str | os.PathLike[str] | None = None,
         reduce: loop.Reduce | None = None,
         check_finite: bool = True,
+        steps_per_epoch: int | None = None,
         verbose: int = 1,
     ) -> dict[str, list[float]]:
         """Train the model.
@@ -181,7 +185,10 @@ class Trainable(Layer):
         Args:
             x: an array (N, ...), with `lengths` if it is padded, or a list of sequences of differing length, which are
                 batched by length. Of a `Model` also a tuple of several inputs, or a dict of them by the names that its
-                `run` has for them.
+                `run` has for them. Or what gives batches (x, y), (x, y, lengths) or (x, y, lengths, target_lengths),
+                each as fit takes all data, without y beside it: a function that returns an iterator over them (with
+                `epoch`, from 0, if it has a parameter of that name), called in each epoch; an object to be gone
+                through in each; an iterator, for one epoch. They are trained on as they come, one update for each.
             y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model`
                 that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
                 outputs a tuple or dict of targets. For cross_entropy labels: integers, floats that are whole, with a
@@ -193,13 +200,13 @@ class Trainable(Layer):
                 function with such parameters also gets `target_lengths` (y may be a list of any lengths then),
                 `input_lengths`, `inputs` and `mask` (N, T): which steps count, None for all.
             optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
-            batch_size: sequences per update.
+            batch_size: sequences per update. Where x gives batches, they count.
             epochs: how often to go through the data.
             lengths: (N,) integers, of a padded x. Of several inputs a tuple or dict as x, with None for an input
                 without; the model gets those of the batch, in that form where more than one input has lengths.
             target_lengths: (N,) integers, of a padded y with lengths of its own.
             validation_data: (x, y), (x, y, lengths) or (x, y, lengths, target_lengths): examples that are not trained
-                on.
+                on. Or what gives batches of these, as x.
             metrics: a list of "accuracy" (the default for classification), "perplexity" (of cross_entropy: the
                 exponential of the mean loss) and functions (output, targets, lengths) -> value. Functions get the
                 outputs, which are not computed as a whole otherwise where a `Linear` is the last layer and the loss
@@ -212,7 +219,7 @@ class Trainable(Layer):
             schedule: a learning-rate schedule.
             truncate: update after every so many steps and carry the states on (truncated back-propagation through
                 time): for long or endless sequences, with one target per step. Of a `Sequential` only.
-            shuffle: draw a new order every epoch.
+            shuffle: draw a new order every epoch. Where x gives batches, they keep theirs.
             seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
                 weights the same bits, whatever the number of threads. None: not reproducible.
             resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted; a path
@@ -228,7 +235,9 @@ class Trainable(Layer):
                 up to rounding. The history's figures are those of the own part.
             check_finite: look for NaN and infinity in x and y, within the lengths, and in the weights before training,
                 which takes a pass over them, and refuse them by their place. Not done with `reduce`: the other
-                processes would wait.
+                processes would wait. Of batches the first one is looked at before training, and each when it comes.
+            steps_per_epoch: where x gives batches, how many of them are an epoch. An iterator goes on in the next epoch
+                where it was.
             verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
 
         Returns:
@@ -250,6 +259,10 @@ class Trainable(Layer):
         free = _is_free(loss)
         inputs, targets = self._pair(x, y, lengths, target_lengths, free=free)
         validation = None if validation_data is None else self._validation(validation_data, free)
+        planned(
+            inputs, None if validation is None else validation[0], epochs, steps_per_epoch,
+            {f"class_weight={class_weight!r}": isinstance(class_weight, str)},
+        )  # fmt: skip
         if resume is not None:
             _checks.path("resume", resume)
         if isinstance(class_weight, str):
@@ -280,7 +293,7 @@ class Trainable(Layer):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         lengths: Any = None,
         target_lengths: Any = None,
@@ -291,7 +304,7 @@ class Trainable(Layer):
         """The mean loss and the metrics over x and y.
 
         Args:
-            x: as fit takes it.
+            x: as fit takes it, batches among it.
             y: as fit takes it.
             lengths: as fit takes them.
             target_lengths: as fit takes them.
@@ -324,7 +337,8 @@ class Trainable(Layer):
         """The model's outputs, in the order of x.
 
         Args:
-            x: as fit takes it: several sequences. One alone, (T, F), is refused: give x[None], or call the model.
+            x: as fit takes it: several sequences. One alone, (T, F), is refused: give x[None], or call the model. What
+                gives batches may give x alone, or, in tuples, what fit takes.
             lengths: as fit takes them.
             activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
                 "relu" or "tanh".
@@ -337,6 +351,9 @@ class Trainable(Layer):
         Raises ValueError for sequences of differing length and a `Model` that does not say `keeps_time`.
         Raises TypeError or ValueError for a wrong argument, naming it.
         """
+        if gives_batches(x):
+            return in_batches(x, lengths, lambda some, lens: self.predict(
+                some, lengths=lens, activation=activation, batch_size=batch_size))  # fmt: skip
         inputs = self._inputs(x, lengths)
         size = _checks.integer("batch_size", batch_size)
         if activation is not None:
@@ -378,6 +395,7 @@ class Trainable(Layer):
     # ---- arguments -----------------------------------------------------------------------------------------------
 
     def _inputs(self, x: Any, lengths: Any) -> Inputs:
+        x = x.x if isinstance(x, Windows) else x
         inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
         if len(inputs):
             self._output_form(inputs)
@@ -386,13 +404,31 @@ class Trainable(Layer):
     def _pair(
         self, x: Any, y: Any, lengths: Any = None, target_lengths: Any = None, *, free: bool = False
     ) -> tuple[Inputs, AllTargets]:
+        if y is None and isinstance(x, Windows):
+            x, y = x
+        if (batches := self._batches(x, y, {"lengths": lengths, "target_lengths": target_lengths}, free)) is not None:
+            return batches
         inputs = self._inputs(x, lengths)
         if len(inputs) == 0:
             raise ValueError("x holds no sequences")
         kind = SeveralTargets if self._several and isinstance(y, (tuple, dict)) else Targets
         return inputs, kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
 
+    def _batches(
+        self, x: Any, y: Any, others: dict[str, Any], free: bool, name: str = "x"
+    ) -> tuple[Inputs, AllTargets] | None:
+        """The first of them, if x gives batches."""
+
+        def convert(parts: dict[str, Any]) -> tuple[Inputs, AllTargets]:
+            if parts["y"] is None:
+                raise TypeError("it has no y")
+            return self._pair(**parts, free=free)
+
+        return opened(x, y, others, convert, name)
+
     def _validation(self, data: Any, free: bool) -> tuple[Inputs, AllTargets]:
+        if gives_batches(data) and (batches := self._batches(data, None, {}, free, "validation_data")) is not None:
+            return batches
         four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None
         if not isinstance(data, (tuple, list)) or (len(data) not in (2, 3) and not four):
             raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")

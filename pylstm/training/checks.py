@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..losses.by_name import call_of, check_targets, converts_targets
 from ..losses.targets import Form
+from .batches import BatchInputs
 from .data import AllTargets, Inputs
 from .evaluation import output_form
 from .expected import takes
@@ -46,8 +47,9 @@ def before_training(
         callback._check(training)
     if check_finite and not resuming:
         check_params(training.model)
-    form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
-    _check_y(training, y, form, outputs, check_finite)
+    with x.naming():
+        form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
+        _check_y(training, y, form, outputs, check_finite)
     if validation is not None:
         try:
             others = validation[0]
@@ -57,6 +59,32 @@ def before_training(
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"validation_data: {error}") from error
     return form
+
+
+def before_batches(
+    training: Training, x: Inputs, validation: Pair | None, form: Form | None, *, check_finite: bool
+) -> None:
+    """Where data come batch by batch, the same look at each of them when it comes. Raises ValueError for a schedule
+    that asks how many there are, where nobody knows."""
+    if isinstance(x, BatchInputs) and not len(x.batches(0, None)) and training.schedule._counts_batches:
+        raise ValueError(
+            "the schedule asks how many batches an epoch has, and x does not say it: give steps_per_epoch, or x a "
+            "__len__"
+        )
+    if form is not None and len(form) > 2:
+        form = (form[0], None, *form[2:])
+
+    def look(some: Inputs, targets: AllTargets) -> None:
+        model = training.model
+        if check_finite:
+            for part in some.parts:
+                check_data(part, "sequences", "feature", model._converts_to(some))
+        model._check_values_of(some)
+        _check_y(training, targets, model._output_form(some) or form, None, check_finite)
+
+    for one in (x, None if validation is None else validation[0]):
+        if isinstance(one, BatchInputs):
+            one.look = look
 
 
 def _check_functions(training: Training) -> None:

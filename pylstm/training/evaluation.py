@@ -10,6 +10,7 @@ import numpy as np
 from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_linear, wants
 from ..losses.loss import Loss
 from ..losses.targets import Form
+from .batches import BatchInputs
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
 
@@ -52,6 +53,19 @@ def evaluate(
     look: bool = False,
 ) -> dict[str, float]:
     """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
+    with x.naming():
+        return _evaluated(model, x, y, size, loss, metrics, look)
+
+
+def _evaluated(
+    model: Trainable,
+    x: Inputs,
+    y: AllTargets,
+    size: int,
+    loss: LossFunction,
+    metrics: Mapping[str, Metric],
+    look: bool,
+) -> dict[str, float]:
     running = Running(loss, metrics)
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
@@ -73,6 +87,7 @@ def output_form(model: Trainable, x: Inputs, size: int, truncate: int | None = N
     Raises what the model's run raises, and ValueError if it shows that x gives no batch."""
     if (known := model._output_form(x)) is not None:
         return known, None
+    size = len(x) if isinstance(x, BatchInputs) else size
     rows = np.arange(len(x))[:size] if x.lengths is None else np.argsort(x.lengths, kind="stable")[-size:]
     outputs = model._looked_at(x, rows, truncate)
     shape = shape_of(outputs)
@@ -93,6 +108,11 @@ def hand_labels(
     found = sampling(loss)
     if found is None or not found.counts_labels:
         return
+    if isinstance(x, BatchInputs):
+        raise ValueError(
+            "SampledSoftmax('unigram') counts all labels before training, and x gives them batch by batch: give an "
+            "array of counts, or 'log_uniform'"
+        )
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)

@@ -21,7 +21,7 @@ from ..losses.by_name import LossFunction, fitted, sampling
 from ..losses.loss import Loss
 from . import checkpoint, resuming
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
-from .checks import before_training
+from .checks import before_batches, before_training
 from .counted import Indices
 from .data import AllTargets, Batch, Inputs
 from .evaluation import Running, asked_for, evaluate, hand_labels
@@ -119,6 +119,7 @@ class Training:
             self, x, y, validation, batch_size, check_finite=check_finite, resuming=resume is not None
         )
         hand_labels(self.model, x, y, batch_size, self.loss, form)
+        before_batches(self, x, validation, form, check_finite=check_finite)
         progress = Progress(verbose, epochs)
         before, updates = _Before(self, resume is not None), self.optimizer._updates
         with Interrupts() as interrupts:
@@ -135,7 +136,7 @@ class Training:
                         if self.drawn:
                             key = (_SAMPLES, self.epoch)
                             self.drawn.begin_epoch(np.random.SeedSequence(self.entropy, spawn_key=key))
-                        batches = x.batches(batch_size, rng if shuffle else None)
+                        batches = x.batches(batch_size, rng if shuffle else None, self.epoch)
                         self._one_epoch(x, y, batches, validation, batch_size, progress, interrupts)
                         if self._stopped or interrupts.asked:
                             break
@@ -193,7 +194,8 @@ class Training:
     ) -> None:
         began = time.perf_counter()
         progress.begin_epoch(self.epoch, len(batches))
-        running = self._epoch(x, y, batches, progress, interrupts)
+        with x.naming():
+            running = self._epoch(x, y, batches, progress, interrupts)
         if broken := self._broken():
             raise FloatingPointError(
                 f"an update of epoch {self.epoch + 1} made {broken} overflow: the learning rate is far too high"

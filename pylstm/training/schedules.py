@@ -24,6 +24,8 @@ class Schedule:
     (epoch, batch, batches) -> factor is a schedule, too.
     """
 
+    _counts_batches = True  # whether `factor` has to be told how many batches there are
+
     def factor(self, epoch: int, batch: int, batches: int) -> float:
         """What the learning rate is multiplied by in this batch: a finite number from 0.
 
@@ -55,6 +57,8 @@ class StepLR(Schedule):
         step_size: epochs, from 1.
         gamma: from 0.
     """
+
+    _counts_batches = False
 
     def __init__(self, step_size: int, gamma: float = 0.1) -> None:
         self.step_size, self.gamma = _checks.integer("step_size", step_size), _checks.non_negative("gamma", gamma)
@@ -127,6 +131,8 @@ class ReduceOnPlateau(Schedule):
         minimum: the factor falls no lower.
     """
 
+    _counts_batches = False
+
     def __init__(
         self,
         gamma: float = 0.1,
@@ -176,6 +182,7 @@ class FunctionSchedule(Schedule):
 
     def __init__(self, function: Callable[[int, int, int], Any]) -> None:
         self.function = function
+        self._counts_batches = function is not _constant
 
     def _check_names(self, names: Collection[str]) -> None:  # noqa: ARG002
         takes(f"the schedule {self!r}", self.function, "epoch", "batch", "batches")
