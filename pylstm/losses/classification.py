@@ -40,9 +40,7 @@ def binary_cross_entropy(
 
     Raises TypeError or ValueError, naming the argument.
     """
-    loss = bce_loss(
-        logits, targets, lengths, class_weight=class_weight, sample_weight=checked_weights(sample_weight)
-    )
+    loss = bce_loss(logits, targets, lengths, class_weight=class_weight, sample_weight=checked_weights(sample_weight))
     assert loss.gradient is not None
     return loss.mean, loss.gradient
 

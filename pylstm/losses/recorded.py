@@ -93,6 +93,6 @@ def run_recorded(
     sums = Sums()
     sums.set(found._slot, seed)
     sweep(run.tape, sums, False)
-    slots = [one._slot for one in leaves(values) if isinstance(one, Value) and isinstance(one._slot, Slot)]
-    gradients = sums.given_out(slots, [seed])
-    return Found(value, weight, mapped(lambda one: gradients[one._slot] if isinstance(one, Value) else None, values))
+    places = mapped(lambda one: one._slot if isinstance(one, Value) else None, values)
+    gradients = sums.given_out([one for one in leaves(places) if isinstance(one, Slot)], [seed])
+    return Found(value, weight, mapped(lambda one: None if one is None else gradients[one], places))

@@ -103,6 +103,7 @@ def hand_labels(
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
+        targets = apart(targets)[0]
         lens = asked_for(model, batch, own, loss)[0]
         if form is not None:
             targets = found.fitted((*targets.shape[: len(form) - 1], form[-1] or 0), targets, lens)

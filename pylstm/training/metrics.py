@@ -115,7 +115,7 @@ class _Kind:
         if not isinstance(self.name, str):
             self.name = getattr(loss, "__name__", "")
         self.is_default = self.name in ("binary_cross_entropy", "cross_entropy")
-        known = loss_function(loss) if isinstance(self.name, str) and self.name in BY_NAME or callable(loss) else None
+        known = loss_function(loss) if self.name in BY_NAME or callable(loss) else None
         self.ignored = None if known is None else label_ignored(known)
         if self.ignored is None and self.name == "cross_entropy":  # a function of that name
             self.ignored = -100
@@ -164,7 +164,9 @@ def _of_loss(loss: str | LossObject, kind: _Kind) -> Metric:
         if kind.ignored is not None or kind.binary:
             raise ValueError(f"{name}, of metrics, needs a loss of numbers, such as mse, not {kind.name}")
         if kind.several and not (isinstance(loss, LossObject) and loss._options.get("q") == kind.options["q"]):
-            raise ValueError(f"{name}, of metrics, needs one output for each target, and the loss has several quantiles")
+            raise ValueError(
+                f"{name}, of metrics, needs one output for each target, and the loss has several quantiles"
+            )
     elif (kind.ignored if own == "cross_entropy" else kind.binary or None) is None:
         raise ValueError(f"{name}, of metrics, needs the loss {own}")
     function = loss_function("mse" if loss == "rmse" else loss)

@@ -1,7 +1,7 @@
 """Metrics that are no mean over batches: what each collects of a batch, and what it makes of all of them.
 
-So they are exact over a whole set, however it is cut into batches. Predictions are rows here: those that count, one after
-another, each with its weight.
+So they are exact over a whole set, however it is cut into batches. Predictions are rows here: those that count, one
+after another, each with its weight.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Counts(Score):
         above, below = right, {"precision": predicted, "recall": true}.get(self.score)
         if below is None:
             above, below = 2 * right, predicted + true
-        return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+        return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below != 0))
 
 
 class AUC(Score):
