@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import _checks
-from .counted import Indices
-from .data import AllTargets, Inputs, SeveralTargets, Targets
+from .counted import Counted, Indices
+from .data import AllTargets, Inputs
+from .splitting import Data
 
 Pair = tuple[Inputs, AllTargets]
-_KEYS = ("x", "y", "lengths", "target_lengths")
 _HOLD = (np.ndarray, list, tuple, dict, str, bytes, bytearray, set, frozenset)
+_KEYS = Data._fields
 _ARRAY_LIKE = ("__array__", "__array_interface__", "__dlpack__", "dtype")
 _ERRORS = (TypeError, ValueError, IndexError, FloatingPointError)
 _AGAIN = (
@@ -39,18 +40,15 @@ def _can_be_gone_through(value: object) -> bool:
     return isinstance(value, Iterable) or (hasattr(value, "__getitem__") and hasattr(value, "__len__"))
 
 
-def opened(
-    x: Any, y: Any, others: dict[str, Any], convert: Callable[[dict[str, Any]], Pair], name: str = "x"
-) -> Pair | None:
-    """x and y of the first batch, if x gives batches; None if x and y hold all data.
+def opened(data: Data, convert: Callable[[Data], Pair], name: str = "x") -> Pair | None:
+    """The first batch, if x gives batches; None if it is all data itself.
 
-    others: what is given beside them, by name; convert: makes the pair of what a batch holds. Raises TypeError if y is
-    neither there nor in batches, or in both.
+    convert: makes the pair of what a batch holds. Raises TypeError if y is neither there nor in batches, or in both.
     """
-    several = gives_batches(x)
-    if several and (given := [key for key, value in {"y": y, **others}.items() if value is not None]):
+    x, several = data.x, gives_batches(data.x)
+    if several and (given := [key for key in _KEYS[1:] if getattr(data, key) is not None]):
         raise TypeError(f"{name} gives batches, and {given[0]} belongs into them: (x, y), (x, y, lengths), ..")
-    if y is not None:
+    if data.y is not None:
         return None
     if not several and not (isinstance(x, list) and x and all(isinstance(item, (tuple, dict)) for item in x)):
         raise TypeError("y is missing: it may be left out where x gives batches (x, y), as a function or iterable")
@@ -59,34 +57,27 @@ def opened(
 
 
 def planned(
-    inputs: Inputs, validation: Inputs | None, epochs: int, steps_per_epoch: object, whole: dict[str, bool]
+    inputs: Inputs, validation: Pair | None, epochs: int, steps_per_epoch: object, class_weight: object
 ) -> None:
-    """Raises TypeError or ValueError if it is known that batches will not do for a training.
-
-    whole: what needs all data at once, by name, and whether it is wanted.
-    """
+    """Raises TypeError or ValueError if it is known that batches will not do for a training."""
     steps = None if steps_per_epoch is None else _checks.integer("steps_per_epoch", steps_per_epoch)
     if isinstance(inputs, BatchInputs):
         inputs.source.limit = steps
-        for name, wanted in whole.items():
-            if wanted:
-                raise ValueError(f"{name} needs all of y before training, and x gives it batch by batch")
+        if isinstance(class_weight, str):
+            raise ValueError(f"class_weight={class_weight!r} needs all of y, and x gives it batch by batch")
     elif steps is not None:
         raise ValueError("steps_per_epoch is for x that gives batches: of arrays and lists an epoch is all")
-    for one in (inputs, validation):
+    for one in (inputs, None if validation is None else validation[0]):
         if isinstance(one, BatchInputs):
             one.source.check(epochs)
 
 
 def inputs_of(item: Any) -> tuple[Any, Any]:
     """x and its lengths, for `predict`: of a tuple as fit takes it, or of x itself. A list may be either."""
-    if (
-        isinstance(item, tuple)
-        or _is_pair(item)
-        or (isinstance(item, dict) and "x" in item and item.keys() <= set(_KEYS))
-    ):
-        found = item if isinstance(item, dict) else _parts(item, "x")
-        return found["x"], found.get("lengths")
+    if isinstance(item, dict) and "x" in item and item.keys() <= set(_KEYS):
+        return item["x"], item.get("lengths")
+    if isinstance(item, tuple) or _is_pair(item):
+        return _parts(item, "x")[:3:2]
     return item, None
 
 
@@ -98,12 +89,12 @@ def _is_pair(item: Any) -> bool:
     return len(x) > 1 and len(y) > 0 and x[0] == y[0] and x[1:] != y[1:]
 
 
-def _parts(item: Any, name: str) -> dict[str, Any]:
-    """A batch (x, y), (x, y, lengths) or (x, y, lengths, target_lengths), or a dict of these, by name."""
+def _parts(item: Any, name: str) -> Data:
+    """A batch (x, y), (x, y, lengths), .. as `Data` has them, or a dict of these."""
     if isinstance(item, dict) and {"x", "y"} <= item.keys() <= set(_KEYS):
-        return item
+        return Data(**item)
     if isinstance(item, (tuple, list)) and 2 <= len(item) <= len(_KEYS):
-        return dict(zip(_KEYS, item, strict=False))
+        return Data(*item)
     shown = f"a {type(item).__name__} of {len(item)}" if isinstance(item, (tuple, list)) else _checks.kind(item)
     if isinstance(item, dict):
         shown = f"a dict of {', '.join(map(repr, item))}"
@@ -209,7 +200,7 @@ class BatchInputs(Inputs):
 
     look: Callable[[Inputs, AllTargets], None] | None = None
 
-    def __init__(self, given: Any, convert: Callable[[dict[str, Any]], Pair], name: str = "x") -> None:
+    def __init__(self, given: Any, convert: Callable[[Data], Pair], name: str = "x") -> None:
         self.source, self._convert, self._name = Source(given, name), convert, name
         self._number, self._place = 1, ""
         self.targets = BatchTargets()
@@ -269,20 +260,25 @@ class BatchInputs(Inputs):
         raise ValueError(f"it has {shown[0]}, and the first batch {shown[1]}")
 
 
-class BatchTargets(SeveralTargets):
-    """The targets of the batch that a `BatchInputs` holds."""
+class BatchTargets:
+    """The targets of the batch that a `BatchInputs` holds, which sets `current`."""
 
     current: AllTargets
 
-    def __init__(self) -> None:
-        """`current` is set with every batch."""
+    def __len__(self) -> int:
+        return len(self.current)
 
     @property
-    def all_parts(self) -> list[Targets]:
+    def all_parts(self) -> Sequence[Counted]:
         return self.current.all_parts
 
     def batch(self, rows: Indices, steps: int) -> tuple[Any, Any]:
         return self.current.batch(rows, steps)
+
+
+def held(targets: AllTargets) -> AllTargets:
+    """Those of a batch, where they come batch by batch."""
+    return targets.current if isinstance(targets, BatchTargets) else targets
 
 
 class _Pass:

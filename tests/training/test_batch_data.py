@@ -27,7 +27,7 @@ def batches():
 
 
 def whole(model, *data, **options):
-    return fitted(model, *data, batch_size=SIZE, shuffle=False, **options)
+    return fitted(model, *data, **{"batch_size": SIZE, "shuffle": False, **options})
 
 
 def fitted(model, *data, **options):
@@ -173,6 +173,34 @@ def test_several_inputs_and_outputs():
     assert np.array_equal(again["a"], expected["a"])
 
 
+def test_weights_and_missing_targets():
+    weights = RNG.random(70)
+    targets = X[:, 1, :2].astype(np.float64)
+    targets[RNG.random(targets.shape) < 0.3] = np.nan
+
+    def pairs():
+        for i in range(0, len(X), SIZE):
+            part = slice(i, i + SIZE)
+            yield {"x": X[part], "y": targets[part], "sample_weight": weights[part]}
+
+    def tuples():
+        return ((d["x"], d["y"], None, None, d["sample_weight"]) for d in pairs())
+
+    options = {"loss": "mse", "missing": "nan", "epochs": 2}
+    expected = whole(chain(), X, targets, sample_weight=weights, **options)
+    for given in (pairs, tuples):
+        model = chain()
+        assert fitted(model, given, validation_data=given, **options)["loss"] == expected["loss"]
+        found = model.evaluate(given, missing="nan")
+        assert found == pytest.approx(model.evaluate(X, targets, sample_weight=weights, missing="nan"), rel=1e-6)
+    with pytest.raises(ValueError, match=r"batch 1: sample_weight must hold a number for each of 16 sequences"):
+        fitted(chain(), lambda: ({**d, "sample_weight": weights} for d in pairs()), **options)
+    model, other = chain(), chain()
+    fitted(model, wrong((X, targets * np.nan), (X, targets)), **options)  # a batch without any target teaches nothing
+    whole(other, np.concatenate([X, X]), np.concatenate([targets, targets * np.nan]), **{**options, "batch_size": 70})
+    assert np.array_equal(model.predict(X), other.predict(X))
+
+
 def test_an_iterator_is_for_one_epoch():
     one, other = chain(), chain()
     assert fitted(one, batches())["loss"] == whole(other, X, Y)["loss"]
@@ -264,8 +292,10 @@ SPOILT = X.copy()
 SPOILT[3, 2, 1] = np.nan
 WRONG = {
     "one sequence": (X[0], Y[:6]), "a feature too many": (np.zeros((4, 6, 4)), Y[:4]), "NaN": (SPOILT, Y),
-    "a label too large": (X, Y + 1), "fewer targets": (X, Y[:3]), "targets per step": (X, np.zeros((70, 6), int)),
-    "no pair": X, "one": (X,), "five": (X, Y, None, None, None), "no y": (X, None), "unknown": {"x": X, "labels": Y},
+    "a label too large": (X, Y + 1),
+    "fewer targets": (X, Y[:3]), "targets per step": (X, np.zeros((70, 6), int)),
+    "no pair": X, "one": (X,), "six": (X, Y, None, None, None, None), "no y": (X, None),
+    "unknown": {"x": X, "labels": Y},
     "lengths too long": (X, Y, LENGTHS + 3), "texts": (X, ["a"] * 70), "none": (X[:0], Y[:0]), "None": None,
     "targets of another form": (X, np.eye(3)[Y]),
 }  # fmt: skip
@@ -325,6 +355,9 @@ def test_what_the_places_say():
         ((lambda: None,), {}, TypeError, r"x\(\) must return an iterator over batches, got NoneType|None"),
         ((lambda: X,), {}, TypeError, r"x\(\) must return an iterator over batches, got ndarray"),
         ((lambda: iter(()),), {}, ValueError, "x gave no batch"),
+        ((batches,), {"validation_split": 0.2}, ValueError, "validation_split needs x and y as a whole"),
+        ((pylstm.windows(X[0], 2, 1),), {"validation_split": 0.2}, ValueError, "x.split"),
+        ((batches,), {"sample_weight": LENGTHS}, TypeError, "x gives batches, and sample_weight belongs into them"),
         ((batches,), {"class_weight": "balanced"}, ValueError, "class_weight='balanced' needs all of y"),
         ((batches,), {"loss": pylstm.SampledSoftmax(1, "unigram")}, ValueError, "counts all labels before training"),
         ((batches,), {"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be at least 1"),
