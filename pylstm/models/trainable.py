@@ -339,7 +339,8 @@ class Trainable(Looked):
             format: "npz" or "safetensors". None: what the path's or file's name ends in; for a file object without
                 such a name "npz".
             metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
-                as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits;
+                as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits, a
+                `Vocabulary`;
                 198 of them in each other, where a tuple counts twice and a dict with other keys than str five times.
                 Keys are str, integers below 2^61, or tuples of these; of integers that do not count up by one there
                 may be 65,536, of those that do 2^20, and 4,096 tuples that hold integers. With the structure 256 MiB
