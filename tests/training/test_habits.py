@@ -121,6 +121,23 @@ def test_evaluate_after_loading(tmp_path, loss, end):
         assert value.tobytes() == again.params[name].tobytes()
 
 
+@pytest.mark.parametrize("monitor", ["val_f1", "val_auc", "val_recall_macro", "val_top_2", "val_accuracy", "val_rmse"])
+def test_of_scores_the_largest_is_the_best(monitor):
+    from pylstm.losses.saved import larger_is_better
+
+    class Best(pylstm.EarlyStopping):
+        def end_epoch(self, training):
+            training.logs[monitor] = values[training.epoch]
+            self.state = training.model.state_dict() if training.epoch == 1 else getattr(self, "state", None)
+            super().end_epoch(training)
+
+    values = [0.2, 0.9, 0.4] if monitor != "val_rmse" else [0.9, 0.1, 0.4]
+    model, best = net(C), Best(patience=5, monitor=monitor)
+    model.fit(X, LABELS, loss="cross_entropy", epochs=3, callbacks=[best], verbose=0)
+    assert all((model.params[name] == value).all() for name, value in best.state.items())
+    assert larger_is_better(monitor) == (monitor != "val_rmse")
+
+
 def counts(y, targets, lengths):  # noqa: ARG001
     return float(len(y))
 

@@ -150,6 +150,32 @@ def test_a_loss_with_its_gradient_is_called_as_before():
     assert calls == [(np.ndarray, np.ndarray, None)] * 2
 
 
+def in_place(y, targets, lengths=None):  # noqa: ARG001
+    y -= targets
+    return (y**2).mean()
+
+
+def in_place_of_values(y, targets, lengths=None):  # noqa: ARG001
+    targets *= -1
+    y += targets
+    return (y.relu() - (-y).relu()).abs().mean()
+
+
+@pytest.mark.parametrize("loss", [in_place, in_place_of_values])
+def test_finding_out_what_a_loss_is_changes_nothing(loss):
+    """It is called with arrays first, which it may write to."""
+
+    def plain(y, targets, lengths=None):  # noqa: ARG001
+        return ((y - targets) ** 2).mean() if loss is in_place else (y - targets).abs().mean()
+
+    models, y = [net(), net()], Y.copy()
+    for model, function in zip(models, (loss, plain), strict=True):
+        model.fit(X, y, loss=function, optimizer=pylstm.SGD(0.1), batch_size=7, epochs=2, seed=1, verbose=0)
+    assert (y == Y).all()
+    for name, value in models[0].params.items():
+        np.testing.assert_allclose(models[1].params[name], value, atol=1e-6)
+
+
 OTHER = pylstm.Linear(1, 1)
 
 

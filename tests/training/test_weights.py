@@ -134,6 +134,20 @@ def test_reduce_adds_weights_up():
         np.testing.assert_allclose((parts[0][0][name] + parts[1][0][name]) / total, gradient, atol=1e-12)
 
 
+def test_one_of_several_processes_may_have_no_weight():
+    model = net(2)
+    for options in ({"sample_weight": np.zeros(N)}, {"missing": "nan"}):
+        y = np.full((N, 2), np.nan if "missing" in options else 1.0)
+        history = model.fit(X, y, loss="mse", reduce=lambda grads, weight: (grads, weight + 1.0), verbose=0, **options)
+        assert history["loss"] == [0.0]
+
+
+def test_a_mask_is_a_weight():
+    y = RNG.standard_normal((N, T, 2))
+    expected = one_step(net(2, True), X, y, loss="mse", sample_weight=(STEPS > 0) * 1.0)
+    agree(one_step(net(2, True), X, y, loss="mse", sample_weight=STEPS > 0), expected)
+
+
 def test_the_vocabulary_head_stays_without_logits(monkeypatch):
     from pylstm.layers.linear import LinearOutputs
 
