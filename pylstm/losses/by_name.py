@@ -64,7 +64,8 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if isinstance(loss, SampledSoftmax):
         return Sampling(loss, class_weight)
     if not callable(loss) or isinstance(loss, type):
-        raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}")
+        call = ": call it" if isinstance(loss, type) and issubclass(loss, (LossObject, SampledSoftmax)) else ""
+        raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}{call}")
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
     return _Wrapped(loss)

@@ -17,6 +17,7 @@ from .counted import Counted, Indices
 from .data import AllTargets, Inputs, SeveralTargets, Targets
 
 MISSING = ("nan",)
+_LEAST = 1e-20  # of weights: their products with losses stay within float32
 
 
 class WeightedTargets:
@@ -194,14 +195,20 @@ class _Numbers(Counted):
 
 
 def check_weights(part: Counted) -> None:
-    """Raises ValueError unless all that counts are finite numbers from 0."""
-    if all(np.isfinite(piece).all() and (piece >= 0).all() for piece in part.pieces()):
+    """Raises ValueError unless all that counts are finite numbers from 0, and none is lost in float32."""
+
+    def wrong(piece: Array) -> Array:
+        found: Array = ~((piece == 0) | ((piece >= _LEAST) & (piece <= 1 / _LEAST)))
+        return found
+
+    if not any(wrong(piece).any() for piece in part.pieces()):
         return
     for i in range(len(part)):
         one = np.atleast_1d(part.one(i))
-        if (wrong := ~(np.isfinite(one) & (one >= 0))).any():
+        if (at := wrong(one)).any():
             raise ValueError(
-                f"sample_weight must hold finite numbers from 0, got {one[wrong][0]} in sample_weight[{i}]"
+                f"sample_weight must hold finite numbers from 0, above it in {_LEAST:g}..{1 / _LEAST:g}, got "
+                f"{one[at][0]} in sample_weight[{i}]"
             )
 
 

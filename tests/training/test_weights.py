@@ -215,6 +215,11 @@ def test_missing_labels_do_not_count(shape):
     y = np.where(gone, np.nan, labels).reshape(shape)
     expected = one_step(net(C), X, np.where(gone, -100, labels), loss="cross_entropy")
     agree(one_step(net(C), X, y, loss="cross_entropy", missing="nan"), expected)
+    hot = np.where(gone[:, None], np.nan, np.eye(C)[labels])
+    agree(one_step(net(C), X, hot, loss="cross_entropy", missing="nan"), expected)
+    hot[~gone, 0] = np.nan
+    with pytest.raises(ValueError, match="one-hot"):
+        one_step(net(C), X, hot, loss="cross_entropy", missing="nan")
     agree(one_step(net(C), X, y, loss=pylstm.CrossEntropy(ignore_index=3), missing="nan"),
           one_step(net(C), X, np.where(gone, 3, labels), loss=pylstm.CrossEntropy(ignore_index=3)))  # fmt: skip
     agree(one_step(net(C), X, y, loss="cross_entropy", missing="nan", class_weight="balanced"),
@@ -261,6 +266,8 @@ REFUSED = {
     "short": ({"sample_weight": TIMES[:5]}, "sample_weight must hold a number for each of 24 sequences"),
     "nan": ({"sample_weight": np.where(np.arange(N) == 7, np.nan, 1.0)}, r"got nan in sample_weight\[7\]"),
     "negative": ({"sample_weight": np.where(np.arange(N) == 7, -1.0, 1.0)}, r"got -1.0 in sample_weight\[7\]"),
+    "huge": ({"sample_weight": np.where(np.arange(N) == 7, 1e300, 1.0)}, r"1e\+20, got 1e\+300 in sample_weight\[7\]"),
+    "tiny": ({"sample_weight": np.full(N, 1e-60)}, r"got 1e-60 in sample_weight\[0\]"),
     "nothing": ({"sample_weight": np.zeros(N)}, "0 everywhere"),
     "words": ({"sample_weight": ["a"] * N}, "sample_weight"),
     "number": ({"sample_weight": 3.0}, "sample_weight"),
@@ -286,6 +293,7 @@ REFUSED = {
     "optimizer": ({"optimizer": "adamm"}, "optimizer must be .*did you mean 'adam'"),
     "optimizer class": ({"optimizer": pylstm.Adam}, "optimizer must be .*class Adam: call it"),
     "loss": ({"loss": "mean_absolute_error"}, "did you mean 'mae'"),
+    "loss class": ({"loss": pylstm.CrossEntropy}, "class CrossEntropy: call it"),
     "loss near": ({"loss": "hubber"}, "did you mean 'huber'"),
     "class of numbers": ({"loss": "mae", "y": RNG.standard_normal((N, C)), "class_weight": {0: 1.0}}, "not for mae"),
     "shape": ({"loss": "huber", "y": RNG.standard_normal((N, 5))}, "outputs' shape"),
