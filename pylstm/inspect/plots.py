@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._cells import CELLS
+from ..losses.saved import larger_is_better
 from .trace import meanings_of
 
 
@@ -83,7 +84,7 @@ def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike
         ax.plot(epochs, history[name], marker=".", label="training")
         if other := history.get(f"val_{name}"):
             ax.plot(epochs, other, marker=".", label="validation")
-            best = int(np.argmax(other) if "accuracy" in name else np.argmin(other))
+            best = int(np.argmax(other) if larger_is_better(name) else np.argmin(other))
             ax.axvline(epochs[best], color="0.8", zorder=0)
             ax.annotate(f"best {other[best]:.3f}\nepoch {epochs[best]}", (epochs[best], other[best]),
                         textcoords="offset points", xytext=(6, 8), fontsize=8, color="0.35")  # fmt: skip

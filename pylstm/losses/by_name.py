@@ -64,7 +64,8 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if isinstance(loss, SampledSoftmax):
         return Sampling(loss, class_weight)
     if not callable(loss) or isinstance(loss, type):
-        raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}")
+        call = ": call it" if isinstance(loss, type) and issubclass(loss, (LossObject, SampledSoftmax)) else ""
+        raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}{call}")
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
     return _Wrapped(loss)
@@ -223,7 +224,8 @@ class _Wrapped:
             self.fitted, self.check = self._labels, self._check_labels
         self.wants: frozenset[str] = frozenset()
         self.takes_weight = False
-        self._recorded = False  # whether it has been seen to leave its gradient to the graph
+        # whether it has been seen to leave its gradient to the graph, or to give it
+        self._recorded = self._by_hand = False
         with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
             parameters = inspect.signature(function).parameters.values()
             known = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD)}
@@ -284,6 +286,8 @@ class _Wrapped:
         """What the function returns, or `Found` if it leaves the gradient to the graph. Which it does, its first call
         tells: with arrays, of which it makes a number alone, or of which it asks what only values have."""
         if not self._recorded:
+            given = [] if self._by_hand else [one for one in leaves((y, targets)) if isinstance(one, np.ndarray)]
+            before = [(one, one.copy()) for one in given if one.flags.writeable]
             try:
                 found = self.function(y, targets, **options)
             except AttributeError as error:
@@ -291,7 +295,10 @@ class _Wrapped:
                     raise
             else:
                 if not is_value_alone(found, y):
+                    self._by_hand = True
                     return found
+            for one, values in before:  # `y -= targets` writes to an array, and makes a new value of a value
+                one[...] = values
         recorded = run_recorded(self.function, y, targets, options, need_gradient)
         self._recorded = True
         return recorded

@@ -368,9 +368,12 @@ class Trainable(Looked):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         own = state["attributes"]
-        if any(
-            callable(one) and not isinstance(one, LossObject)
-            for one in (own.get("_loss"), *(own.get("_metrics") or ()))
-        ):
-            own["_loss"] = own["_metrics"] = None  # functions may be local ones, which do not pickle
+        if _is_function(own.get("_loss")):  # it may be a local one, which does not pickle
+            own["_loss"] = own["_metrics"] = None
+        elif any(map(_is_function, own.get("_metrics") or ())):
+            own["_metrics"] = [metric for metric in own["_metrics"] if not _is_function(metric)]
         return state
+
+
+def _is_function(thing: object) -> bool:
+    return callable(thing) and not isinstance(thing, LossObject)

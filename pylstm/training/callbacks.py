@@ -11,6 +11,7 @@ from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
 from ..files.paths import EXAMPLE, check_place, check_template, fill_template, fixed_folder
+from ..losses.saved import larger_is_better
 from . import checkpoint
 from .expected import check_figure, takes
 
@@ -54,7 +55,7 @@ class Callback:
 def _sign(monitor: str, mode: str) -> float:
     _checks.text("monitor", monitor)
     _checks.choice("mode", mode, ("auto", "min", "max"))
-    return -1.0 if mode == "max" or (mode == "auto" and "accuracy" in monitor) else 1.0
+    return -1.0 if mode == "max" or (mode == "auto" and larger_is_better(monitor)) else 1.0
 
 
 def _watched(what: object, monitor: str, logs: Mapping[str, float]) -> float:
@@ -71,7 +72,7 @@ class EarlyStopping(Callback):
         patience: epochs, from 1.
         monitor: a figure of the history: "val_loss", "val_accuracy", "loss", ...
         min_delta: what counts as better: by more than this.
-        mode: "min", "max" or "auto" ("max" for an accuracy).
+        mode: "min", "max" or "auto" ("max" for accuracy, precision, recall, f1, auc and top_5).
         restore_best: the model ends with the weights of its best epoch, also where training ends for another reason:
             Ctrl-C, or an exception once there is a best one.
 
@@ -148,7 +149,7 @@ class ModelCheckpoint(Callback):
         every: epochs between two files.
         best_only: write only when `monitor` got better, which NaN never is.
         monitor: a figure of the history.
-        mode: "min", "max" or "auto" ("max" for an accuracy).
+        mode: "min", "max" or "auto" ("max" for accuracy, precision, recall, f1, auc and top_5).
 
     Raises TypeError or ValueError for a wrong argument, naming it; when training begins, ValueError for a figure that
     there is not and OSError for a folder that cannot be written to.

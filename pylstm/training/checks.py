@@ -92,7 +92,7 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
         for one in parts:
             check_data(one, "targets", "column", dtype)
     if isinstance(y, WeightedTargets):
-        y.check(training.loss, form)
+        y.check(training.loss, form, alone=training.reduce is None)
     if len(parts) == 1:
         check_targets(training.loss, outputs, form, parts[0])
         for name, metric in training.metrics.items():

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
+from ..losses.saved import larger_is_better
 from .expected import check_figure, takes
 
 
@@ -122,7 +123,7 @@ class ReduceOnPlateau(Schedule):
     Args:
         gamma: from 0.
         patience: epochs, from 0.
-        monitor: a figure of the history; smaller is better, for an accuracy larger.
+        monitor: a figure of the history; smaller is better, for accuracy, f1 and their like larger.
         threshold: what counts as better: by more than this share.
         minimum: the factor falls no lower.
     """
@@ -140,7 +141,7 @@ class ReduceOnPlateau(Schedule):
         self.monitor = _checks.text("monitor", monitor)
         self.threshold = _checks.non_negative("threshold", threshold)
         self.minimum = _checks.non_negative("minimum", minimum)
-        self._sign = -1.0 if "accuracy" in monitor else 1.0
+        self._sign = -1.0 if larger_is_better(monitor) else 1.0
         self._factor, self._best, self._bad = 1.0, math.inf, 0
 
     def factor(self, epoch: int, batch: int, batches: int) -> float:  # noqa: ARG002
