@@ -61,6 +61,9 @@ class _Compiled(Recurrent[Any]):
             self._pack = pack = params, network
         return pack[1]
 
+    def _runs_alike(self) -> bool:
+        return (self.dropout == 0.0 or self.num_layers == 1) and self._runs(_WRITTEN)
+
     def _takes_table_rows(self) -> bool:
         return self._runs(_WRITTEN)
 
