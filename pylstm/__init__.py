@@ -64,6 +64,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .models.model import Model as Model
     from .models.sequential import Sequential as Sequential
     from .models.stream import ModelStream as ModelStream
+    from .training.averaging import EMA as EMA
+    from .training.averaging import SWA as SWA
     from .training.callbacks import Callback as Callback
     from .training.callbacks import EarlyStopping as EarlyStopping
     from .training.callbacks import ModelCheckpoint as ModelCheckpoint

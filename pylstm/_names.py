@@ -42,6 +42,7 @@ _MODULES = {
     "models.model": "Model",
     "models.sequential": "Sequential",
     "models.stream": "ModelStream",
+    "training.averaging": "EMA SWA",
     "training.callbacks": "Callback EarlyStopping ModelCheckpoint",
     "training.gradients": "clip_norm clip_value global_norm",
     "training.optimizer": "Optimizer",
