@@ -78,6 +78,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .training.optimizers import Adam as Adam
     from .training.optimizers import AdamW as AdamW
     from .training.optimizers import RMSprop as RMSprop
+    from .training.rate_finder import LearningRates as LearningRates
     from .training.schedules import Cosine as Cosine
     from .training.schedules import ReduceOnPlateau as ReduceOnPlateau
     from .training.schedules import Schedule as Schedule

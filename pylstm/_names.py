@@ -47,6 +47,7 @@ _MODULES = {
     "training.gradients": "clip_norm clip_value global_norm",
     "training.optimizer": "Optimizer",
     "training.optimizers": "SGD Adagrad Adam AdamW RMSprop",
+    "training.rate_finder": "LearningRates",
     "training.schedules": "Cosine ReduceOnPlateau Schedule StepLR WarmUp",
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
