@@ -23,6 +23,8 @@ from .layers.stream import Stream
 if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of types
     from . import model as model
     from . import reference as reference
+    from .data.series import Windows as Windows
+    from .data.series import windows as windows
     from .decoding.sampling import sample as sample
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate

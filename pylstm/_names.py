@@ -13,6 +13,7 @@ from typing import Any
 
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
+    "data.series": "Windows windows",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",
     "graph.functions": (

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .atomic import check_replaceable
-from .tensors import kind_of, safetensors_library
+from .streams import kind_of
+from .tensors import safetensors_library
 
 EXAMPLE = 1.0  # of a figure
 _HINT = "{epoch} and the figures of the history, e.g. {loss:.3f}, can stand there; {{ and }} are braces themselves"

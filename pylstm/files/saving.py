@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..losses.classification import binary_cross_entropy, cross_entropy
 from ..losses.regression import mse
 from .marks import KeyCounts, Unmarking, marked
 from .plain import checked, checked_as_is
+from .streams import kind_of, place_of
 from .strict_json import ModelFileError, check_size, parse
 from .tensors import Contents, Tensor, write
 from .tensors import check as check_contents
@@ -40,16 +41,18 @@ _TRAINING = "training/"  # before the names of a checkpoint's own tensors
 
 def save(
     model: Trainable,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     training: tuple[dict[str, Any], dict[str, Array]] | None = None,
+    format: str | None = None,  # noqa: A002 - the argument's name
 ) -> None:
-    """Write model, and `training` (numbers and arrays of a checkpoint), to `path`."""
-    write(_checks.path("path", path), *_contents(model, training))
+    """Write model, and `training` (numbers and arrays of a checkpoint), to a path or file object."""
+    place = place_of(path, format, writing=True)
+    write(place, *_contents(model, training))
 
 
 def check(model: Trainable, path: str | os.PathLike[str], training: tuple[dict[str, Any], dict[str, Array]]) -> None:
     """Raises what `save` would raise, but for what the file system has to say. Writes nothing."""
-    check_contents(_checks.path("path", path), *_contents(model, training))
+    check_contents(kind_of(_checks.path("path", path)), *_contents(model, training))
 
 
 def _contents(

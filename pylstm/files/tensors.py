@@ -11,10 +11,10 @@ it was, and one that is cut short or written to meanwhile is an error. Nothing i
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
-import stat
 import struct
 import zipfile
 import zlib
@@ -27,13 +27,14 @@ import numpy as np
 
 from .._arrays import Array
 from .atomic import replacing
+from .sources import File, Memory
+from .streams import HEADER_LIMIT, Place, kind_of, put, taken
 from .strict_json import TEXT_LIMIT, ModelFileError, encodable, parse
 
-__all__ = ["Contents", "ModelFileError", "Tensor", "kind_of", "nbytes", "opened", "write"]
+__all__ = ["Contents", "ModelFileError", "Tensor", "nbytes", "opened", "write"]
 
 _TEXT = "structure.json"
-_HEADER_LIMIT = 100_000_000  # of the list of tensors in safetensors, the text among it: the format's own
-_HEADER_VALUES = 2**19  # in that list: eight for each of 2^16 tensors
+_HEADER_VALUES = 2**19  # in the list of tensors in safetensors: eight for each of 2^16 tensors
 _DIRECTORY_LIMIT = 2**22  # of the list of tensors in a zip
 _TENSORS_LIMIT = 2**16 - 2  # what the directory of a plain zip counts up to, less the text
 _DIMENSIONS = 8
@@ -46,7 +47,6 @@ _NAMES = {"F32": "float32", "F64": "float64"}
 _ZIP_END = struct.Struct("<4s4H2LH")
 _ZIP_ENTRY = struct.Struct("<4s6H3L5H2L")  # of the directory
 _ZIP_LOCAL = struct.Struct("<4s5H3L2H")  # before each entry's data
-_CHUNK = 2**20  # what is read at once: it is still in the cache when its checksum is taken
 
 
 class Tensor(NamedTuple):
@@ -64,14 +64,6 @@ class Contents(NamedTuple):
     read: Callable[[str], Array]
 
 
-def kind_of(path: Path) -> str:
-    """npz or safetensors, by the name's end."""
-    suffix = path.suffix.lower()
-    if suffix not in (".npz", ".safetensors"):
-        raise ValueError(f"the name of a model's file must end in .npz or .safetensors, got {path.name!r}")
-    return suffix[1:]
-
-
 def safetensors_library() -> Any:
     try:
         import safetensors.numpy
@@ -86,29 +78,40 @@ def safetensors_library() -> Any:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
+def write(place: Place, text: str, arrays: Mapping[str, Array]) -> None:
     """Write the file: whole, or not at all; and only what `opened` will read. Raises TypeError or ValueError else."""
-    check(path, text, arrays)
+    kind = place.kind or "npz"
+    check(kind, text, arrays)
     little = {
         name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
         for name, array in arrays.items()
     }
-    if kind_of(path) == "safetensors":
-        data = _with_header(safetensors_library(), text, little)
-        with replacing(path) as file:
+    if place.path is None:
+        put(place.file, _serialised(kind, text, little))
+    elif kind == "safetensors":
+        data = _serialised(kind, text, little)
+        with replacing(place.path) as file:
             file.write(data)
-        return
-    with replacing(path) as file:
-        _write_npz(file, text, little)
+    else:
+        with replacing(place.path) as file:
+            _write_npz(file, text, little)
 
 
-def check(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
+def _serialised(kind: str, text: str, arrays: Mapping[str, Array]) -> bytes:
+    if kind == "safetensors":
+        return _with_header(safetensors_library(), text, arrays)
+    buffer = io.BytesIO()
+    _write_npz(buffer, text, arrays)
+    return buffer.getvalue()
+
+
+def check(kind: str, text: str, arrays: Mapping[str, Array]) -> None:
     """Raises TypeError or ValueError if there can be no such file; of `arrays`, only names, sizes and dtypes matter."""
     if len(encodable(text)) > TEXT_LIMIT:
         raise ValueError(f"the model's structure and metadata take more than {TEXT_LIMIT >> 20} MiB of text")
     _check_arrays(arrays)
-    if kind_of(path) == "safetensors":
-        if len(text) + text.count('"') + text.count("\\") > _HEADER_LIMIT:
+    if kind == "safetensors":
+        if len(text) + text.count('"') + text.count("\\") > HEADER_LIMIT:
             raise _long_header()
         return
     if sum(array.nbytes for array in arrays.values()) > 2**30:
@@ -120,7 +123,7 @@ def check(path: Path, text: str, arrays: Mapping[str, Array]) -> None:
 def _with_header(library: Any, text: str, arrays: Mapping[str, Array]) -> bytes:
     try:
         data: bytes = library.numpy.save(arrays, metadata={"pylstm": text})
-        large = int.from_bytes(data[:8], "little") > _HEADER_LIMIT
+        large = int.from_bytes(data[:8], "little") > HEADER_LIMIT
     except Exception as error:  # of a class of its own
         if "too large" not in str(error):
             raise
@@ -132,7 +135,7 @@ def _with_header(library: Any, text: str, arrays: Mapping[str, Array]) -> bytes:
 
 def _long_header() -> ValueError:
     return ValueError(
-        f"text and names of parameters take more than {_HEADER_LIMIT / 10**6:g} MB, and .safetensors has no room for "
+        f"text and names of parameters take more than {HEADER_LIMIT / 10**6:g} MB, and .safetensors has no room for "
         "more: take a name that ends in .npz"
     )
 
@@ -161,63 +164,37 @@ def _write_npz(file: BinaryIO, text: str, arrays: Mapping[str, Array]) -> None:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-class _File:
-    """An open file of a fixed size, read piece by piece."""
-
-    def __init__(self, raw: Any) -> None:
-        self.raw, self.before = raw, os.fstat(raw.fileno())
-        if not stat.S_ISREG(self.before.st_mode):
-            raise ModelFileError("it is no regular file")
-        self.size = self.before.st_size
-
-    def fill(self, at: int, buffer: Any, crc: int = 0) -> int:
-        """Read what fits into the buffer of bytes; the CRC-32 of it, after `crc`."""
-        self.raw.seek(at)
-        view = memoryview(buffer)
-        while len(view):
-            count = self.raw.readinto(view[:_CHUNK])
-            if not count:
-                raise ModelFileError("it was cut short while it was read")
-            crc = zlib.crc32(view[:count], crc)
-            view = view[count:]
-        return crc
-
-    def get(self, at: int, count: int) -> bytes:
-        buffer = bytearray(count)
-        self.fill(at, buffer)
-        return bytes(buffer)
-
-    def array(self, at: int, tensor: Tensor, crc: int = 0) -> tuple[Array, int]:
-        """An array that begins there, and its CRC-32 after `crc`."""
-        array = np.empty(tensor.shape, "<f4" if tensor.dtype == "float32" else "<f8")
-        if array.size:
-            crc = self.fill(at, array.reshape(-1).view(np.uint8), crc)
-        return array.astype(tensor.dtype, copy=False), crc
-
-    def check_unchanged(self) -> None:
-        """safetensors has no checksums: without this, a file that is written over would be read as a mixture."""
-        now = os.fstat(self.raw.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self.before.st_size, self.before.st_mtime_ns):
-            raise ModelFileError("it was written to while it was read")
-
-
 def _open(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would keep us waiting for somebody to write
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Contents]:
+def opened(place: Place | Path) -> Iterator[Contents]:
     """The checked contents of a model's file. Raises ModelFileError, or OSError where the file cannot be read."""
-    kind = kind_of(path)
-    with open(path, "rb", buffering=0, opener=_open) as raw:
-        try:
-            file = _File(raw)
-            yield _check_safetensors(file) if kind == "safetensors" else _check_npz(file)
-            file.check_unchanged()
-        except (ModelFileError, MemoryError, OSError):
-            raise
-        except Exception as error:  # whatever else a damaged file may lead to
-            raise ModelFileError(f"{path.name} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
+    if not isinstance(place, Place):
+        place = Place(kind_of(place), place)
+    if place.path is None:
+        data, kind = taken(place.file, place.kind)
+        with _checked(lambda: Memory(data), kind, place.name) as contents:
+            yield contents
+        return
+    with (
+        open(place.path, "rb", buffering=0, opener=_open) as raw,
+        _checked(lambda: File(raw), str(place.kind), place.name) as contents,
+    ):
+        yield contents
+
+
+@contextmanager
+def _checked(source: Callable[[], File], kind: str, name: str) -> Iterator[Contents]:
+    try:
+        file = source()
+        yield _check_safetensors(file) if kind == "safetensors" else _check_npz(file)
+        file.check_unchanged()
+    except (ModelFileError, MemoryError, OSError):
+        raise
+    except Exception as error:  # whatever else a damaged file may lead to
+        raise ModelFileError(f"{name} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def nbytes(tensor: Tensor) -> int:
@@ -233,7 +210,7 @@ class _Entry(NamedTuple):
     at: int  # its local header
 
 
-def _directory(file: _File) -> tuple[list[_Entry], int]:
+def _directory(file: File) -> tuple[list[_Entry], int]:
     """The entries of a plain zip, and where their data must have ended. None of zip's later additions (zip64,
     comments, parts, encryption) has a place in a model."""
     if file.size < _ZIP_END.size:
@@ -268,7 +245,7 @@ def _directory(file: _File) -> tuple[list[_Entry], int]:
     return entries, start
 
 
-def _check_npz(file: _File) -> Contents:
+def _check_npz(file: File) -> Contents:
     entries, stop = _directory(file)
     names: set[str] = set()
     for entry in entries:
@@ -313,7 +290,7 @@ def _check_npz(file: _File) -> Contents:
     return Contents(text, {name: tensor for name, (tensor, *_) in found.items()}, read)
 
 
-def _npy_header(file: _File, entry: _Entry, begin: int) -> tuple[Tensor, int, int, int]:
+def _npy_header(file: File, entry: _Entry, begin: int) -> tuple[Tensor, int, int, int]:
     start = file.get(begin, min(10, entry.size))
     if len(start) < 10 or start[:8] != b"\x93NUMPY\x01\x00":
         raise ModelFileError(f"{entry.name[:80]!r} is not an array")
@@ -329,10 +306,10 @@ def _npy_header(file: _File, entry: _Entry, begin: int) -> tuple[Tensor, int, in
     return tensor, begin + 10 + length, zlib.crc32(start + head), entry.crc
 
 
-def _check_safetensors(file: _File) -> Contents:
+def _check_safetensors(file: File) -> Contents:
     size = file.size
     length = int.from_bytes(file.get(0, min(8, size)), "little")
-    if size < 8 or length > min(size - 8, _HEADER_LIMIT):
+    if size < 8 or length > min(size - 8, HEADER_LIMIT):
         raise ModelFileError(f"the header claims {length} bytes in a file of {size}: cut off, or something else")
     header = parse(file.get(8, length).decode("utf-8"), _HEADER_VALUES)
     if not isinstance(header, dict):

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, BinaryIO
 
-from .. import _checks
 from ..layers.parameters import outside
+from .streams import place_of
 from .strict_json import ModelFileError, parse
 from .tensors import opened, write
 
 _HEAD = {"format": "pylstm weights", "version": 1}
 
 
-def save(layer: Any, path: str | os.PathLike[str]) -> None:
+def save(layer: Any, path: str | os.PathLike[str] | BinaryIO, format: str | None) -> None:  # noqa: A002
     """Write a layer's parameters by name."""
-    write(_checks.path("path", path), json.dumps(_HEAD), outside().run(lambda: dict(layer.params)))
+    place = place_of(path, format, writing=True)
+    write(place, json.dumps(_HEAD), outside().run(lambda: dict(layer.params)))
 
 
-def load(layer: Any, path: str | os.PathLike[str]) -> None:
+def load(layer: Any, path: str | os.PathLike[str] | BinaryIO, format: str | None) -> None:  # noqa: A002
     """Give a layer the parameters of a file; nothing has changed where they do not fit."""
-    with opened(_checks.path("path", path)) as contents:
+    with opened(place_of(path, format, writing=False)) as contents:
         head = parse(contents.text)
         if not isinstance(head, dict) or head.get("format") != _HEAD["format"]:
             raise ModelFileError("it is not a file of weights: pylstm.load reads whole models")

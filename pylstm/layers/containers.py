@@ -19,6 +19,7 @@ from ..graph.sweep import Sums, sweep, trained
 from ..graph.values import Place, Value, new_value
 from .composite import Composite
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes, with_tuples
+from .members import Members
 from .registry import built_in
 from .repeated_rows import joined
 from .steps import ChainSteps
@@ -94,7 +95,7 @@ def _prefixes(count: int) -> tuple[str, ...]:
     return tuple([f"{i}." for i in range(count)])
 
 
-class Container(Composite):
+class Container(Members, Composite):
     """Layers in a list. Parameters have the layer's place before their name: `0.weight`, `1.weight_ih_l0`."""
 
     _depth: int = 1

@@ -7,7 +7,7 @@ import inspect
 import os
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Set
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -255,20 +255,22 @@ class Model(Composite, Trainable):
 
     # ---- the object --------------------------------------------------------------------------------------------------
 
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
+    def save_weights(self, path: str | os.PathLike[str] | BinaryIO, *, format: str | None = None) -> None:  # noqa: A002
         """Write the parameters to one file: .safetensors (an optional extra) or .npz; name -> array, as `state_dict()`.
 
         Written whole or not at all. The file holds no structure: make the model by its class and `load_weights` it.
+        A path or file object, and its format, as `save` takes them.
         """
-        weights.save(self, path)
+        weights.save(self, path, format)
 
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
+    def load_weights(self, path: str | os.PathLike[str] | BinaryIO, *, format: str | None = None) -> None:  # noqa: A002
         """Replace all parameters by those of a file of `save_weights`; all of them, or none if anything does not fit.
 
         Raises ModelFileError (a ValueError) for a file that is damaged or no such file, ValueError naming what does not
-        fit this model, and OSError where the file cannot be read. Never executes anything.
+        fit this model, and OSError where the file cannot be read. Never executes anything. A path or file object, and
+        its format, as `pylstm.load` takes them.
         """
-        weights.load(self, path)
+        weights.load(self, path, format)
 
     def __repr__(self) -> str:
         parts = [f"{prefix[:-1]}={layer!r}" for prefix, layer in named_layers(self)]

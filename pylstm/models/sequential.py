@@ -38,6 +38,9 @@ class Sequential(Container, Trainable):
 
     Raises TypeError or ValueError for a wrong argument, and ValueError for sizes that do not fit each other.
 
+    `model[0]` and `model[-1]` are layers, `model[:-1]` a `Sequential` of the same layers, `len(model)` how many there
+    are; a loop goes through them.
+
     Attributes:
         layers: a tuple.
         dtype: of the parameters, float32 or float64.
@@ -75,6 +78,9 @@ class Sequential(Container, Trainable):
 
     def _without_dropout(self) -> Layer:
         return Sequential([layer._without_dropout() for layer in self.layers])
+
+    def _cut(self, which: slice) -> Sequential:
+        return Sequential(self._some(which))
 
     def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> ModelStream:
         """A `ModelStream`: step by step, with states of its own, for `batch_size` independent sequences.

@@ -6,12 +6,13 @@ import abc
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from .. import _checks
 from ..files import saving
+from ..files.streams import place_of
 from ..graph.structure import leaves, mapped
 from ..layers.drawing import redraw
 from ..layers.layer import Layer, Shape
@@ -453,14 +454,24 @@ class Trainable(Layer):
 
     # ---- saving --------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str] | BinaryIO,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        format: str | None = None,  # noqa: A002 - as other libraries call it
+    ) -> None:
         """Write structure, parameters and `metadata` to one file. Read it with `pylstm.load`.
 
         Written beside its place and renamed, so that no half-written file is ever found, whoever else writes it at the
         same time; a file that is there keeps its mode, and a link stays one.
 
         Args:
-            path: ends in .npz, or in .safetensors (an optional extra).
+            path: ends in .npz, or in .safetensors (an optional extra). Or a file that is open for bytes: an open file,
+                `io.BytesIO`, a stream that cannot seek. It is written to where it is, once the model is whole in
+                memory, and not closed; where a write fails at a file's end, what it left is cut off again.
+            format: "npz" or "safetensors". None: what the path's or file's name ends in; for a file object without
+                such a name "npz".
             metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
                 as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits;
                 198 of them in each other, where a tuple counts twice and a dict with other keys than str five times.
@@ -472,16 +483,17 @@ class Trainable(Layer):
             TypeError: metadata of other kinds, naming its place; layers and models that are neither the library's own
                 nor registered (`pylstm.register`).
             ValueError: what cannot be loaded again.
+            ValueError: a file that is closed or not open for writing; a format other than what the name ends in.
             OSError: the file cannot be written.
 
         After an error nothing has changed.
         """
-        _checks.path("path", path)
+        place_of(path, format, writing=True)
         before = self.metadata
         if metadata is not None:
             self.metadata = saving.metadata_of(metadata, "metadata")
         try:
-            saving.save(self, path)
+            saving.save(self, path, format=format)
         except BaseException:
             self.metadata = before
             raise

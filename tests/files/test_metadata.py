@@ -222,7 +222,7 @@ def test_more_than_a_file_takes(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(plain, "VALUES", 1000)
     with pytest.raises(ValueError, match=r"metadata\['a'\]\[1\]: .* at most 1000 values besides its parameters"):
         model.save(path, metadata={"a": [[0] * 500] * 3})
-    monkeypatch.setattr(tensors, "_HEADER_LIMIT", 100_000)
+    monkeypatch.setattr(tensors, "HEADER_LIMIT", 100_000)
     if suffix == "safetensors":
         with pytest.raises(ValueError, match=r"take more than .* MB.*a name that ends in \.npz"):
             model.save(path, metadata={"a": "x" * 100_000})

@@ -30,7 +30,7 @@ def test_some_hundred_files():
     assert seen["loaded"] + seen["resumed"] > 10
 
 
-real_load, real_array, real_size = pylstm.load, files._File.array, plain.check_size
+real_load, real_array, real_size = pylstm.load, files.File.array, plain.check_size
 
 
 def otherwise(error):
@@ -62,9 +62,9 @@ def lost(self):  # noqa: ARG001
 FAULTS = {
     "strange error": (pylstm, "load", otherwise(KeyError("lost"))),
     "error without a word": (pylstm, "load", otherwise(ValueError())),
-    "other bits": (files._File, "array", noisy),
+    "other bits": (files.File, "array", noisy),
     "memory": (plain, "check_size", greedy),
-    "good files refused": (files._File, "check_unchanged", lost),
+    "good files refused": (files.File, "check_unchanged", lost),
 }
 
 
