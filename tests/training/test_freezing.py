@@ -112,6 +112,62 @@ def test_a_frozen_layer_gives_the_gradient_to_x_alone(cell, dtype):
     assert table.forward([1, 2])[1](np.zeros((2, 2), dtype)) == (None, {})
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", [pylstm.LSTM, pylstm.GRU, pylstm.RNN])
+@pytest.mark.parametrize("symbols", [False, True])
+def test_a_frozen_recurrent_layer_computes_no_gradients_of_parameters_and_has_the_bits_of_the_others(
+    cell, dtype, symbols
+):
+    """Up to the table, whose rows are summed in the same order."""
+    rng = np.random.default_rng(0)
+    layer = cell(5, 9, 2, batch_first=True, bidirectional=True, dtype=dtype, seed=0)
+    x = rng.standard_normal((40, 11, 5)).astype(dtype)
+    if symbols:
+        x = pylstm.Embedding(6, 5, dtype=dtype, seed=1).table_rows(rng.integers(0, 6, (40, 11)))
+    lengths = rng.integers(0, 12, 40)
+    for threads in (1, 2):
+        y, _, backward = layer.forward(x, lengths=lengths, num_threads=threads)
+        d = rng.standard_normal(y.shape).astype(dtype)
+        want = backward(d)
+        layer.trainable = False
+        got = layer.forward(x, lengths=lengths, num_threads=threads)[2](d)
+        layer.trainable = True
+        assert got.params == {}
+        one, other = (np.asarray(grads.x) for grads in (got, want))
+        assert one.tobytes() == other.tobytes()
+        for mine, theirs in zip(got.state, want.state, strict=True):
+            assert mine.tobytes() == theirs.tobytes()
+
+
+def test_the_core_leaves_out_the_gradients_of_parameters():
+    layer, asked = pylstm.LSTM(3, 4, batch_first=True), []
+
+    class Tape:
+        def __init__(self, tape):
+            self.tape = tape
+
+        def backward(self, *args):
+            found = self.tape.backward(*args)
+            asked.append([one is None for row in found[2] for one in row])
+            return found
+
+    class Network:
+        def __init__(self, network):
+            self.network = network
+
+        def train(self, *args):
+            states, tape = self.network.train(*args)
+            return states, Tape(tape)
+
+    network = layer._packed()
+    layer._packed = lambda: Network(network)
+    for trainable in (True, False):
+        layer.trainable = trainable
+        y, _, backward = layer.forward(np.ones((2, 3, 3), "f"))
+        backward(np.ones_like(y))
+    assert asked == [[False] * 4, [True] * 4]
+
+
 def test_gradients_beside_frozen_layers_are_central_differences():
     rng = np.random.default_rng(0)
     x, d = rng.standard_normal((2, 4, 3)), rng.standard_normal((2, 2))
