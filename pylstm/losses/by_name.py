@@ -166,6 +166,9 @@ class _Wrapped:
             and not function.args
             and function.keywords.keys() <= {"class_weight", "ignore_index", "label_smoothing"}
         )
+        self._ours: LossFunction | None = None  # that of the library which it is, with options
+        if type(function) is partial and not function.args and function.keywords.keys() <= _OPTIONS:
+            self._ours = _OF_OURS.get(function.func)
         if self.takes_linear:  # it is a cross_entropy
             self.fitted, self.check = self._labels, self._check_labels
         self.wants: frozenset[str] = frozenset()
@@ -192,8 +195,10 @@ class _Wrapped:
     ) -> Loss:
         if type(y) is LinearOutputs:
             options = {"need_gradient": need_gradient, "need_largest": need_largest, **self.function.keywords}
-            loss, count = ce_of_linear(y, targets, lengths, **options), float(count_of(y))
-            return loss._replace(total=loss.mean * count, weight=count)
+            return _by_sequence(ce_of_linear(y, targets, lengths, **options), y)
+        if self._ours is not None and not isinstance(y, (tuple, list, dict)):
+            keywords = self.function.keywords
+            return _by_sequence(self._ours(y, targets, lengths, need_gradient=need_gradient, **keywords), y)
         asked = {name: (more or {}).get(name) for name in self.wants}
         found = self.function(y, targets, lengths=lengths, **asked)
         if not isinstance(found, (tuple, list)) or len(found) not in (2, 3):
@@ -211,6 +216,16 @@ class _Wrapped:
         if len(found) == 3:
             weight = _checks.non_negative("the loss function's weight", found[2])
         return Loss(value * weight, weight, _gradient_like(y, found[1], "the loss function's gradient"))
+
+
+_OF_OURS: dict[Any, LossFunction] = {binary_cross_entropy: bce_loss, cross_entropy: ce_loss, mse: mse_loss}
+_OPTIONS = {"class_weight", "ignore_index", "label_smoothing"}
+
+
+def _by_sequence(loss: Loss, y: Any) -> Loss:
+    """Figures count by sequences, as those of any function."""
+    count = float(count_of(y))
+    return loss._replace(total=loss.mean * count, weight=count, share=loss.weight)
 
 
 def count_of(outputs: Any) -> int:

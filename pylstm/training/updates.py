@@ -36,7 +36,12 @@ def _piece(x: Inputs, y: AllTargets, rows: Indices) -> Piece:
 
 def of_sum(loss: Loss) -> Any:
     """The gradient of the summed loss: that of the mean is what a loss gives."""
-    return mapped(lambda d: None if d is None else _times(d, loss.weight), loss.gradient)
+    return mapped(lambda d: None if d is None else _times(d, _share(loss)), loss.gradient)
+
+
+def _share(loss: Loss) -> float:
+    """What the mean is over."""
+    return loss.weight if loss.share is None else loss.share
 
 
 class Summed:
@@ -52,8 +57,8 @@ class Summed:
 
     def add(self, grads: dict[str, Any], loss: Loss) -> None:
         """One that is not finite has a weight of NaN: other processes wait, and all of them raise the same."""
-        self._total += loss.total
-        self._weight += loss.weight if math.isfinite(loss.total) else math.nan
+        self._total += loss.mean * _share(loss)
+        self._weight += _share(loss) if math.isfinite(loss.total) else math.nan
         if not self._grads:
             self._grads = dict(grads)
             return

@@ -187,15 +187,16 @@ def test_resumed_training_is_as_if_never_interrupted(tmp_path):
     assert same_bits(straight, trained(4, resume="auto"))
 
 
-def test_processes_add_up_what_their_pieces_have():
-    want, _ = steps_of("weights of classes")
+@pytest.mark.parametrize("case", ["weights of classes", "smoothing"])
+def test_processes_add_up_what_their_pieces_have(case):
+    want, _ = steps_of(case)
     asked = []
 
     def reduce(grads, weight):
         asked.append(weight)
         return grads, weight
 
-    got, _ = steps_of("weights of classes", 5, reduce=reduce)
+    got, _ = steps_of(case, 5, reduce=reduce)
     assert len(asked) == 3  # once a batch
     for name, value in want.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-11, atol=1e-13)
