@@ -18,9 +18,7 @@ from ..layers.freezing import frozen_names
 from ..layers.layer import Layer
 from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
-from ..losses.by_name import BY_NAME, evaluated_as
-from ..losses.classification import binary_cross_entropy, cross_entropy
-from ..losses.regression import mse
+from ..losses.saved import is_metric, read_loss, read_metrics, saved_loss
 from .marks import KeyCounts, Unmarking, marked
 from .plain import checked, checked_as_is
 from .streams import kind_of, place_of
@@ -81,19 +79,10 @@ def describe(model: Trainable) -> dict[str, Any]:
         **({"layers": spec["layers"]} if own else {"model": spec}),
         **({"frozen": frozen} if (frozen := frozen_names(model)) else {}),
         "dropout": model._dropout_state(),
-        "loss": _loss_name(model._loss),
-        "metrics": ["accuracy"] if "accuracy" in (metrics or ()) else None if metrics is None else [],
+        "loss": saved_loss(model._loss),
+        "metrics": None if metrics is None else [name for name in metrics if is_metric(name)],
         **_metadata_form(model.metadata, "metadata", budget.counts),
     }
-
-
-def _loss_name(loss: object) -> str | None:
-    """The loss if it is one of the library's: a function of somebody's own is not saved, whatever its name."""
-    loss = evaluated_as(loss)
-    for function in (binary_cross_entropy, cross_entropy, mse):
-        if loss is function:
-            return function.__name__
-    return loss if isinstance(loss, str) and loss in BY_NAME else None
 
 
 def metadata_of(value: object, name: str) -> dict[str, Any]:
@@ -216,16 +205,22 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     own = set(extra)
     _check_tensors(model, {name: contents.tensors[name] for name in names if name not in own})
 
-    _expect(structure["loss"] is None or structure["loss"] in tuple(BY_NAME), "unknown loss")
-    _expect(structure["metrics"] in (None, [], ["accuracy"]), "unknown metrics")
+    loss, metrics = _known("loss", read_loss, structure), _known("metrics", read_metrics, structure)
     metadata = _metadata(structure, budget.unmarking)
     _expect(numbers is None or isinstance(numbers, dict), "training is malformed")
     _set_dropout(model, structure["dropout"])
     _set_frozen(model, structure.get("frozen", []))
-    model._loss, model._metrics, model.metadata = structure["loss"], structure["metrics"], metadata
+    model._loss, model._metrics, model.metadata = loss, metrics, metadata
     model._set_params({name: contents.read(name) for name in model._param_shapes})
     model._set_learned()
     return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
+
+
+def _known(what: str, read: Any, structure: dict[str, Any]) -> Any:
+    try:
+        return read(structure[what])
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelFileError(f"unknown {what}: {str(error)[:300]}") from error
 
 
 def _set_dropout(model: Trainable, state: Any) -> None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .callbacks import Callback
-from .optimizer import Optimizer
 
 if TYPE_CHECKING:
     import os
 
     from ..models.trainable import Trainable
     from .loop import Training
+    from .optimizer import Optimizer
 
 Numbers = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ def find(
     model: Trainable,
     x: Any,
     y: Any,
-    optimizer: Any,
+    optimizer: Optimizer,
     lowest: float,
     highest: float,
     steps: int,
@@ -87,8 +87,6 @@ def find(
         raise TypeError(
             f"find_learning_rate takes no {wrong[0]}: it is for one short training, in which the rate rises"
         )
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be an optimizer, e.g. pylstm.Adam(), got {_checks.kind(optimizer)}")
     try:
         model, optimizer = copy.deepcopy((model, optimizer))
     except (MemoryError, RecursionError):
