@@ -15,7 +15,7 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
-from .callbacks import Callback
+from .callbacks import Callback, ModelCheckpoint
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -163,7 +163,7 @@ class SWA(WeightAverage):
         every: epochs between two weights that are averaged.
 
     Raises TypeError or ValueError for a wrong argument, naming it; ValueError when training begins if it ends before
-    epoch `start`.
+    epoch `start`, and writes no checkpoint to go on from.
     """
 
     def __init__(self, start: int, *, every: int = 1) -> None:
@@ -173,7 +173,8 @@ class SWA(WeightAverage):
 
     def _check(self, training: Training) -> None:
         super()._check(training)
-        if 0 < training.epochs <= self.start:
+        goes_on = any(isinstance(one, ModelCheckpoint) for one in training.callbacks)  # in a later fit, maybe
+        if 0 < training.epochs <= self.start and not goes_on:
             raise ValueError(
                 f"SWA(start={self.start}) averages from epoch {self.start} on, counted from 0, and training ends after "
                 f"{training.epochs} epochs"
