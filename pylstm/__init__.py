@@ -72,6 +72,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .models.model import Model as Model
     from .models.sequential import Sequential as Sequential
     from .models.stream import ModelStream as ModelStream
+    from .training.averaging import EMA as EMA
+    from .training.averaging import SWA as SWA
     from .training.callbacks import Callback as Callback
     from .training.callbacks import EarlyStopping as EarlyStopping
     from .training.callbacks import ModelCheckpoint as ModelCheckpoint
@@ -84,6 +86,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .training.optimizers import Adam as Adam
     from .training.optimizers import AdamW as AdamW
     from .training.optimizers import RMSprop as RMSprop
+    from .training.rate_finder import LearningRates as LearningRates
     from .training.schedules import Cosine as Cosine
     from .training.schedules import ReduceOnPlateau as ReduceOnPlateau
     from .training.schedules import Schedule as Schedule

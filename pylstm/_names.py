@@ -45,10 +45,12 @@ _MODULES = {
     "models.model": "Model",
     "models.sequential": "Sequential",
     "models.stream": "ModelStream",
+    "training.averaging": "EMA SWA",
     "training.callbacks": "Callback EarlyStopping ModelCheckpoint",
     "training.gradients": "clip_norm clip_value global_norm",
     "training.optimizer": "Optimizer",
     "training.optimizers": "SGD Adagrad Adam AdamW RMSprop",
+    "training.rate_finder": "LearningRates",
     "training.schedules": "Cosine ReduceOnPlateau Schedule StepLR WarmUp",
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm

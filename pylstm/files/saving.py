@@ -14,6 +14,7 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array
 from ..layers.containers import DEEPEST, Container
+from ..layers.freezing import frozen_names
 from ..layers.layer import Layer
 from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
@@ -76,6 +77,7 @@ def describe(model: Trainable) -> dict[str, Any]:
         "format": _FORMAT,
         "version": _VERSION if own else _CUSTOM_VERSION,
         **({"layers": spec["layers"]} if own else {"model": spec}),
+        **({"frozen": frozen} if (frozen := frozen_names(model)) else {}),
         "dropout": model._dropout_state(),
         "loss": saved_loss(model._loss),
         "metrics": None if metrics is None else [name for name in metrics if is_metric(name)],
@@ -188,7 +190,7 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     _expect(known, f"it has version {version!r:.80} of the format, and this pylstm knows {versions}")
     what = "layers" if version == _VERSION else "model"
     _keys("the structure", structure, {"format", "version", what, "dropout", "loss", "metrics", "metadata"},
-          {"training", "marked"})  # fmt: skip
+          {"training", "marked", "frozen"})  # fmt: skip
     names = list(contents.tensors)
     numbers = structure.get("training")
     extra = [name for name in names if name.startswith(_TRAINING)] if numbers is not None else []
@@ -207,6 +209,7 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     metadata = _metadata(structure, budget.unmarking)
     _expect(numbers is None or isinstance(numbers, dict), "training is malformed")
     _set_dropout(model, structure["dropout"])
+    _set_frozen(model, structure.get("frozen", []))
     model._loss, model._metrics, model.metadata = loss, metrics, metadata
     model._set_params({name: contents.read(name) for name in model._param_shapes})
     model._set_learned()
@@ -229,6 +232,14 @@ def _set_dropout(model: Trainable, state: Any) -> None:
         own, state = state[:count], state[count:]
         _expect(own[-1] < 2**part._call_bits, "the state of dropout is malformed")
         part._set_dropout_state(own)
+
+
+def _set_frozen(model: Trainable, names: Any) -> None:
+    owners = {prefix[:-1]: layer for prefix, layer in model._owners()}
+    good = isinstance(names, list) and all(isinstance(name, str) and name in owners for name in names)
+    _expect(good and len(set(names)) == len(names), "the names of the frozen layers are malformed")
+    for name in names:
+        owners[name]._set_trainable(False)
 
 
 def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:

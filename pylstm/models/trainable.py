@@ -26,12 +26,13 @@ from ..training.optimizer import Optimizer
 from ..training.optimizers import as_optimizer
 from ..training.schedules import as_schedule
 from ..training.splitting import Data
+from ..training.updates import Reduce
 from .arguments import class_weights, pair, pairs
-from .looking import Looked
 from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
+from .tuning import Tunable
 
 
-class Trainable(Looked):
+class Trainable(Tunable):
     """A layer that is a whole model: `Sequential` and `Model`."""
 
     _several: ClassVar[bool] = True  # whether a tuple or dict of inputs (of targets) is several of them
@@ -92,7 +93,8 @@ class Trainable(Looked):
         shuffle: bool = True,
         seed: int | None = None,
         resume: str | os.PathLike[str] | None = None,
-        reduce: loop.Reduce | None = None,
+        reduce: Reduce | None = None,
+        micro_batch_size: int | None = None,
         check_finite: bool = True,
         verbose: int = 1,
     ) -> dict[str, list[float]]:
@@ -140,11 +142,12 @@ class Trainable(Looked):
                 errors get the outputs, which are not computed as a whole otherwise where a `Linear` is the last layer
                 and the loss is cross_entropy: with many labels, these take memory for all of them.
             class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
-            callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning
-                True.
+            callbacks: `EarlyStopping`, `ModelCheckpoint`, `EMA` or `SWA`, functions (epoch, logs), which end training
+                by returning True, and objects of your own classes of `Callback`.
             clip_norm: the most that the gradients' global norm may be.
             clip_value: the most that any number of the gradients may be.
-            schedule: a learning-rate schedule.
+            schedule: a learning-rate schedule, or a function of (epoch), (step) or (epoch, batch, batches), all from
+                0, that gives what the optimizer's rate is multiplied by.
             truncate: update after every so many steps and carry the states on (truncated back-propagation through
                 time): for long or endless sequences, with one target per step. Of a `Sequential` only.
             shuffle: draw a new order every epoch.
@@ -161,6 +164,11 @@ class Trainable(Looked):
                 of the batch's *summed* loss, arrays or `RowGradient` (which add with +); weight: what the mean is
                 over. The update takes the quotient, before clipping: k processes go the way of one with all the data,
                 up to rounding. The history's figures are those of the own part.
+            micro_batch_size: compute a batch in pieces of so many sequences, whose gradients add up to that of the
+                batch: memory is that of a piece. Lengths, masks and weights count as in one batch, so that the gradient
+                is the same up to rounding (some units in the last place of its largest parts). Masks of dropout and the
+                classes of a `SampledSoftmax` are drawn for each piece, a loss function of your own and metrics are
+                called with each, and so are validation data computed. Not with `truncate`.
             check_finite: look for NaN and infinity in x and y, within the lengths, and in the weights before training,
                 which takes a pass over them, and refuse them by their place. Not done with `reduce`: the other
                 processes would wait.
@@ -199,6 +207,7 @@ class Trainable(Looked):
             clip_value=clip_value,
             truncate=None if truncate is None else _checks.integer("truncate", truncate),
             reduce=reduce,
+            micro=None if micro_batch_size is None else _checks.integer("micro_batch_size", micro_batch_size),
         )
         return run.run(
             inputs, targets, validation,
