@@ -29,6 +29,7 @@ from .classes import Classes
 from .predicting import predicted
 from .predictions import ACTIVATIONS, activated
 from .traces import no_traces
+from .unknown_loss import which_loss
 from .watching import Seen, first_refused, misreads, shape_of
 
 
@@ -39,6 +40,7 @@ class Trainable(Layer):
     _is_chain: ClassVar[bool] = False  # whether training can cut sequences and carry the states on
     _loss: Any = None  # what fit was given: evaluate takes the same
     _metrics: Sequence[object] | None = None
+    _own_loss: str | None = None  # where _loss is None: what a function was called that a file or pickle did not hold
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -296,7 +298,7 @@ class Trainable(Layer):
             y: as fit takes it.
             lengths: as fit takes them.
             target_lengths: as fit takes them.
-            loss: by default that of fit.
+            loss: by default that of fit, if it is known: a file holds no function of yours, and the error says so.
             metrics: by default those of fit.
             batch_size: sequences that are computed together.
 
@@ -307,7 +309,7 @@ class Trainable(Layer):
         """
         loss = self._loss if loss is None else loss
         if loss is None:
-            raise ValueError("the model has not been trained with fit: say which loss")
+            raise ValueError(which_loss(self._own_loss))
         metrics = self._metrics if metrics is None and loss == self._loss else metrics
         inputs, targets = self._pair(x, y, lengths, target_lengths, free=_is_free(loss))
         size = _checks.integer("batch_size", batch_size)
@@ -452,8 +454,11 @@ class Trainable(Layer):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         own = state["attributes"]
-        if callable(own.get("_loss")) or any(map(callable, own.get("_metrics") or ())):
-            own["_loss"] = own["_metrics"] = None  # functions may be local ones, which do not pickle
+        # functions may be local ones, which do not pickle
+        if (loss := own.get("_loss")) is not None and not isinstance(loss, str):
+            own["_own_loss"], own["_loss"] = saving.lost_loss(self), saving.held_loss(loss)
+        if any(map(callable, own.get("_metrics") or ())):
+            own["_metrics"] = None
         return state
 
 
