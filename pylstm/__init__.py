@@ -39,7 +39,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .graph.functions import tanh as tanh
     from .graph.functions import where as where
     from .graph.values import Value as Value
-    from .inspect.plots import plot_history as plot_history
+    from .inspect.history import plot_history as plot_history
     from .inspect.plots import plot_trace as plot_trace
     from .layers.activation import Activation as Activation
     from .layers.containers import Columns as Columns

@@ -19,7 +19,8 @@ _MODULES = {
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
     ),
     "graph.values": "Value",
-    "inspect.plots": "plot_history plot_trace",
+    "inspect.history": "plot_history",
+    "inspect.plots": "plot_trace",
     "layers.activation": "Activation",
     "layers.compiled": "GRU LSTM RNN",
     "layers.containers": "Columns Residual",
