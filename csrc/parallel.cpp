@@ -1,40 +1,94 @@
 #include "parallel.h"
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <new>
+#include <thread>
+#include <utility>
 
 #include "fork.h"
 
 #if defined(_WIN32)
 #include <system_error>
-#include <thread>
 #else
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #endif
 
 namespace pylstm {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
 // How long a thread keeps looking before it sleeps: the calls of a training step follow each other sooner, and waking a
 // thread costs more than many of them take.
-constexpr auto patience = std::chrono::milliseconds(2);
+constexpr auto patience = milliseconds(2);
+// Who meets others at a barrier and is not woken looks again after every nap.
+constexpr auto nap = std::chrono::microseconds(50);
+
+// Whether the threads of a pool, which meet many times in a job, run at once. Where other programs have the cores, one
+// waits while the other is off its core for milliseconds, and one alone would be done sooner.
+class Crowd {
+ public:
+  // By every thread in a job: it was late by this at a meeting.
+  void lost(Clock::duration time) { lost_.fetch_add(time.count(), std::memory_order_relaxed); }
+
+  // By the caller, after a job.
+  void ran(Clock::time_point began) {
+    const auto now = Clock::now();
+    ran_ += now - began;
+    if (ran_ < (trying_ ? shortest_try : window)) return;
+    const bool crowded = double(lost_.exchange(0, std::memory_order_relaxed)) > most_lost * double(ran_.count());
+    ran_ = Clock::duration();
+    if (crowded) {
+      until_ = now + pause_, pause_ = std::min<Clock::duration>(2 * pause_, longest_pause), trying_ = true;
+    } else if (!std::exchange(trying_, false)) {
+      pause_ = first_pause;
+    }
+  }
+
+  bool now() {
+    if (until_ == Clock::time_point()) return false;
+    if (Clock::now() < until_) return true;
+    until_ = Clock::time_point();
+    return false;
+  }
+
+ private:
+  static constexpr double most_lost = 0.3;
+  static constexpr Clock::duration window = milliseconds(20), shortest_try = milliseconds(10);
+  static constexpr Clock::duration first_pause = milliseconds(100), longest_pause = milliseconds(1600);
+
+  std::atomic<Clock::rep> lost_{0};
+  Clock::duration ran_{}, pause_ = first_pause;
+  Clock::time_point until_{};
+  bool trying_ = false;
+};
+
+// Of the pool for which this thread is at work.
+thread_local Crowd* own_crowd = nullptr;
+
+class AtWork {
+ public:
+  explicit AtWork(Crowd& crowd) : outer_(std::exchange(own_crowd, &crowd)) {}
+  ~AtWork() { own_crowd = outer_; }
+  AtWork(const AtWork&) = delete;
+  AtWork& operator=(const AtWork&) = delete;
+
+ private:
+  Crowd* const outer_;
+};
 
 // Until `variable` no longer holds `old`.
 template <class T>
 T wait_for_change(const std::atomic<T>& variable, T old) {
-  Spin spin;
-  auto began = std::chrono::steady_clock::time_point();
-  for (;; spin.turn()) {
+  for (Spin spin;; spin.turn()) {
     const T found = variable.load(std::memory_order_acquire);
     if (found != old) return found;
-    if (spin.turns() % 64 != 63) continue;
-    const auto now = std::chrono::steady_clock::now();
-    if (began == std::chrono::steady_clock::time_point())
-      began = now;
-    else if (now - began > patience)
-      variable.wait(old, std::memory_order_acquire);
+    if (spin.waited() > patience) variable.wait(old, std::memory_order_acquire);
   }
 }
 
@@ -91,7 +145,7 @@ class Thread {
 // A thread that waits for its part of the next job.
 class PoolThread {
  public:
-  PoolThread(int id, std::atomic<int>& running) : id_(id), running_(running) {}
+  PoolThread(int id, std::atomic<int>& running, Crowd& crowd) : id_(id), running_(running), crowd_(crowd) {}
   ~PoolThread() {
     if (!started_) return;
     job_ = nullptr;
@@ -123,6 +177,7 @@ class PoolThread {
       turn = wait_for_change(turn_, turn);
       if (!job_) return;
       {
+        const AtWork here(crowd_);
         const FlushDenormals flush;
         job_(f_, id_);
       }
@@ -135,6 +190,7 @@ class PoolThread {
   const void* f_ = nullptr;
   const int id_;
   std::atomic<int>& running_;
+  Crowd& crowd_;
   bool started_ = false;
   Thread thread_;
 };
@@ -146,16 +202,23 @@ class Pool {
     if (busy_) return 1;  // a signal handler calls in the middle of a call
     if (const int most = 1 + recruit(threads - 1); most < threads) return most;
     busy_ = true;
+    const auto began = Clock::now();
     running_.store(threads - 1, std::memory_order_relaxed);
     for (int i = 0; i < threads - 1; ++i) threads_[size_t(i)]->run(job, f);
     {
-      const FlushDenormals flush;
-      job(f, 0);
+      const AtWork here(crowd_);
+      {
+        const FlushDenormals flush;
+        job(f, 0);
+      }
+      for (int left; (left = running_.load(std::memory_order_acquire)) > 0;) wait_for_change(running_, left);
     }
-    for (int left; (left = running_.load(std::memory_order_acquire)) > 0;) wait_for_change(running_, left);
+    crowd_.ran(began);
     busy_ = false;
     return threads;
   }
+
+  bool crowded() { return crowd_.now(); }
 
  private:
   // Starts threads until there are `count`, or as many as can be had; how many there are.
@@ -163,7 +226,7 @@ class Pool {
     try {
       threads_.reserve(size_t(count));
       while (int(threads_.size()) < count) {
-        auto thread = std::make_unique<PoolThread>(int(threads_.size()) + 1, running_);
+        auto thread = std::make_unique<PoolThread>(int(threads_.size()) + 1, running_, crowd_);
         if (!thread->start()) break;
         threads_.push_back(std::move(thread));
       }
@@ -173,6 +236,7 @@ class Pool {
   }
 
   std::atomic<int> running_{0};
+  Crowd crowd_;
   std::vector<std::unique_ptr<PoolThread>> threads_;
   bool busy_ = false;
 };
@@ -183,9 +247,11 @@ class OwnPool {
   ~OwnPool() {
     if (pool_ && forks_ == fork_count()) delete pool_;
   }
+  // Null where there is none yet.
+  Pool* found() const { return forks_ == fork_count() ? pool_ : nullptr; }
   // Null where there is no memory for one.
   Pool* get() {
-    if (!pool_ || forks_ != fork_count()) {
+    if (!found()) {
       pool_ = new (std::nothrow) Pool;
       forks_ = fork_count();
     }
@@ -199,6 +265,27 @@ class OwnPool {
 thread_local OwnPool own_pool;
 
 }  // namespace
+
+void Spin::give_way() {
+  if (!given_way_) given_way_ = true, since_ = Clock::now();
+#if defined(_WIN32)
+  std::this_thread::yield();
+#else
+  if (waited() < 2 * patience)
+    sched_yield();
+  else
+    std::this_thread::sleep_for(nap);
+#endif
+}
+
+void Spin::tell_waited() const {
+  if (own_crowd) own_crowd->lost(waited());
+}
+
+int threads_now(int threads) {
+  Pool* const pool = own_pool.found();
+  return threads > 1 && pool && pool->crowded() ? 1 : threads;
+}
 
 int run_on_pool(int threads, Job job, const void* f) {
   if (!has_openmp) return 1;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -16,25 +17,34 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if !defined(_WIN32)
-#include <sched.h>
-#endif
 
 namespace pylstm {
 
-// One turn after the other of waiting for another thread, which is about to do what is waited for; after a while, turns
-// in which others may have the core.
+// One turn after the other of waiting for another thread, which is about to do what is waited for. Where it does not
+// come, somebody else has its core: others may have this one, then, and before long the thread sleeps between looks.
 class Spin {
  public:
-  void turn() {
-    if (++turns_ < 4096)
-      pause();
-    else
-      yield();
+  Spin() = default;
+  Spin(const Spin&) = delete;
+  Spin& operator=(const Spin&) = delete;
+  ~Spin() {
+    if (late()) tell_waited();
   }
-  int turns() const { return turns_; }
+  void turn() {
+    if (turns_ < patient_turns)
+      ++turns_, pause();
+    else
+      give_way();
+  }
+  bool late() const { return turns_ == patient_turns; }
+  // Since it was late.
+  std::chrono::steady_clock::duration waited() const {
+    return late() && given_way_ ? std::chrono::steady_clock::now() - since_ : std::chrono::steady_clock::duration();
+  }
 
  private:
+  static constexpr int patient_turns = 4096;  // some 0.1 to 0.3 ms
+
   static void pause() {
 #if defined(__SSE2__)
     _mm_pause();
@@ -42,13 +52,12 @@ class Spin {
     asm volatile("yield");
 #endif
   }
-  static void yield() {
-#if !defined(_WIN32)
-    sched_yield();
-#endif
-  }
+  void give_way();
+  void tell_waited() const;
 
   int turns_ = 0;
+  bool given_way_ = false;
+  std::chrono::steady_clock::time_point since_;
 };
 
 // Lets `size` threads meet: a dissemination barrier (Hensgen, Finkel and Manber 1988). In round k, member i tells
@@ -56,7 +65,8 @@ class Spin {
 // meet by one write and one read each, where a shared counter takes three transfers of a cache line one after the
 // other.
 //
-// It spins, since a step of an RNN is microseconds long; threads that outnumber the cores give way after a while.
+// It spins, since a step of an RNN is microseconds long; threads that outnumber the cores give way after a while
+// (Spin).
 class Barrier {
  public:
   Barrier(int size, const Interrupt& interrupt)
@@ -121,6 +131,10 @@ int parallel(int threads, const F& f) {
   f(0);
   return 1;
 }
+
+// As many of these threads as the next job of the caller's thread should have: one while others have the cores, so that
+// its threads wait for each other more than they work. Every now and then all are tried again.
+int threads_now(int threads);
 
 // What the OpenMP runtime would use by itself: OMP_NUM_THREADS, OMP_THREAD_LIMIT, omp_set_num_threads, threadpoolctl.
 inline int runtime_threads() {

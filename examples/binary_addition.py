@@ -3,6 +3,8 @@
 Two 8-bit numbers are fed bit by bit, the least significant first; at each step the network says the bit of the sum.
 What it has to find out is the carry: the one thing that must be remembered from step to step. After training it is
 asked for every pair of numbers whose sum fits into 8 bits, and its hidden units are shown while it adds.
+
+Data: none; it draws the numbers itself.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import common
 import numpy as np
 
 import pylstm
@@ -30,16 +33,18 @@ def problem(a: Array, b: Array) -> tuple[Array, Array]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, default=8, help="hidden units (default: 8)")
-    parser.add_argument("--epochs", type=int, default=40, help="passes over --pairs sums (default: 40)")
-    parser.add_argument("--pairs", type=int, default=2000, help="sums to learn from (default: 2000)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hidden", type=common.positive_int, default=8, help="hidden units (default: 8)")
+    parser.add_argument("--epochs", type=common.positive_int, default=40, help="passes over --pairs sums (default: 40)")
+    parser.add_argument("--pairs", type=common.positive_int, default=2000, help="sums to learn from (default: 2000)")
+    parser.add_argument("--seed", type=common.seed, default=0)
     args = parser.parse_args()
 
     every = np.arange(2**BITS)
     a, b = (grid.ravel() for grid in np.meshgrid(every, every))
     fits = a + b < 2**BITS
     a, b = a[fits], b[fits]
+    if args.pairs > len(a):
+        parser.error(f"argument --pairs: there are {len(a):,} pairs whose sum fits into {BITS} bits")
     some = np.random.default_rng(args.seed).choice(len(a), args.pairs, replace=False)
 
     model = pylstm.Sequential(
@@ -77,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

@@ -1,11 +1,22 @@
-"""An n-gram model with interpolated, modified Kneser-Ney smoothing (Chen & Goodman 1999): what a network must beat."""
+"""An n-gram model with interpolated, modified Kneser-Ney smoothing (Chen & Goodman 1999): what a network must beat.
+
+Other examples import it. By itself it shows how much each more symbol of context helps on texts that were held back.
+
+Data: a UTF-8 file with one text on each line, of which a tenth is held back. Without --data: a sample
+(data/quatrains_zh.txt), put together from pieces.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+import common
+
+FORM = "a file with one text on each line"
 START, END = "<s>", "</s>"
 
 
@@ -64,3 +75,23 @@ class KneserNey:
                 loss -= math.log(self.probability(padded[i], tuple(padded[i - self.order + 1 : i])))
                 n += 1
         return math.exp(loss / n)
+
+
+def read(path: Path) -> list[str]:
+    return [line for line in common.text_of(path, FORM).split("\n") if line.strip()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, metavar="PATH", help="file with one text on each line")
+    parser.add_argument("--order", type=common.positive_int, default=5, help="the longest n-grams (default: 5)")
+    args = parser.parse_args()
+    train, held_back, _ = common.load(args.data or common.SAMPLES / "quatrains_zh.txt", read, FORM, [".txt"])
+    print(f"{len(train):,} texts to count in, {len(held_back):,} held back")
+    for order in range(1, args.order + 1):
+        known = f"{order - 1} character{'s' * (order != 2)} before it known"
+        print(f"perplexity per character, {known}: {KneserNey(train, order).perplexity(held_back):.1f}")
+
+
+if __name__ == "__main__":
+    common.run(main)

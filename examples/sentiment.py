@@ -7,23 +7,25 @@ The features' vectors go through a bidirectional LSTM, whose output is added to 
 --plain is the model of the well-known Keras tutorial in place of it: Embedding, LSTM(256 -> 128) with 197,120
 parameters, its last step, dropout, one output. --picture draws the gates over one sentence, and what the answer hangs
 on.
-Data: `label<TAB>text` a line (sentiment_en, emotion_zh).
+
+Data: a UTF-8 file with `label<TAB>text` on each line, of which a tenth is held back; or a folder with train.tsv and, if
+there are, dev.tsv and test.tsv. Without --data: a sample (data/reviews.tsv, data/emotions_zh.tsv), put together from
+pieces, on which it takes some seconds. docs/guide/examples.md says where real ones are published.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import common
 import numpy as np
 
 import pylstm
 
 Array = np.ndarray[Any, np.dtype[Any]]
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 PADDING, UNKNOWN = 0, 1
 
 
@@ -44,7 +46,8 @@ def characters(text: str) -> list[tuple[str, ...]]:
 class Task(NamedTuple):
     """What differs between the two."""
 
-    folder: str
+    sample: str
+    folder: str  # where --data holds several data sets
     features: Any  # text -> one tuple of features per step
     dims: tuple[int, ...]  # of their vectors
     std: float  # these start as normal numbers of this size
@@ -53,21 +56,18 @@ class Task(NamedTuple):
     weight_decay: float
     batch_size: int
     epochs: int
+    sample_epochs: int
     example: str
 
 
 TASKS = {
-    "english": Task("sentiment_en", words, (128, 64), 0.3, 0.6, pylstm.MaxOverTime, 0.01, 32, 8,
+    "english": Task("reviews.tsv", "sentiment_en", words,
+                    (128, 64), 0.3, 0.6, pylstm.MaxOverTime, 0.01, 32, 8, 30,
                     "the acting is weak , but i could not stop watching this strange and beautiful film"),
-    "chinese": Task("emotion_zh", characters, (64, 64, 64), 0.2, 0.4, pylstm.MeanOverTime, 0.1, 16, 6,
+    "chinese": Task("emotions_zh.tsv", "emotion_zh", characters,
+                    (64, 64, 64), 0.2, 0.4, pylstm.MeanOverTime, 0.1, 16, 6, 6,
                     "谢谢你一直陪着我，可是这次真的让我很失望。"),
 }  # fmt: skip
-
-
-def read(path: Path) -> tuple[list[str], list[str]]:
-    """Texts and labels."""
-    rows = [line.split("\t", 1) for line in path.read_text("utf-8").splitlines() if line]
-    return [text for _, text in rows], [label for label, _ in rows]
 
 
 class Encoder:
@@ -136,40 +136,44 @@ def picture(model: pylstm.Sequential, encoder: Encoder, task: Task, path: Path) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=sorted(TASKS), default="english")
-    parser.add_argument("--data", type=Path, default=DATA, help="folder that holds sentiment_en and emotion_zh")
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="file of `label<TAB>text` lines, or folder (see above)"
+    )
     parser.add_argument("--plain", action="store_true", help="the tutorial's model; its features are single")
-    parser.add_argument("--epochs", type=int, help="passes over the data (default: 8 and 6)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--epochs",
+        type=common.positive_int,
+        help="passes over the data (default: 8 and 6, or 30 and 6 on the samples)",
+    )
+    parser.add_argument("--seed", type=common.seed, default=0)
     parser.add_argument("--test", action="store_true", help="train on all but the test sentences, then take the test")
-    parser.add_argument("--out", type=Path, help="where the model goes (.npz or .safetensors)")
-    parser.add_argument("--picture", type=Path, help="where a picture of the LSTM at work goes (.png)")
+    parser.add_argument("--out", type=common.model_file, help="where the model goes (.npz or .safetensors)")
+    parser.add_argument("--picture", type=common.picture_file, help="where a picture of the LSTM at work goes (.png)")
     args = parser.parse_args()
     task = TASKS[args.task]
     if args.plain:
         features = task.features
         task = task._replace(features=lambda text: [step[:1] for step in features(text)], dims=task.dims[:1])
-    folder = args.data / task.folder
-    if not (folder / "train.tsv").is_file():
-        sys.exit(f"sentiment: there is no train.tsv in {folder}; say with --data where the folder {task.folder} is")
-
-    texts, labels = read(folder / "train.tsv")
-    if (folder / "dev.tsv").is_file():
-        dev_texts, dev_labels = read(folder / "dev.tsv")
-    else:  # every tenth sentence
-        dev_texts, dev_labels = texts[::10], labels[::10]
-        texts = [text for i, text in enumerate(texts) if i % 10]
-        labels = [label for i, label in enumerate(labels) if i % 10]
+    data = args.data or common.SAMPLES / task.sample
+    if (data / task.folder).is_dir():
+        data /= task.folder
+    train, dev, test = common.load(data, common.read_labelled, common.LABELLED, [".tsv"], test=args.test)
     if args.test:
-        texts, labels = texts + dev_texts, labels + dev_labels
-        dev_texts, dev_labels = read(folder / "test.tsv")
-    names = sorted(set(labels))
+        train, dev = train + dev, test
+    labels, texts = map(list, zip(*train, strict=True))
+    dev_labels, dev_texts = map(list, zip(*dev, strict=True))
+    names = sorted({*labels, *dev_labels})
+    if len(names) < 2:
+        raise common.DataError(
+            f"{data} has one label only, {names[0]!r}; expected {common.LABELLED}, with several labels"
+        )
     y, y_dev = (np.array([names.index(label) for label in some]) for some in (labels, dev_labels))
     encoder = Encoder(texts, task)
     binary = len(names) == 2
     model = build(task, encoder, 1 if binary else len(names), args.plain, args.seed)
     print(model.summary())
 
-    epochs = args.epochs or task.epochs
+    epochs = args.epochs or (task.epochs if args.data else task.sample_epochs)
     model.fit(
         encoder(texts), y, loss="binary_cross_entropy" if binary else "cross_entropy", batch_size=task.batch_size,
         epochs=epochs, optimizer=pylstm.AdamW(2e-3 if binary else 3e-3, weight_decay=task.weight_decay),
@@ -177,10 +181,15 @@ def main() -> None:
         validation_data=None if args.test else (encoder(dev_texts), y_dev),
     )  # fmt: skip
     figures = model.evaluate(encoder(dev_texts), y_dev)
-    print(f"{'test' if args.test else 'dev'}: accuracy {figures['accuracy']:.2%} of {len(y_dev):,} sentences")
+    counted, counted_dev = (
+        [(label, [feature for step in task.features(text) for feature in step]) for label, text in rows]
+        for rows in (train, dev)
+    )
+    print(f"{'test' if args.test else 'dev'}: accuracy {figures['accuracy']:.2%} of {len(y_dev):,} sentences; "
+          f"naive Bayes on the same features {common.naive_bayes(counted, counted_dev):.2%}")  # fmt: skip
 
     answer = model.predict(encoder([task.example]), activation="sigmoid" if binary else "softmax")[0]
-    odds = {"good": answer[0], "bad": 1 - answer[0]} if binary else dict(zip(names, answer, strict=True))
+    odds = dict(zip(names, [1 - answer[0], answer[0]] if binary else answer, strict=True))
     best = sorted(odds.items(), key=lambda pair: -pair[1])[:3]
     print(task.example, "->", ", ".join(f"{name} {p:.0%}" for name, p in best))
     if args.out is not None:
@@ -190,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    common.run(main)

@@ -23,6 +23,9 @@ from .layers.stream import Stream
 if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of types
     from . import model as model
     from . import reference as reference
+    from .data.series import Windows as Windows
+    from .data.series import windows as windows
+    from .data.vocabulary import Vocabulary as Vocabulary
     from .decoding.sampling import sample as sample
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate
@@ -62,6 +65,11 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .losses.classification import binary_cross_entropy as binary_cross_entropy
     from .losses.classification import cross_entropy as cross_entropy
     from .losses.linear_head import linear_cross_entropy as linear_cross_entropy
+    from .losses.objects import CrossEntropy as CrossEntropy
+    from .losses.objects import Huber as Huber
+    from .losses.objects import QuantileLoss as QuantileLoss
+    from .losses.regression import huber as huber
+    from .losses.regression import mae as mae
     from .losses.regression import mse as mse
     from .losses.sampled_softmax import SampledSoftmax as SampledSoftmax
     from .models.gradients import value_and_grad as value_and_grad

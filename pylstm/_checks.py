@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,29 @@ def choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be {expected}, got {kind(value)}")
     if value not in choices:
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
+        raise ValueError(f"{name} must be {expected}, got {value!r}{did_you_mean(value, choices)}")
     return str(value)
+
+
+# What people know some of our names by
+_ALSO = {
+    "absolute_error": "mae", "bce": "binary_cross_entropy", "ce": "cross_entropy", "crossentropy": "cross_entropy",
+    "categorical_crossentropy": "cross_entropy", "l1": "mae", "l2": "mse", "log_loss": "cross_entropy",
+    "mean_absolute_error": "mae", "mean_squared_error": "mse", "nll": "cross_entropy", "pinball": "quantile",
+    "roc_auc": "auc", "smooth_l1": "huber", "sparse_categorical_crossentropy": "cross_entropy", "acc": "accuracy",
+    "top_k_categorical_accuracy": "top_5", "top_k": "top_5", "root_mean_squared_error": "rmse",
+    "sparse_categorical_accuracy": "accuracy", "categorical_accuracy": "accuracy", "binary_accuracy": "accuracy",
+    "binary_crossentropy": "binary_cross_entropy",
+}  # fmt: skip
+
+
+def did_you_mean(value: str, names: Collection[str]) -> str:
+    """The end of an error about a name that is not among `names`: the nearest one, if one is near."""
+    import difflib  # which takes longer than the rest of the library's imports
+
+    word = value.lower().replace("-", "_").replace(" ", "_")
+    found = [also] if (also := _ALSO.get(word)) in names else difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def real_dtype(name: str, value: Any) -> np.dtype[Any]:

@@ -183,6 +183,9 @@ def sample(
 
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
+def threads_now() -> int:
+    """Of the next call of this thread that does not say otherwise: 1 where others have the cores."""
+
 def empty(shape: Sequence[int], dtype: np.dtype[Any]) -> Array: ...
 def sealable(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     """As `empty`, but once the array is read-only, NumPy lets nobody make it or its bases writeable again."""

@@ -13,6 +13,8 @@ from typing import Any
 
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
+    "data.series": "Windows windows",
+    "data.vocabulary": "Vocabulary",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
@@ -39,7 +41,8 @@ _MODULES = {
     "layers.table_rows": "TableRows",
     "losses.classification": "binary_cross_entropy cross_entropy",
     "losses.linear_head": "linear_cross_entropy",
-    "losses.regression": "mse",
+    "losses.objects": "CrossEntropy Huber QuantileLoss",
+    "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
     "models.gradients": "value_and_grad",
     "models.loading": "load",

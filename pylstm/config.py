@@ -9,7 +9,8 @@ from . import _checks, _core
 
 
 def set_num_threads(n: int) -> None:
-    """Use up to n threads from now on, in calls that do not say otherwise. Tiny work stays on the caller's thread.
+    """Use up to n threads from now on, in calls that do not say otherwise. Tiny work stays on the caller's thread, and
+    so does all of it for a while where other programs have the cores, and n threads would wait for each other.
 
     Raises TypeError or ValueError if n is no whole number from 1.
     """
@@ -29,7 +30,8 @@ def release_memory() -> None:
 def show_config() -> None:
     """Print version, build, OpenMP, threads, and the instruction sets available and in use."""
     print(f"pylstm {_core.version}, built with {_core.compiler}")
-    print(f"OpenMP: {'yes' if _core.has_openmp else 'no'}, threads: {get_num_threads()}")
+    now = " (1 at the moment: others have the cores)" if _core.threads_now() < get_num_threads() else ""
+    print(f"OpenMP: {'yes' if _core.has_openmp else 'no'}, threads: {get_num_threads()}{now}")
     print(f"ISA: {_core.isa()} (available: {', '.join(_core.available_isas())}; PYLSTM_ISA forces one)")
 
 

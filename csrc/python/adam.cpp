@@ -50,7 +50,7 @@ void adam_step(const py::array& parameter, const py::array& value, const py::arr
                const py::array& gradient, const py::object& rows, bool only_rows, const AdamFactors& factors,
                std::optional<int> threads) {
   const auto step = parameter.dtype().equal(py::dtype::of<float>()) ? step_of<float> : step_of<double>;
-  step(parameter, value, mean, square, gradient, rows, only_rows, factors, thread_count(threads));
+  step(parameter, value, mean, square, gradient, rows, only_rows, factors, call_threads(threads));
 }
 
 }  // namespace pylstm

@@ -16,6 +16,8 @@ namespace py = pybind11;
 // The number of threads of a call: what was asked for, else what was configured. A limit put on the OpenMP runtime
 // since import (threadpoolctl) holds here too.
 int thread_count(std::optional<int> asked);
+// The same, but for what was configured one where others have the cores (threads_now).
+int call_threads(std::optional<int> asked);
 void configure_threads(int threads);
 
 // The classes that Python sees, and the cells, each in a file of its own.

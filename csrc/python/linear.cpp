@@ -84,7 +84,7 @@ class Packed : public PackedBase {
     const auto held = py::reinterpret_borrow<py::object>(x);
     const py::array_t<T> y = array->nd == 2 ? empty<T>({rows, packed_.out()}) : empty<T>({packed_.out()});
     T* const to = data<T>(y);
-    const int count = thread_count(threads);
+    const int count = call_threads(threads);
     if (packed_.cycles(rows) > release_cycles) {
       const WithoutGil released;
       packed_.run(from, rows, to, count);
@@ -125,13 +125,13 @@ void add_packed_linear(py::module_& m) {
 py::array linear_forward(const py::array& x, const py::array& weight, const py::object& bias,
                          std::optional<int> threads) {
   const auto run = x.dtype().equal(py::dtype::of<float>()) ? linear_of<float> : linear_of<double>;
-  return run(x, weight, bias, thread_count(threads));
+  return run(x, weight, bias, call_threads(threads));
 }
 
 py::tuple linear_gradients(const py::array& x, const py::array& weight, const py::array& d_y, bool need_dx,
                            bool need_bias, std::optional<int> threads) {
   const auto run = x.dtype().equal(py::dtype::of<float>()) ? linear_backward_of<float> : linear_backward_of<double>;
-  return run(x, weight, d_y, need_dx, need_bias, thread_count(threads));
+  return run(x, weight, d_y, need_dx, need_bias, call_threads(threads));
 }
 
 }  // namespace pylstm

@@ -72,7 +72,7 @@ py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weig
                                   bool need_largest, std::optional<int> threads) {
   const auto f = hidden.dtype().equal(py::dtype::of<float>()) ? run<float> : run<double>;
   return f(hidden, weight, bias, places, labels, label_weight, share, scale, need_gradients, need_dx, need_largest,
-           thread_count(threads));
+           call_threads(threads));
 }
 
 }  // namespace pylstm

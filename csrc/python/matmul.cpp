@@ -90,7 +90,7 @@ py::array matmul_of(const py::array& a, const py::array& b, bool sum_of_rows, in
 
 py::array matmul_product(const py::array& a, const py::array& b, bool sum_of_rows, std::optional<int> threads) {
   const auto run = a.dtype().equal(py::dtype::of<float>()) ? matmul_of<float> : matmul_of<double>;
-  return run(a, b, sum_of_rows, thread_count(threads));
+  return run(a, b, sum_of_rows, call_threads(threads));
 }
 
 }  // namespace pylstm

@@ -24,6 +24,11 @@ int thread_count(std::optional<int> asked) {
   return now < at_import ? std::min(threads, now) : threads;
 }
 
+int call_threads(std::optional<int> asked) {
+  const int threads = thread_count(asked);
+  return asked ? threads : threads_now(threads);
+}
+
 void configure_threads(int threads) {
   if (threads < 1) throw py::value_error("num_threads: expected at least 1, got " + std::to_string(threads));
   configured_threads.store(threads);
@@ -116,6 +121,7 @@ PYBIND11_MODULE(_core, m) {
 
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
+  m.def("threads_now", [] { return call_threads(std::nullopt); });
   m.def("empty", &made<empty<float>, empty<double>>, py::arg("shape"), py::arg("dtype"));
   m.def("sealable", &made<sealable<float>, sealable<double>>, py::arg("shape"), py::arg("dtype"));
   m.def("release_memory", &release_memory);

@@ -148,7 +148,7 @@ std::unique_ptr<BoundTableBase> Bound<T>::multiplied(const py::object& object, s
     throw py::type_error("table: expected an array of two axes");
   const ptrdiff_t count = py::reinterpret_borrow<py::array>(object).shape(0);
   const py::array table = take_table(object, count);
-  const int threads = thread_count(asked);
+  const int threads = call_threads(asked);
   auto made = std::make_unique<BoundTable<T>>();
   made->bound = this->shared_from_this();
   {
@@ -195,7 +195,7 @@ std::pair<py::tuple, std::unique_ptr<TapeBase>> Bound<T>::run(const py::object& 
     call.final[i] = data<T>(state);
     final[size_t(i)] = state;
   }
-  const int threads = thread_count(asked);
+  const int threads = call_threads(asked);
   Saved<T> saved;
   run_without_gil([&] {
     ForwardPass<T> pass(call, threads);

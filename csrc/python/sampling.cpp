@@ -60,7 +60,7 @@ ptrdiff_t sample_of(const py::array& logits, const py::array& drawn, double temp
 ptrdiff_t sample_symbols(const py::array& logits, const py::array& drawn, double temperature, ptrdiff_t top_k,
                          double top_p, const py::object& random, std::optional<int> threads) {
   const auto run = logits.dtype().equal(py::dtype::of<float>()) ? sample_of<float> : sample_of<double>;
-  return run(logits, drawn, temperature, top_k, top_p, random, thread_count(threads));
+  return run(logits, drawn, temperature, top_k, top_p, random, call_threads(threads));
 }
 
 }  // namespace pylstm

@@ -89,7 +89,7 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
     call.d_params.push_back(pointers);
     d_params.append(arrays);
   }
-  const int threads = thread_count(asked);
+  const int threads = call_threads(asked);
   run_without_gil([&] { return pylstm::backward(call, threads); });
   return py::make_tuple(dx, d_initial, d_params);
 }

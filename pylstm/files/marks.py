@@ -1,8 +1,8 @@
-"""Tuples, and dicts whose keys are integers and tuples, in JSON, which knows neither.
+"""Tuples, dicts whose keys are integers and tuples, and vocabularies in JSON, which knows none of them.
 
 A dict of one key that is a mark stands for something else than itself: {"tuple": [..]}, {"dict": [[key, value], ..]},
-and {"range": [first, [value, ..]]} for the keys first, first + 1, ... A dict that would look like one of these is
-written as {"dict": ..}. Only what a file says is marked is read so.
+{"range": [first, [value, ..]]} for the keys first, first + 1, ..., and {"pylstm.Vocabulary": {..}}. A dict that would
+look like one of these is written as {"dict": ..}. Only what a file says is marked is read so.
 
 Whoever makes a file chooses its keys, and integers can be chosen so that a dict takes a time that grows with the square
 of their number (those of str cannot: Python hashes them with a number of its own). So files hold a limited number of
@@ -14,9 +14,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ..data.vocabulary import Vocabulary
 from .strict_json import ModelFileError
 
-_MARKS = ("tuple", "dict", "range")
+_VOCABULARY = "pylstm.Vocabulary"
+_MARKS = ("tuple", "dict", "range", _VOCABULARY)
 ODD_KEYS = 2**16  # that are integers, and a sixteenth of it of tuples that hold integers
 RANGE_KEYS = 2**20  # that count up
 _MOST = sys.hash_info.modulus - 1  # of integers as keys: below it, no two have the same hash
@@ -58,6 +60,8 @@ def marked(value: Any) -> Any:
         return [marked(item) if type(item) in _HOLD else item for item in value]
     if kind is tuple:
         return {"tuple": [marked(item) for item in value]}
+    if kind is Vocabulary:
+        return {_VOCABULARY: value.to_dict()}
     if kind is not dict:
         return value
     keys = list(value)
@@ -69,7 +73,7 @@ def marked(value: Any) -> Any:
     return {"dict": [[marked(key), marked(item)] for key, item in value.items()]}
 
 
-_HOLD = (list, tuple, dict)
+_HOLD = (list, tuple, dict, Vocabulary)
 
 
 class Unmarking:
@@ -92,6 +96,11 @@ class Unmarking:
         return {key: self.of(item) if type(item) in _HOLD else item for key, item in form.items()}
 
     def _marked(self, mark: str, inner: Any) -> Any:
+        if mark == _VOCABULARY:
+            try:
+                return Vocabulary.from_dict(inner)
+            except (TypeError, ValueError) as error:
+                raise ModelFileError(f"metadata is malformed: {str(error)[:300]}") from None
         _expect(isinstance(inner, list))
         if mark == "tuple":
             return tuple([self.of(item) for item in inner])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..data.vocabulary import Vocabulary
 from .marks import ODD_KEYS, RANGE_KEYS, KeyCounts, cost, is_range, looks_marked
 from .strict_json import DEPTH, DIGITS, LISTS, TEXT_LIMIT, VALUES
 
 _BITS = 3320  # what is sure to fit into so many digits
 _SIMPLE = "str, int, finite float, bool, None"
-_ALL = f"JSON's types or tuples (dict, list, tuple, {_SIMPLE})"
+_ALL = f"JSON's types or tuples (dict, list, tuple, {_SIMPLE}), or a Vocabulary"
 _Place = tuple[Any, Any]  # (place of the container, key); (None, name) is the outermost
 
 
@@ -23,8 +24,8 @@ def checked(value: Any, name: str) -> Any:
 
 
 def checked_as_is(value: Any, name: str, counts: KeyCounts) -> tuple[Any, bool]:
-    """The same, but tuples stay tuples, and keys may be integers, and tuples of these and str; and whether there are
-    any, which only `marks.marked` brings into JSON. Keys are added to `counts`."""
+    """The same, but tuples stay tuples, vocabularies themselves, and keys may be integers, and tuples of these and str;
+    and whether there are any of all these, which only `marks.marked` brings into JSON. Keys are added to `counts`."""
     copy = _Copy(counts)
     return copy.of(value, (None, name), 0), copy.odd
 
@@ -49,6 +50,8 @@ class _Copy:
             if not math.isfinite(value):
                 raise TypeError(f"{_path(place)} must be of {self.types}, got {float(value)}")
             return float(value)
+        if self.marking and type(value) is Vocabulary:
+            return self.of_vocabulary(value, place, depth)
         if not isinstance(value, (list, tuple, dict)):
             raise TypeError(f"{_path(place)} must be of {self.types}, got {_kind(value)}{_advice(value)}")
         if id(value) in self.inside:
@@ -83,6 +86,17 @@ class _Copy:
         self.count_characters(keys, place)
         self.count_characters(copy.values(), place)
         return copy
+
+    def of_vocabulary(self, value: Vocabulary, place: _Place, depth: int) -> Vocabulary:
+        """Itself: nobody changes it."""
+        self.odd = True
+        words = value.words
+        self.enter(words, place, self.enter(words, place, depth, 3), 1)  # in two lists
+        for word in words:
+            if not word.isascii():
+                _text(word, place, "a word of ")
+        self.count_characters(words, place)
+        return value
 
     def key(self, key: Any, place: _Place) -> Any:
         """A key as it will be read."""

@@ -18,9 +18,7 @@ from ..layers.containers import DEEPEST, Container
 from ..layers.layer import Layer
 from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
-from ..losses.by_name import BY_NAME, evaluated_as
-from ..losses.classification import binary_cross_entropy, cross_entropy
-from ..losses.regression import mse
+from ..losses.saved import is_metric, read_loss, read_metrics, saved_loss
 from .marks import KeyCounts, Unmarking, marked
 from .plain import checked, checked_as_is
 from .streams import kind_of, place_of
@@ -80,20 +78,11 @@ def describe(model: Trainable) -> dict[str, Any]:
         "version": _VERSION if own else _CUSTOM_VERSION,
         **({"layers": spec["layers"]} if own else {"model": spec}),
         "dropout": model._dropout_state(),
-        "loss": held_loss(model._loss),
+        "loss": saved_loss(model._loss),
         **({} if (own_loss := lost_loss(model)) is None else {"own_loss": own_loss}),
-        "metrics": ["accuracy"] if "accuracy" in (metrics or ()) else None if metrics is None else [],
+        "metrics": None if metrics is None else [name for name in metrics if is_metric(name)],
         **_metadata_form(model.metadata, "metadata", budget.counts),
     }
-
-
-def held_loss(loss: object) -> str | None:
-    """The loss if it is one of the library's: a function of somebody's own is not saved, whatever its name."""
-    loss = evaluated_as(loss)
-    for function in (binary_cross_entropy, cross_entropy, mse):
-        if loss is function:
-            return function.__name__
-    return loss if isinstance(loss, str) and loss in BY_NAME else None
 
 
 def lost_loss(model: Trainable) -> str | None:
@@ -102,7 +91,7 @@ def lost_loss(model: Trainable) -> str | None:
     loss = model._loss
     if loss is None:
         return model._own_loss
-    if held_loss(loss) is not None:
+    if saved_loss(loss) is not None:
         return None
     inner = loss.func if isinstance(loss, partial) else loss
     name = str(getattr(inner, "__name__", type(inner).__name__))
@@ -230,19 +219,25 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     own = set(extra)
     _check_tensors(model, {name: contents.tensors[name] for name in names if name not in own})
 
-    _expect(structure["loss"] is None or structure["loss"] in tuple(BY_NAME), "unknown loss")
+    loss, metrics = _known("loss", read_loss, structure), _known("metrics", read_metrics, structure)
     own_loss = structure.get("own_loss")
     _expect(own_loss is None or (isinstance(own_loss, str) and len(own_loss) < 200 and own_loss.isprintable()),
             "the name of the loss is malformed")  # fmt: skip
-    _expect(structure["metrics"] in (None, [], ["accuracy"]), "unknown metrics")
     metadata = _metadata(structure, budget.unmarking)
     _expect(numbers is None or isinstance(numbers, dict), "training is malformed")
     _set_dropout(model, structure["dropout"])
-    model._loss, model._metrics, model.metadata = structure["loss"], structure["metrics"], metadata
+    model._loss, model._metrics, model.metadata = loss, metrics, metadata
     model._own_loss = own_loss
     model._set_params({name: contents.read(name) for name in model._param_shapes})
     model._set_learned()
     return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
+
+
+def _known(what: str, read: Any, structure: dict[str, Any]) -> Any:
+    try:
+        return read(structure[what])
+    except (TypeError, ValueError, KeyError) as error:
+        raise ModelFileError(f"unknown {what}: {str(error)[:300]}") from error
 
 
 def _set_dropout(model: Trainable, state: Any) -> None:

@@ -13,7 +13,7 @@ from .. import _checks
 from .drawing import finish, pyplot
 
 _LARGER_IS_BETTER = ("accuracy", "f1", "precision", "recall", "auc", "top_", "r2")
-_SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "perplexity")
+_SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "huber", "quantile", "perplexity")
 
 
 def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import number_array
+from ..graph.structure import leaves
 from ..layers.linear import LinearOutputs
 from .classification import (
     IGNORED,
@@ -24,34 +25,42 @@ from .classification import (
 )  # fmt: skip
 from .linear_head import ce_of_linear
 from .loss import Loss, one_output
-from .regression import mse, mse_loss
+from .objects import LossObject
+from .recorded import Found, is_value_alone, looks_recorded, run_recorded
+from .regression import huber, huber_loss, mae, mae_loss, mse, mse_loss, quantile_loss
 from .sampled_softmax import SampledSoftmax, Sampling
 from .targets import Form, as_labels, as_numbers, check_labels_of, check_numbers_of
+from .weighted import Weighted, apart
 
 # (outputs, targets, lengths=None, *, need_gradient=True, need_largest=False, more=None)
 LossFunction = Callable[..., Loss]
-BY_NAME: dict[str, LossFunction] = {"binary_cross_entropy": bce_loss, "cross_entropy": ce_loss, "mse": mse_loss}
+BY_NAME: dict[str, LossFunction] = {
+    "binary_cross_entropy": bce_loss, "cross_entropy": ce_loss, "mse": mse_loss, "mae": mae_loss, "huber": huber_loss,
+    "quantile": quantile_loss,
+}  # fmt: skip
+FUNCTIONS = (binary_cross_entropy, cross_entropy, mse, mae, huber)  # which stand for the loss of their name
+OF_NUMBERS = ("mse", "mae", "huber", "quantile")
 OF_LINEAR: dict[str, LossFunction] = {"cross_entropy": ce_of_linear}  # of `LinearOutputs`
 MORE = ("target_lengths", "input_lengths", "inputs", "mask")  # what a function of somebody's own gets if it names it
 
 
 def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunction:
-    """`loss` as fit takes it (a name, a function of the library's or one like them), for (y, targets, lengths).
+    """`loss` as fit takes it (a name, an object or function of the library's or one like them), for (y, targets,
+    lengths).
 
-    A function of one's own is called as loss(outputs, targets, lengths=lengths) and returns value and gradient; its
-    values are averaged over batches by their number of sequences, or by a weight that it returns as a third. Those of
-    `MORE` that are among its parameters it gets by name, too.
+    A function of one's own is called as loss(outputs, targets, lengths=lengths) and returns value and gradient, or a
+    value computed with operations of the graph, which has the gradient; its values are averaged over batches by their
+    number of sequences, or the sum of their weights, or by a weight that it returns as the last. Those of `MORE` that
+    are among its parameters it gets by name, too.
     """
-    for function in (binary_cross_entropy, cross_entropy, mse):
-        if loss is function:
-            loss = function.__name__
+    loss, options = named(loss)
     if isinstance(loss, str):
         _checks.choice("loss", loss, tuple(BY_NAME))
         if class_weight is None:
-            return _Own(loss, {})
-        if loss == "mse":
-            raise ValueError("class_weight is for classification, not for mse")
-        return _Own(loss, {"class_weight": class_weight})
+            return _Own(loss, options)
+        if loss in OF_NUMBERS:
+            raise ValueError(f"class_weight is for classification, not for {loss}")
+        return _Own(loss, {**options, "class_weight": class_weight})
     if isinstance(loss, SampledSoftmax):
         return Sampling(loss, class_weight)
     if not callable(loss) or isinstance(loss, type):
@@ -59,6 +68,13 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
     return _Wrapped(loss)
+
+
+def named(loss: object) -> tuple[object, dict[str, Any]]:
+    """The name and options of a loss of the library's; anything else, or a name, as it is."""
+    if isinstance(loss, LossObject) and loss._name in BY_NAME:
+        return loss._name, dict(loss._options)
+    return next((function.__name__ for function in FUNCTIONS if loss is function), loss), {}
 
 
 def evaluated_as(loss: object) -> object:
@@ -85,6 +101,8 @@ def sampling(loss: LossFunction) -> Sampling | None:
 
 def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any) -> Any:
     """The targets of a batch as the loss takes them, of whatever form they were given in."""
+    if type(targets) is Weighted:
+        return Weighted(fitted(loss, outputs, targets.targets, lengths), targets.weights)
     change = getattr(loss, "fitted", None)
     shape = shape_of(outputs)
     return targets if change is None or not shape else change(shape, targets, lengths)
@@ -103,7 +121,26 @@ def check_targets(loss: LossFunction, outputs: Any, form: Any, part: Any) -> Non
 
 def converts_targets(loss: LossFunction) -> bool:
     """Whether it computes with the targets in the dtype of the outputs."""
-    return isinstance(loss, _Own) and loss.name == "mse"
+    return isinstance(loss, _Own) and loss.name in OF_NUMBERS
+
+
+def label_ignored(loss: LossFunction) -> int | None:
+    """The label that does not count, if the loss takes labels of classes; else None."""
+    if isinstance(loss, Sampling):
+        return IGNORED
+    if isinstance(loss, _Own):
+        return int(loss.options.get("ignore_index", IGNORED)) if loss.name == "cross_entropy" else None
+    if isinstance(loss, _Wrapped) and loss.takes_linear:
+        return int(loss.function.keywords.get("ignore_index", IGNORED))
+    return None
+
+
+def check_takes_weights(loss: LossFunction) -> None:
+    """Raises TypeError for a function of somebody's own that weights would not reach."""
+    if isinstance(loss, _Wrapped) and not loss.takes_weight:
+        raise TypeError(
+            "the loss function takes no sample_weight: give it a parameter of that name, and return the weighted mean"
+        )
 
 
 def call_of(loss: LossFunction) -> tuple[Any, frozenset[str]] | None:
@@ -126,11 +163,26 @@ class _Own:
         self.name, self.options, self.takes_linear = name, options, name in OF_LINEAR
 
     def fitted(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
-        return as_labels(targets, shape, lengths) if self.name == "cross_entropy" else as_numbers(targets, shape)
+        if self.name == "cross_entropy":
+            return as_labels(targets, shape, lengths)
+        return as_numbers(targets, self._number_form(shape))
+
+    def _number_form(self, form: Any) -> Any:
+        """The form of the targets for outputs of this form: those of several quantiles have one for all."""
+        return (*form[:-1], 1) if isinstance(self.options.get("q"), tuple) else form
 
     def check(self, form: Form, part: Any) -> None:
         if self.name == "cross_entropy":
-            check_labels_of(part, form, IGNORED, self.options.get("class_weight"))
+            check_labels_of(part, form, self.options.get("ignore_index", IGNORED), self.options.get("class_weight"))
+            return
+        if self.name in OF_NUMBERS:
+            q = self.options.get("q")
+            if isinstance(q, tuple) and form[-1] not in (None, len(q)):
+                raise ValueError(
+                    f"QuantileLoss of {len(q)} quantiles needs a last layer of as many outputs, and this model's has "
+                    f"{form[-1]}"
+                )
+            check_numbers_of(part, self._number_form(form), probabilities=False)
             return
         check_numbers_of(part, form, probabilities=self.name == "binary_cross_entropy")
         if self.options:
@@ -146,13 +198,14 @@ class _Own:
         need_largest: bool = False,
         more: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> Loss:
+        options = self.options
+        if type(targets) is Weighted:
+            targets, options = targets.targets, {**options, "sample_weight": targets.weights}
         if type(y) is LinearOutputs:
             of_linear = OF_LINEAR[self.name]
-            return of_linear(
-                y, targets, lengths, need_gradient=need_gradient, need_largest=need_largest, **self.options
-            )
+            return of_linear(y, targets, lengths, need_gradient=need_gradient, need_largest=need_largest, **options)
         one_output(self.name, y)
-        return BY_NAME[self.name](y, targets, lengths, need_gradient=need_gradient, **self.options)
+        return BY_NAME[self.name](y, targets, lengths, need_gradient=need_gradient, **options)
 
 
 class _Wrapped:
@@ -169,9 +222,12 @@ class _Wrapped:
         if self.takes_linear:  # it is a cross_entropy
             self.fitted, self.check = self._labels, self._check_labels
         self.wants: frozenset[str] = frozenset()
+        self.takes_weight = False
+        self._recorded = False  # whether it has been seen to leave its gradient to the graph
         with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
             parameters = inspect.signature(function).parameters.values()
-            self.wants = frozenset(p.name for p in parameters if p.name in MORE and p.kind is not p.POSITIONAL_ONLY)
+            known = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+            self.wants, self.takes_weight = frozenset(known & set(MORE)), "sample_weight" in known
 
     def _labels(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
         return as_labels(targets, shape, lengths)
@@ -190,12 +246,24 @@ class _Wrapped:
         need_largest: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> Loss:
+        targets, given = apart(targets)
+        if given is not None:
+            check_takes_weights(self)
         if type(y) is LinearOutputs:
             options = {"need_gradient": need_gradient, "need_largest": need_largest, **self.function.keywords}
-            loss, count = ce_of_linear(y, targets, lengths, **options), float(count_of(y))
+            if given is not None:
+                options["sample_weight"] = given
+            loss, count = ce_of_linear(y, targets, lengths, **options), _count(y, given)
             return loss._replace(total=loss.mean * count, weight=count)
-        asked = {name: (more or {}).get(name) for name in self.wants}
-        found = self.function(y, targets, lengths=lengths, **asked)
+        asked = {"lengths": lengths, **{name: (more or {}).get(name) for name in self.wants}}
+        if given is not None:
+            asked["sample_weight"] = given
+        found = self._found(y, targets, asked, need_gradient)
+        if isinstance(found, Found):
+            weight = _count(y, given)
+            if found.weight is not None:
+                weight = _checks.non_negative("the loss function's weight", found.weight)
+            return Loss(found.value * weight, weight, found.gradient)
         if not isinstance(found, (tuple, list)) or len(found) not in (2, 3):
             raise TypeError(
                 "the loss function must return (value, gradient), or (value, gradient, weight), got "
@@ -207,10 +275,33 @@ class _Wrapped:
             raise TypeError(
                 f"the loss function must return a number and its gradient, got {_checks.kind(found[0])} for the number"
             ) from None
-        weight = float(count_of(y))
+        weight = _count(y, given)
         if len(found) == 3:
             weight = _checks.non_negative("the loss function's weight", found[2])
         return Loss(value * weight, weight, _gradient_like(y, found[1], "the loss function's gradient"))
+
+    def _found(self, y: Any, targets: Any, options: Mapping[str, Any], need_gradient: bool) -> Any:
+        """What the function returns, or `Found` if it leaves the gradient to the graph. Which it does, its first call
+        tells: with arrays, of which it makes a number alone, or of which it asks what only values have."""
+        if not self._recorded:
+            try:
+                found = self.function(y, targets, **options)
+            except AttributeError as error:
+                if not looks_recorded(error):
+                    raise
+            else:
+                if not is_value_alone(found, y):
+                    return found
+        recorded = run_recorded(self.function, y, targets, options, need_gradient)
+        self._recorded = True
+        return recorded
+
+
+def _count(outputs: Any, weights: Any) -> float:
+    """What the mean of a function of somebody's own is over."""
+    if weights is None:
+        return float(count_of(outputs))
+    return float(sum(np.sum(one, dtype=np.float64) for one in leaves(weights)))
 
 
 def count_of(outputs: Any) -> int:

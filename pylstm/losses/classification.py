@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._arrays import Array, array_of, float_array, real_array
-from .loss import Loss, counted, inverse, product, targets_like
+from .loss import Loss, checked_weights, counted, inverse, product, targets_like, weighted
 
 ClassWeight = Mapping[int, float] | ArrayLike | None
 IGNORED = -100  # a target that does not count, unless told otherwise
@@ -23,6 +23,7 @@ def binary_cross_entropy(
     *,
     lengths: ArrayLike | None = None,
     class_weight: ClassWeight = None,
+    sample_weight: Any = None,
 ) -> tuple[float, Array]:
     """-t log s(x) - (1 - t) log(1 - s(x)) for logits x, with s the logistic function, as BCEWithLogitsLoss of PyTorch.
 
@@ -31,6 +32,7 @@ def binary_cross_entropy(
         targets: (N, ...) in 0..1, of the same shape, or without the last axis of size 1.
         lengths: (N,) integers: steps beyond do not count, and their gradient is zero. For predictions per step.
         class_weight: weights of targets 0 and 1, {0: a, 1: b} or [a, b]; the mean is then the weighted one.
+        sample_weight: (N,), (N, T) or as targets, from 0, times those of classes.
 
     Returns:
         The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
@@ -38,7 +40,7 @@ def binary_cross_entropy(
 
     Raises TypeError or ValueError, naming the argument.
     """
-    loss = bce_loss(logits, targets, lengths, class_weight=class_weight)
+    loss = bce_loss(logits, targets, lengths, class_weight=class_weight, sample_weight=checked_weights(sample_weight))
     assert loss.gradient is not None
     return loss.mean, loss.gradient
 
@@ -51,6 +53,7 @@ def cross_entropy(
     class_weight: ClassWeight = None,
     ignore_index: int = IGNORED,
     label_smoothing: float = 0.0,
+    sample_weight: Any = None,
 ) -> tuple[float, Array]:
     """-log softmax(x)[t] for logits x and label t, as CrossEntropyLoss of PyTorch.
 
@@ -61,6 +64,7 @@ def cross_entropy(
         class_weight: a weight per label, {label: weight} (others 1) or (C,); the mean is then the weighted one.
         ignore_index: a target that does not count.
         label_smoothing: in 0..1, the share of the target that all labels have in common (Szegedy et al. 2016).
+        sample_weight: (N,) or (N, T), from 0, times those of labels.
 
     Returns:
         The tuple (mean, gradient) of the mean over what counts, 0 if nothing does, and its gradient, shaped like
@@ -69,8 +73,9 @@ def cross_entropy(
     Raises TypeError or ValueError, naming the argument.
     """
     loss = ce_loss(
-        logits, targets, lengths, class_weight=class_weight, ignore_index=ignore_index, label_smoothing=label_smoothing
-    )
+        logits, targets, lengths, class_weight=class_weight, ignore_index=ignore_index,
+        label_smoothing=label_smoothing, sample_weight=checked_weights(sample_weight),
+    )  # fmt: skip
     assert loss.gradient is not None
     return loss.mean, loss.gradient
 
@@ -82,11 +87,12 @@ def bce_loss(
     *,
     class_weight: ClassWeight = None,
     need_gradient: bool = True,
+    sample_weight: Any = None,
 ) -> Loss:
     """`binary_cross_entropy` as a `Loss`."""
     x = float_array("logits", logits)
     t = targets_like("logits", x, targets)
-    weights = counted(x.shape, lengths, x.dtype)
+    weights = weighted(counted(x.shape, lengths, x.dtype), sample_weight)
     if lengths is not None:
         t = np.where(weights != 0, t, x.dtype.type(0))  # what does not count may be anything, NaN included
     if t.size and not (t.min() >= 0 and t.max() <= 1):
@@ -114,6 +120,7 @@ def ce_loss(
     ignore_index: int = IGNORED,
     label_smoothing: float = 0.0,
     need_gradient: bool = True,
+    sample_weight: Any = None,
 ) -> Loss:
     """`cross_entropy` as a `Loss`."""
     x = float_array("logits", logits)
@@ -124,12 +131,16 @@ def ce_loss(
     labels, counts = counted_labels(targets, x, classes, lengths, ignore_index, "column of logits")
     safe = np.where(counts, labels, 0).reshape(-1)
     weights = counts.reshape(-1).astype(x.dtype)
+    of_row = None if sample_weight is None else weighted(np.ones(labels.shape, x.dtype), sample_weight).reshape(-1)
+    if of_row is not None:
+        weights *= of_row
     of_class = None if class_weight is None else weight_array(class_weight, classes, x.dtype)
     if of_class is not None:
         weights *= of_class[safe]
     weight = float(weights.sum(dtype=np.float64))
     if smoothing := _checks.probability("label_smoothing", label_smoothing):
-        return _smoothed(x, safe, weights, counts.reshape(-1), of_class, weight, smoothing, need_gradient)
+        counts = counts.reshape(-1) if of_row is None else counts.reshape(-1) & (of_row != 0)
+        return _smoothed(x, safe, weights, counts, of_class, weight, smoothing, need_gradient, of_row)
     scale = weights * x.dtype.type(inverse(weight))
     rows = x.reshape(-1, classes)
     gradient = np.empty(rows.shape, x.dtype) if need_gradient else None
@@ -161,11 +172,15 @@ def _smoothed(
     weight: float,
     smoothing: float,
     need_gradient: bool,
+    of_row: Array | None,
 ) -> Loss:
-    """With labels, weights and counts of every row, and the weights of the classes."""
+    """With labels, weights and counts of every row, the weights of the classes, and of rows, which `weights` has in
+    it."""
     classes = x.shape[-1]
     rows = x.reshape(-1, classes)[counts]
     share = np.full(classes, smoothing / classes) if of_class is None else of_class * (smoothing / classes)
+    if of_row is not None:
+        share = share * of_row[counts, None]  # (R, C)
     of_label, at = weights[counts] * (1.0 - smoothing), (np.arange(len(rows)), labels[counts])
     log_p = rows - rows.max(axis=1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
@@ -173,7 +188,7 @@ def _smoothed(
     gradient: Any = None
     if need_gradient:
         gradient = np.zeros((len(counts), classes), x.dtype)
-        d = np.exp(log_p) * (of_label + share.sum())[:, None] - share
+        d = np.exp(log_p) * (of_label + share.sum(axis=-1))[:, None] - share
         d[at] -= of_label
         gradient[counts] = d * inverse(weight)
         gradient = gradient.reshape(x.shape)

@@ -11,7 +11,7 @@ from .. import _checks, _core
 from .._arrays import Array, float_array, real_array
 from ..layers.linear import LinearOutputs
 from .classification import ClassWeight, ce_loss, counted_labels, weight_array
-from .loss import Loss, inverse
+from .loss import Loss, checked_weights, inverse, spread
 
 # Below, outputs are computed as a whole. Measured with 2 threads, loss and gradients, of 1 to 8,000 rows of 64 and 256
 # numbers and 2 to 10,000 labels: with 4 labels or fewer the blocks take up to 1.9 times as long, since a tile is hardly
@@ -30,6 +30,7 @@ def linear_cross_entropy(
     class_weight: ClassWeight = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
+    sample_weight: Any = None,
     num_threads: int | None = None,
 ) -> tuple[float, tuple[Array, Array, Array | None]]:
     """The cross-entropy of hidden weightᵀ + bias, and its gradients.
@@ -48,6 +49,7 @@ def linear_cross_entropy(
         ignore_index: a target that does not count.
         label_smoothing: in 0..1, the share of the target that all labels have in common, as CrossEntropyLoss of
             PyTorch has it.
+        sample_weight: (N,) or (N, T), from 0, times those of labels; not together with label_smoothing.
         num_threads: at most so many, instead of those of `set_num_threads`; the bits do not depend on it.
 
     Returns:
@@ -58,7 +60,7 @@ def linear_cross_entropy(
     """
     loss = head_loss(
         hidden, weight, bias, targets, lengths, class_weight=class_weight, ignore_index=ignore_index,
-        label_smoothing=label_smoothing, num_threads=num_threads,
+        label_smoothing=label_smoothing, num_threads=num_threads, sample_weight=checked_weights(sample_weight),
     )  # fmt: skip
     assert loss.gradient is not None
     return loss.total * inverse(loss.weight), loss.gradient
@@ -75,7 +77,8 @@ def ce_of_linear(
 ) -> Loss:
     """`ce_loss` of outputs that nobody has computed, with its options; its gradient is what their `backward` would
     give."""
-    if len(outputs.weight) < FEWEST_LABELS or outputs.x.size < FEWEST_ROWS * outputs.x.shape[-1]:
+    small = len(outputs.weight) < FEWEST_LABELS or outputs.x.size < FEWEST_ROWS * outputs.x.shape[-1]
+    if small or (options.get("sample_weight") is not None and options.get("label_smoothing")):
         y = outputs.compute()
         loss = ce_loss(y, targets, lengths, need_gradient=need_gradient, **options)
         gradient = None if loss.gradient is None else outputs.backward(loss.gradient)
@@ -106,6 +109,7 @@ def head_loss(
     need_largest: bool = False,
     num_threads: int | None = None,
     each: str = "row of weight",
+    sample_weight: Any = None,
 ) -> Loss:
     """`linear_cross_entropy` as a `Loss`, whose gradient is the tuple (d_hidden, d_weight, d_bias).
 
@@ -129,6 +133,10 @@ def head_loss(
     chosen = labels.reshape(-1)[places].astype(np.int64, copy=False)
     weights = np.ones(classes, x.dtype) if class_weight is None else weight_array(class_weight, classes, x.dtype)
     of_label = weights[chosen].astype(np.float64)
+    if sample_weight is not None:
+        if smoothing:
+            raise ValueError("sample_weight and label_smoothing together are for cross_entropy")
+        of_label *= np.broadcast_to(spread(sample_weight, labels.shape), labels.shape).reshape(-1)[places]
     total_weight = float(of_label.sum())
     share = (weights * (smoothing / classes)).astype(x.dtype, copy=False) if smoothing else None
     rows, scale = np.ascontiguousarray(x.reshape(labels.size, x.shape[-1])), inverse(total_weight)

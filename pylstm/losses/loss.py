@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .._arrays import Array, length_array, real_array
+from .._arrays import Array, length_array, number_array, real_array
 
 
 class Loss(NamedTuple):
@@ -48,6 +48,35 @@ def counted(shape: tuple[int, ...], lengths: ArrayLike | None, dtype: np.dtype[A
     inside = np.arange(steps) < length_array(lengths, steps, size)[:, None]
     inside = inside.reshape(size, steps, *(1,) * (len(shape) - 2))
     return np.array(np.broadcast_to(inside, shape), dtype)
+
+
+def weighted(weights: Array, sample_weight: Any) -> Array:
+    """Those weights times `sample_weight` (None: 1), which `spread` has brought to their shape."""
+    return weights if sample_weight is None else weights * spread(sample_weight, weights.shape).astype(weights.dtype)
+
+
+def spread(sample_weight: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Weights per sequence (N,), per step (N, T) or of every number, with axes behind them for those of `shape`."""
+    given = number_array("sample_weight", sample_weight)
+    array = given
+    if array.ndim == len(shape) + 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if not 0 < array.ndim <= len(shape) or array.shape != shape[: array.ndim]:
+        raise ValueError(
+            "sample_weight must hold a number per sequence, per step or per target, the first axes of "
+            f"{shape}, got shape {given.shape}"
+        )
+    return array.reshape(*array.shape, *(1,) * (len(shape) - array.ndim))
+
+
+def checked_weights(sample_weight: Any) -> Any:
+    """What a caller gave, with numbers that can be weights; None as it is."""
+    if sample_weight is None:
+        return None
+    array = number_array("sample_weight", sample_weight)
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError("sample_weight must hold finite numbers from 0")
+    return array
 
 
 def targets_like(name: str, x: Array, targets: ArrayLike) -> Array:

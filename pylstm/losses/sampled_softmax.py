@@ -16,8 +16,9 @@ from ..layers.row_gradient import sum_rows
 from .candidates import Candidates, checked_probabilities, log_uniform
 from .classification import IGNORED, ClassWeight, ce_loss, check_labels, counted_labels, label_array, weight_array
 from .linear_head import ce_of_linear
-from .loss import Loss, counted, inverse, one_output
+from .loss import Loss, counted, inverse, one_output, spread
 from .targets import Form, as_labels, check_labels_of
+from .weighted import apart
 
 
 class SampledSoftmax:
@@ -130,11 +131,14 @@ class Sampling:
         need_largest: bool = False,
         more: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> Loss:
+        targets, given = apart(targets)
         options: dict[str, Any] = {"class_weight": self._class_weight, "need_gradient": need_gradient}
+        if given is not None:
+            options["sample_weight"] = given
         if type(y) is LinearOutputs:
             if not need_gradient:
                 return ce_of_linear(y, targets, lengths, need_largest=need_largest, **options)
-            return self._sampled(y, targets, lengths)
+            return self._sampled(y, targets, lengths, given)
         one_output("SampledSoftmax", y)
         if need_gradient:
             raise ValueError(
@@ -143,7 +147,7 @@ class Sampling:
             )
         return ce_loss(y, targets, lengths, **options)
 
-    def _sampled(self, outputs: LinearOutputs, targets: Any, lengths: Any) -> Loss:
+    def _sampled(self, outputs: LinearOutputs, targets: Any, lengths: Any, sample_weight: Any) -> Loss:
         x, classes = outputs.x, len(outputs.weight)
         if x.ndim < 2:
             raise ValueError(f"the last layer's input must have shape (N, H) or (N, T, H), got {x.shape}")
@@ -156,8 +160,12 @@ class Sampling:
         sampled, tries = candidates.draw(self._rng)
         weights = None if self._class_weight is None else weight_array(self._class_weight, classes, x.dtype)
         chosen = labels[counts].astype(np.int64, copy=False)
+        of_label = None if weights is None else weights[chosen]
+        if sample_weight is not None:
+            of_row = np.broadcast_to(spread(sample_weight, labels.shape), labels.shape)[counts]
+            of_label = of_row if of_label is None else of_label * of_row
         return sampled_loss(
-            outputs, counts, chosen, None if weights is None else weights[chosen], sampled,
+            outputs, counts, chosen, of_label, sampled,
             candidates.log_expected(sampled, tries), candidates.log_expected(chosen, tries),
         )  # fmt: skip
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import Array
-from ..losses.by_name import evaluated_as
-from ..losses.classification import binary_cross_entropy, cross_entropy
+from ..losses.by_name import evaluated_as, named
 
 _ONE_OF_MANY, _EACH = "cross_entropy", "binary_cross_entropy"
 
@@ -57,12 +56,11 @@ def _kind(loss: object) -> str | None:
     loss = evaluated_as(loss)
     while isinstance(loss, partial):
         loss = loss.func
-    for known, function in ((_ONE_OF_MANY, cross_entropy), (_EACH, binary_cross_entropy)):
-        if loss is function or (isinstance(loss, str) and loss == known):
-            return known
-    own = loss is not None and not isinstance(loss, str)
+    loss = named(loss)[0]
+    if loss in (_ONE_OF_MANY, _EACH):
+        return str(loss)
     module = getattr(loss, "__module__", None) or type(loss).__module__
-    if loss is None or (own and module.partition(".")[0] != __name__.partition(".")[0]):
+    if loss is None or (not isinstance(loss, str) and module.partition(".")[0] != __name__.partition(".")[0]):
         return None
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     raise ValueError(

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import abc
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, BinaryIO, ClassVar
-
-import numpy as np
 
 from .. import _checks
 from ..files import saving
 from ..files.streams import place_of
 from ..layers.drawing import redraw
-from ..layers.layer import Layer, Shape
-from ..losses.by_name import loss_function, wants
-from ..losses.classification import ClassWeight, binary_cross_entropy, cross_entropy
+from ..losses.by_name import loss_function
+from ..losses.classification import ClassWeight
+from ..losses.objects import LossObject
+from ..losses.saved import saved_loss
 from ..training import loop
-from ..training.class_weights import balanced
-from ..training.data import AllTargets, Batch, Inputs, SeveralTargets, Targets, first_steps
+from ..training.checks import check_weights_used
+from ..training.data import Inputs
 from ..training.evaluation import evaluate
 from ..training.metrics import metric_functions
 from ..training.optimizer import Optimizer
+from ..training.optimizers import as_optimizer
 from ..training.schedules import as_schedule
+from ..training.splitting import Data
+from .arguments import class_weights, pair, pairs
 from .classes import Classes
+from .looking import Looked
 from .predicting import predicted
 from .predictions import ACTIVATIONS, activated
-from .traces import no_traces
 from .unknown_loss import which_loss
-from .watching import Seen, first_refused, misreads, shape_of
 
 
-class Trainable(Layer):
+class Trainable(Looked):
     """A layer that is a whole model: `Sequential` and `Model`."""
 
     _several: ClassVar[bool] = True  # whether a tuple or dict of inputs (of targets) is several of them
@@ -68,87 +67,6 @@ class Trainable(Layer):
         """
         redraw(self, _checks.seed_value("seed", seed))
 
-    # ---- how it is run -------------------------------------------------------------------------------------------
-
-    @abc.abstractmethod
-    def _predicted(self, batch: Batch, deferred: bool = False, seen: Seen | None = None) -> Any:
-        """Inference: the outputs of a batch. deferred: as `LinearOutputs`, if the model can. seen: takes what the
-        layers are called with, call by call, where it can be seen."""
-
-    @abc.abstractmethod
-    def _trained(
-        self, batch: Batch, state: Any, deferred: bool = False
-    ) -> tuple[Any, Callable[[Any], dict[str, Any]], Any]:
-        """Training: the outputs, a function from their gradients to those of the parameters, and the state after.
-        deferred: the outputs as `LinearOutputs`, if the model can, and the gradient as a loss of these gives it."""
-
-    def _takes_rows(self) -> bool | None:
-        """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
-        return None
-
-    def _output_form(self, inputs: Inputs) -> Shape | None:  # noqa: ARG002
-        """The shape of a batch's outputs, in which None stands for any size; None: nobody has said. Raises ValueError
-        if a batch of x is none to the model: whatever the number of sequences in it."""
-        return None
-
-    def _may_misread(self, inputs: Inputs) -> bool:
-        """Whether a batch of x may be none to the model, and only a run tells: x has no axis that must be time."""
-        return any(len(one.form) == 1 or (len(one.form) == 2 and one.dtype.kind == "f") for one in inputs.parts)
-
-    def _looked_at(self, inputs: Inputs, rows: Any, truncate: int | None) -> Any:
-        """The outputs of these rows, in a run that nobody asked for. Where a layer takes x as it came and would refuse
-        values in other rows, so does a run of those: raises what that raises."""
-        with no_traces(self):
-            outputs, seen, batch = self._watched(inputs, rows, True, truncate)
-            if (wrong := first_refused(inputs, batch, seen)) is not None:
-                rows = (wrong + np.arange(len(rows))) % len(inputs)
-                self._predicted(first_steps(inputs.batch(rows), truncate), True)
-        return outputs
-
-    def _watched(
-        self, inputs: Inputs, rows: Any, deferred: bool, truncate: int | None = None
-    ) -> tuple[Any, Seen, Batch]:
-        """Inference: the outputs of these rows, what the layers were called with, and the batch. Raises ValueError if
-        a batch of x turns out to be none to the model: whatever else would be raised."""
-        seen: Seen = []
-        batch = first_steps(inputs.batch(rows), truncate)
-        try:
-            outputs = self._predicted(batch, deferred, seen)
-        except Exception:
-            self._check_batch_axis(inputs, rows, seen, truncate)
-            raise
-        self._check_batch_axis(inputs, rows, seen, truncate)
-        return outputs, seen, batch
-
-    def _check_batch_axis(self, inputs: Inputs, rows: Any, seen: Seen, truncate: int | None) -> None:
-        """Raises ValueError if layers have taken the sequences of a batch for steps. Where it looks so, a batch of
-        another size tells an axis of the batch from one that happened to be as long; what fails there tells nothing."""
-        suspects = [i for i, (layer, given) in enumerate(seen) if misreads(layer, shape_of(given), len(rows))]
-        if not suspects:
-            return
-        again: Seen = []
-        more = np.resize(rows, len(rows) + 1)
-        with np.errstate(all="ignore"), contextlib.suppress(Exception):
-            self._predicted(first_steps(inputs.batch(more), truncate), True, again)
-        for i in suspects:
-            layer, shape = seen[i][0], shape_of(seen[i][1])
-            if i < len(again) and again[i][0] is layer and misreads(layer, shape_of(again[i][1]), len(more)):
-                raise ValueError(
-                    f"x lacks an axis: {len(rows)} of it reach {layer!r} as {shape}, where it does not take them for a "
-                    f"batch. x has {' and '.join(part.shown for part in inputs.parts)}"
-                ) from None
-
-    def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:  # noqa: ARG002
-        """The dtype in which what takes x first computes with it; None: it is not known."""
-        return None
-
-    def _check_values_of(self, inputs: Inputs) -> None:
-        """Raises TypeError, ValueError or IndexError for values in x that what is known of the layers refuses."""
-
-    def _no_outputs(self, inputs: Inputs) -> Any:  # noqa: ARG002
-        """The outputs for no inputs at all."""
-        raise ValueError("x holds no sequences, from which outputs could be known")
-
     # ---- training ------------------------------------------------------------------------------------------------
 
     def fit(
@@ -157,12 +75,15 @@ class Trainable(Layer):
         y: Any,
         *,
         loss: Any,
-        optimizer: Optimizer,
+        optimizer: Optimizer | str = "adam",
         batch_size: int = 32,
         epochs: int = 1,
         lengths: Any = None,
         target_lengths: Any = None,
+        sample_weight: Any = None,
+        missing: str | None = None,
         validation_data: Any = None,
+        validation_split: float | None = None,
         metrics: Sequence[object] | None = None,
         class_weight: ClassWeight | str = None,
         callbacks: Iterable[object] = (),
@@ -190,23 +111,36 @@ class Trainable(Layer):
                 outputs a tuple or dict of targets. For cross_entropy labels: integers, floats that are whole, with a
                 last axis of 1, or one-hot; other losses also take several axes where the outputs hold them in one:
                 (N, H, F) for (N, H * F). Metrics are given what the loss is given.
-            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse", a `SampledSoftmax` (many labels) or a
-                function (output, targets, lengths=) -> (value, gradient), or (value, gradient, weight) where the mean
-                is not over sequences. lengths are the outputs' per step, or those of targets that have their own. A
-                function with such parameters also gets `target_lengths` (y may be a list of any lengths then),
-                `input_lengths`, `inputs` and `mask` (N, T): which steps count, None for all.
-            optimizer: e.g. `Adam(1e-3)`; its state lives in it, so that a second fit goes on.
+            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse", "mae", "huber", "quantile" (the median), an
+                object (`CrossEntropy`, `Huber`, `QuantileLoss`, or of many labels `SampledSoftmax`) or a function
+                (output, targets, lengths=) -> value, computed from the output with operations as in `Model.run`, whose
+                gradient is recorded; or -> (value, gradient). The mean is over sequences, or over a weight that stands
+                last: (value, weight), (value, gradient, weight). lengths are the outputs' per step, or those of targets
+                that have their own. A function with such parameters also gets `target_lengths` (y may be a list of any
+                lengths then), `input_lengths`, `inputs`, `mask` (N, T): which steps count, None for all; and
+                `sample_weight`, where there are weights.
+            optimizer: e.g. `Adam(3e-3)`; its state lives in it, so that a second fit goes on. By name ("sgd", "adam",
+                "adamw", "rmsprop", "adagrad") a new one with its defaults.
             batch_size: sequences per update.
             epochs: how often to go through the data.
             lengths: (N,) integers, of a padded x. Of several inputs a tuple or dict as x, with None for an input
                 without; the model gets those of the batch, in that form where more than one input has lengths.
             target_lengths: (N,) integers, of a padded y with lengths of its own.
-            validation_data: (x, y), (x, y, lengths) or (x, y, lengths, target_lengths): examples that are not trained
-                on.
-            metrics: a list of "accuracy" (the default for classification), "perplexity" (of cross_entropy: the
-                exponential of the mean loss) and functions (output, targets, lengths) -> value. Functions get the
-                outputs, which are not computed as a whole otherwise where a `Linear` is the last layer and the loss
-                is cross_entropy: with many labels, a function takes memory for all of them.
+            sample_weight: numbers from 0, per sequence (N,), per step (N, T) or as a list like y: the loss is the
+                weighted mean, sum(w loss) / sum(w), and so are metrics by name. A function of yours gets those of the
+                batch if it has a parameter `sample_weight`, and is refused without.
+            missing: "nan": a NaN in y is no target; it counts neither in the loss nor in metrics by name.
+            validation_data: (x, y), (x, y, lengths), (x, y, lengths, target_lengths) or these and sample_weight:
+                examples that are not trained on.
+            validation_split: the share of the sequences that is put aside for validation: the last ones as they are
+                given, before shuffling (of data in an order, such as of classes, they are no fair sample).
+            metrics: a list of names and functions, each over the whole set. Of classification "accuracy" (the default),
+                "precision", "recall", "f1" (of class 1; of more than two classes their mean, as "f1_macro"; also
+                "_micro", "_weighted"), "auc" (of the ROC curve); of cross_entropy "top_5" (any number), "perplexity"
+                (the exponential of the mean loss); of numbers "mae", "mse", "rmse", "huber", "quantile". Functions are
+                (output, targets, lengths) -> value, averaged by the number of sequences. They, "auc", "top_5" and
+                errors get the outputs, which are not computed as a whole otherwise where a `Linear` is the last layer
+                and the loss is cross_entropy: with many labels, these take memory for all of them.
             class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
             callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning
                 True.
@@ -246,20 +180,14 @@ class Trainable(Layer):
             FloatingPointError: the loss or the gradients are not finite; the weights are as before that batch.
         """
         batch_size, epochs, verbose = loop.batch_arguments(batch_size, epochs, verbose)
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer must be an optimizer, e.g. pylstm.Adam(1e-3), got {_checks.kind(optimizer)}")
+        optimizer = as_optimizer(optimizer)
         if reduce is not None and not callable(reduce):
             raise TypeError(f"reduce must be a function (grads, weight), got {_checks.kind(reduce)}")
-        free = _is_free(loss)
-        inputs, targets = self._pair(x, y, lengths, target_lengths, free=free)
-        validation = None if validation_data is None else self._validation(validation_data, free)
         if resume is not None:
             _checks.path("resume", resume)
-        if isinstance(class_weight, str):
-            if loss not in ("binary_cross_entropy", "cross_entropy", binary_cross_entropy, cross_entropy):
-                raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
-            many = loss in ("cross_entropy", cross_entropy)
-            class_weight = balanced(class_weight, targets.all_parts[0], self.keeps_time, one_of_many=many)
+        data = Data(x, y, lengths, target_lengths, sample_weight)
+        (inputs, targets), validation = pairs(self, data, loss, missing, validation_data, validation_split)
+        class_weight = class_weights(class_weight, loss, targets, self.keeps_time)
         run = loop.Training(
             self,
             optimizer,
@@ -287,6 +215,8 @@ class Trainable(Layer):
         *,
         lengths: Any = None,
         target_lengths: Any = None,
+        sample_weight: Any = None,
+        missing: str | None = None,
         loss: Any = None,
         metrics: Sequence[object] | None = None,
         batch_size: int = 128,
@@ -298,6 +228,8 @@ class Trainable(Layer):
             y: as fit takes it.
             lengths: as fit takes them.
             target_lengths: as fit takes them.
+            sample_weight: as fit takes it.
+            missing: as fit takes it.
             loss: by default that of fit, if it is known: a file holds no function of yours, and the error says so.
             metrics: by default those of fit.
             batch_size: sequences that are computed together.
@@ -311,10 +243,12 @@ class Trainable(Layer):
         if loss is None:
             raise ValueError(which_loss(self._own_loss))
         metrics = self._metrics if metrics is None and loss == self._loss else metrics
-        inputs, targets = self._pair(x, y, lengths, target_lengths, free=_is_free(loss))
+        function = loss_function(loss)
+        inputs, targets = pair(self, Data(x, y, lengths, target_lengths, sample_weight), function, missing)
         size = _checks.integer("batch_size", batch_size)
         figures = metric_functions(metrics, loss)
-        return evaluate(self, inputs, targets, size, loss_function(loss), figures, look=self._may_misread(inputs))
+        check_weights_used(targets, function, figures)
+        return evaluate(self, inputs, targets, size, function, figures, look=self._may_misread(inputs))
 
     def predict(
         self,
@@ -387,24 +321,6 @@ class Trainable(Layer):
             self._output_form(inputs)
         return inputs
 
-    def _pair(
-        self, x: Any, y: Any, lengths: Any = None, target_lengths: Any = None, *, free: bool = False
-    ) -> tuple[Inputs, AllTargets]:
-        inputs = self._inputs(x, lengths)
-        if len(inputs) == 0:
-            raise ValueError("x holds no sequences")
-        kind = SeveralTargets if self._several and isinstance(y, (tuple, dict)) else Targets
-        return inputs, kind(y, inputs, self.keeps_time, free=free, lengths=target_lengths)
-
-    def _validation(self, data: Any, free: bool) -> tuple[Inputs, AllTargets]:
-        four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None
-        if not isinstance(data, (tuple, list)) or (len(data) not in (2, 3) and not four):
-            raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")
-        try:
-            return self._pair(*data, free=free)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"validation_data: {error}") from error
-
     # ---- saving --------------------------------------------------------------------------------------------------
 
     def save(
@@ -426,7 +342,8 @@ class Trainable(Layer):
             format: "npz" or "safetensors". None: what the path's or file's name ends in; for a file object without
                 such a name "npz".
             metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
-                as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits;
+                as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits, a
+                `Vocabulary`;
                 198 of them in each other, where a tuple counts twice and a dict with other keys than str five times.
                 Keys are str, integers below 2^61, or tuples of these; of integers that do not count up by one there
                 may be 65,536, of those that do 2^20, and 4,096 tuples that hold integers. With the structure 256 MiB
@@ -455,13 +372,8 @@ class Trainable(Layer):
         state = super().__getstate__()
         own = state["attributes"]
         # functions may be local ones, which do not pickle
-        if (loss := own.get("_loss")) is not None and not isinstance(loss, str):
-            own["_own_loss"], own["_loss"] = saving.lost_loss(self), saving.held_loss(loss)
-        if any(map(callable, own.get("_metrics") or ())):
+        if callable(own.get("_loss")) and not isinstance(own["_loss"], LossObject):
+            own["_own_loss"], own["_loss"] = saving.lost_loss(self), saved_loss(own["_loss"])
+        if any(callable(one) and not isinstance(one, LossObject) for one in own.get("_metrics") or ()):
             own["_metrics"] = None
         return state
-
-
-def _is_free(loss: object) -> bool:
-    """Whether a loss takes targets of any length, and their lengths."""
-    return callable(loss) and not isinstance(loss, type) and "target_lengths" in wants(loss_function(loss))

@@ -8,14 +8,17 @@ refuse it: whether it does, it says itself.)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..losses.by_name import call_of, check_targets, converts_targets
-from ..losses.targets import Form
+from ..losses.by_name import LossFunction, call_of, check_takes_weights, check_targets, converts_targets
+from ..losses.targets import Form, check_numbers_of
 from .data import AllTargets, Inputs
 from .evaluation import output_form
 from .expected import takes
 from .finite import check_data, check_params
+from .metrics import Metric
+from .weights import WeightedTargets
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -41,6 +44,7 @@ def before_training(
     where `resuming` brings others.
     """
     _check_functions(training)
+    check_weights_used(y, training.loss, training.metrics)
     training.schedule._check_names(training.figures)
     for callback in training.callbacks:
         callback._check(training)
@@ -51,6 +55,7 @@ def before_training(
     if validation is not None:
         try:
             others = validation[0]
+            check_weights_used(validation[1], training.loss, training.metrics)
             found = _check_x(training.model, others, batch_size, check_finite, None)
             _check_y(training, validation[1], *found, check_finite)
             _check_alike(training, y, validation[1])
@@ -86,8 +91,28 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
         dtype = getattr(outputs, "dtype", training.model.dtype) if converts_targets(training.loss) else None
         for one in parts:
             check_data(one, "targets", "column", dtype)
+    if isinstance(y, WeightedTargets):
+        y.check(training.loss, form)
     if len(parts) == 1:
         check_targets(training.loss, outputs, form, parts[0])
+        for name, metric in training.metrics.items():
+            if metric.targets == "numbers" and form is not None and outputs is not None:
+                try:
+                    check_numbers_of(parts[0], form, probabilities=False)
+                except ValueError as error:
+                    raise ValueError(f"{name}, of metrics: {error}") from None
+
+
+def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, Metric]) -> None:
+    """Raises TypeError for functions of somebody's own that the weights of targets would not reach."""
+    if not isinstance(y, WeightedTargets) or not y.weighs:
+        return
+    check_takes_weights(loss)
+    for name, metric in metrics.items():
+        if not metric.takes_weight:
+            raise TypeError(
+                f"the metric {name} takes no sample_weight, which says what counts: give it a parameter of that name"
+            )
 
 
 def _check_alike(training: Training, y: AllTargets, validation: AllTargets) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -322,6 +322,9 @@ class SeveralTargets:
             key: Targets(y[key], x, per_step, free=free, lengths=own[key], name=f"y[{key!r}]") for key in keys
         }
 
+    def __len__(self) -> int:
+        return len(next(iter(self.parts.values())))
+
     @property
     def all_parts(self) -> list[Targets]:
         """Those of one output each."""
@@ -338,7 +341,18 @@ class SeveralTargets:
         return tuple(targets.values()), tuple(lengths.values()) if any_own else None
 
 
-AllTargets = Targets | SeveralTargets
+class AllTargets(Protocol):
+    """Targets of a model, in batches."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @property
+    def all_parts(self) -> Sequence[Counted]:
+        """Those of one output each."""
+
+    def batch(self, rows: Indices, steps: int) -> tuple[Any, Any]:
+        """The targets of these rows, and their lengths where they have such of their own."""
 
 
 def _common(items: list[Array]) -> np.dtype[Any]:

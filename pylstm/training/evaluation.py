@@ -10,6 +10,7 @@ import numpy as np
 from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_linear, wants
 from ..losses.loss import Loss
 from ..losses.targets import Form
+from ..losses.weighted import apart
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
 
@@ -27,18 +28,24 @@ class Running:
         self.metrics, self.need_largest = metrics, "largest" in needs
         self.deferred = takes_linear(loss) and "outputs" not in needs
         self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
+        self.scores = {name: metric.collect() for name, metric in metrics.items() if metric.collect is not None}
 
     def add(self, loss: Loss, y: Any, targets: Any, lengths: Any) -> None:
         self.sums["loss"][0] += loss.total
         self.sums["loss"][1] += loss.weight
+        targets, weights = apart(targets)
         for name, metric in self.metrics.items():
-            total, count = metric.function(y, targets, lengths, loss)
+            if name in self.scores:
+                self.scores[name].add(y, targets, lengths, loss, weights)
+                continue
+            total, count = metric.function(y, targets, lengths, loss, weights)
             self.sums[name][0] += total
             self.sums[name][1] += count
 
     def means(self) -> dict[str, float]:
         means = {name: total / count if count else 0.0 for name, (total, count) in self.sums.items()}
-        return means | {name: metric.of_mean(means[name]) for name, metric in self.metrics.items()}
+        means |= {name: metric.of_mean(means[name]) for name, metric in self.metrics.items()}
+        return means | {name: score.result() for name, score in self.scores.items()}
 
 
 def evaluate(
@@ -96,6 +103,7 @@ def hand_labels(
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
+        targets = apart(targets)[0]
         lens = asked_for(model, batch, own, loss)[0]
         if form is not None:
             targets = found.fitted((*targets.shape[: len(form) - 1], form[-1] or 0), targets, lens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -11,24 +12,34 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from ..losses.by_name import count_of, evaluated_as
-from ..losses.loss import Loss, counted
+from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, label_ignored, loss_function, named
+from ..losses.classification import ce_loss
+from ..losses.loss import Loss, counted, weighted
+from ..losses.objects import LossObject
+from ..losses.saved import METRICS, SCORES, top_of
+from . import scores
 
 
 class Metric(NamedTuple):
-    """function: (outputs, targets, lengths, loss) -> (sum, how many), with the `Loss` of the batch.
+    """function: (outputs, targets, lengths, loss, sample_weight) -> (sum, how many), with the `Loss` of the batch and
+    weights or None.
 
     needs: what it looks at of the outputs: all of them ("outputs"), the place of the largest ("largest"), or nothing.
     of_mean: what becomes of the mean over all batches. own: a function of somebody's, (outputs, targets, lengths).
+    collect: makes what is to be asked in place of `function`: a metric that is no mean.
+    takes_weight: whether weights reach it. targets: "numbers" if the targets have to be as many numbers as the outputs.
     """
 
-    function: Callable[[Any, Any, Any, Loss], tuple[float, float]]
+    function: Callable[..., tuple[float, float]]
     needs: str
     of_mean: Callable[[float], float] = float
     own: Callable[..., Any] | None = None
+    collect: Callable[[], scores.Score] | None = None
+    takes_weight: bool = True
+    targets: str = ""
 
 
-def perplexity(y: Any, targets: Any, lengths: Any, loss: Loss) -> tuple[float, float]:  # noqa: ARG001
+def perplexity(y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> tuple[float, float]:  # noqa: ARG001
     """The mean cross-entropy, of which it is the exponential."""
     return loss.total, loss.weight
 
@@ -38,46 +49,49 @@ def _exp(x: float) -> float:
 
 
 def accuracy(
-    name: str, y: Any, targets: ArrayLike, lengths: ArrayLike | None, loss: Loss | None = None
+    ignored: int | None,
+    y: Any,
+    targets: ArrayLike,
+    lengths: ArrayLike | None,
+    loss: Loss | None = None,
+    sample_weight: Any = None,
 ) -> tuple[float, float]:
-    """How many predictions are right, and how many there are. name: of the loss."""
+    """How many predictions are right, and how many there are. ignored: the label that does not count; None: the
+    targets are no labels but yes and no."""
     t = np.asarray(targets)
-    if name == "cross_entropy":
+    if ignored is not None:
         right = (y.argmax(axis=-1) if loss is None or loss.largest is None else loss.largest) == t
-        counts = counted(t.shape, lengths, np.dtype(np.float64)) * (t != -100)
+        counts = scores.label_weights(t, lengths, ignored, sample_weight)
     else:
         if t.shape == y.shape[:-1]:
             t = t[..., None]
         right = (y > 0) == (t > 0.5)
-        counts = counted(y.shape, lengths, np.dtype(np.float64))
+        counts = weighted(counted(y.shape, lengths, np.dtype(np.float64)), sample_weight)
     return float((right * counts).sum()), float(counts.sum())
 
 
 def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str, Metric]:
     """Metrics by name. None: the accuracy for classification. A function (y, targets, lengths) -> value has its own
     name; its values are averaged over batches by their number of sequences."""
-    loss = evaluated_as(loss)
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
-    classification = name in ("binary_cross_entropy", "cross_entropy")
+    kind = _Kind(evaluated_as(loss))
     found: dict[str, Metric] = {}
     if metrics is not None and (isinstance(metrics, (str, Mapping)) or not isinstance(metrics, Iterable)):
         raise TypeError(f"metrics must be a list, e.g. ['accuracy'], got {_checks.kind(metrics)}")
-    for metric in (["accuracy"] if classification else []) if metrics is None else metrics:
-        if isinstance(metric, str) and metric == "accuracy":
-            if not classification:
-                raise ValueError("accuracy, of metrics, needs the loss binary_cross_entropy or cross_entropy")
-            needs = "largest" if name == "cross_entropy" else "outputs"
-            own, one = "accuracy", Metric(partial(accuracy, name), needs)
-        elif isinstance(metric, str) and metric == "perplexity":
-            if name != "cross_entropy":
-                raise ValueError("perplexity, of metrics, needs the loss cross_entropy")
-            own, one = "perplexity", Metric(perplexity, "nothing", _exp)
+    for metric in (["accuracy"] if kind.is_default else []) if metrics is None else metrics:
+        if isinstance(metric, str):
+            own, one = str(metric), _by_name(metric, kind)
+        elif isinstance(metric, LossObject):
+            own, one = metric.name, _of_loss(metric, kind)
+        elif (function := named(metric)[0]) is not metric and isinstance(function, str):  # pylstm.mae
+            own, one = function, _of_loss(function, kind)
         elif callable(metric) and not isinstance(metric, type):
             own = str(getattr(metric, "__name__", repr(metric)))
-            one = Metric(_averaged(own, metric), "outputs", own=metric)
+            takes = _takes_weight(metric)
+            one = Metric(_averaged(own, metric, takes), "outputs", own=metric, takes_weight=takes)
         else:
             raise TypeError(
-                f"metrics must be 'accuracy', 'perplexity' or functions, got {_checks.kind(metric)}: {metric!r}"
+                f"metrics must be names, such as 'accuracy' or 'perplexity', or functions, got "
+                f"{_checks.kind(metric)}: {metric!r}"
             )
         if own in ("loss", "lr", "seconds") or own.startswith("val_"):
             raise ValueError(
@@ -89,9 +103,112 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
     return found
 
 
-def _averaged(name: str, function: Callable[..., Any]) -> Callable[[Any, Any, Any, Loss], tuple[float, float]]:
-    def metric(y: Any, targets: Any, lengths: Any, loss: Loss) -> tuple[float, float]:  # noqa: ARG001
-        value = function(y, targets, lengths)
+class _Kind:
+    """What a loss tells about targets.
+
+    ignored: of labels, the one that does not count; binary: yes or no; numbers: as many as outputs, None if it is not
+    known.
+    """
+
+    def __init__(self, loss: object) -> None:
+        self.name, self.options = named(loss)
+        if not isinstance(self.name, str):
+            self.name = getattr(loss, "__name__", "")
+        self.is_default = self.name in ("binary_cross_entropy", "cross_entropy")
+        known = loss_function(loss) if self.name in BY_NAME or callable(loss) else None
+        self.ignored = None if known is None else label_ignored(known)
+        if self.ignored is None and self.name == "cross_entropy":  # a function of that name
+            self.ignored = -100
+        self.binary = self.name == "binary_cross_entropy"
+        self.numbers = True if self.name in OF_NUMBERS else None
+        self.several = isinstance(self.options.get("q"), tuple)
+        self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing")
+
+
+def _by_name(name: str, kind: _Kind) -> Metric:
+    if name == "accuracy" or name.partition("_")[0] in SCORES or name == "auc" or (k := top_of(name)) is not None:
+        if name not in METRICS and top_of(name) is None:
+            raise ValueError(f"metrics holds {name!r}, which is not known{_checks.did_you_mean(name, METRICS)}")
+        if kind.ignored is None and not kind.binary:
+            raise ValueError(f"{name}, of metrics, needs the loss binary_cross_entropy or cross_entropy")
+        largest = "outputs" if kind.ignored is None else "largest"
+        if name == "accuracy":
+            return Metric(partial(accuracy, kind.ignored), largest)
+        if name == "auc":
+            return Metric(_none, "outputs", collect=partial(scores.AUC, kind.ignored))
+        if (k := top_of(name)) is not None:
+            if kind.ignored is None:
+                raise ValueError(f"{name}, of metrics, needs the loss cross_entropy")
+            return Metric(partial(_top, k, kind.ignored), "outputs")
+        score, _, average = name.partition("_")
+        return Metric(_none, largest, collect=partial(scores.Counts, score, average or None, kind.ignored))
+    if name == "perplexity":
+        if kind.ignored is None:
+            raise ValueError("perplexity, of metrics, needs the loss cross_entropy")
+        if kind.is_plain:
+            return Metric(perplexity, "nothing", _exp)
+        return Metric(partial(_plain_cross_entropy, kind.ignored), "outputs", _exp)
+    if name in METRICS:
+        return _of_loss(name, kind)
+    raise ValueError(
+        f"metrics holds {name!r}, which is none of {', '.join(METRICS)}, top_5 (or another number)"
+        f"{_checks.did_you_mean(name, METRICS)}"
+    )
+
+
+def _of_loss(loss: str | LossObject, kind: _Kind) -> Metric:
+    """The value of a loss of the library's as a figure."""
+    name = loss if isinstance(loss, str) else loss.name
+    own = named("mse" if loss == "rmse" else loss)[0]
+    if own in OF_NUMBERS:
+        if kind.ignored is not None or kind.binary:
+            raise ValueError(f"{name}, of metrics, needs a loss of numbers, such as mse, not {kind.name}")
+        if kind.several and not (isinstance(loss, LossObject) and loss._options.get("q") == kind.options["q"]):
+            raise ValueError(
+                f"{name}, of metrics, needs one output for each target, and the loss has several quantiles"
+            )
+    elif (kind.ignored if own == "cross_entropy" else kind.binary or None) is None:
+        raise ValueError(f"{name}, of metrics, needs the loss {own}")
+    function = loss_function("mse" if loss == "rmse" else loss)
+    several = isinstance(loss, LossObject) and isinstance(loss._options.get("q"), tuple)
+    if several and not kind.several:
+        raise ValueError(f"{name}, of metrics, needs several outputs for each target: a loss with the same quantiles")
+
+    def value(y: Any, targets: Any, lengths: Any, of_batch: Loss, sample_weight: Any) -> tuple[float, float]:  # noqa: ARG001
+        options = {} if sample_weight is None else {"sample_weight": sample_weight}
+        found = BY_NAME[function.name](y, targets, lengths, need_gradient=False, **function.options, **options)  # type: ignore[attr-defined]
+        return found.total, found.weight
+
+    unknown = "numbers" if kind.numbers is None and own in OF_NUMBERS else ""
+    return Metric(value, "outputs", math.sqrt if loss == "rmse" else float, targets=unknown)
+
+
+def _none(*_: Any) -> tuple[float, float]:
+    raise NotImplementedError  # of a metric that collects
+
+
+def _top(k: int, ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> Any:  # noqa: ARG001
+    return scores.top_k(k, y, targets, lengths, ignored, sample_weight)
+
+
+def _plain_cross_entropy(ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> Any:  # noqa: ARG001
+    found = ce_loss(y, targets, lengths, ignore_index=ignored, need_gradient=False, sample_weight=sample_weight)
+    return found.total, found.weight
+
+
+def _takes_weight(function: Callable[..., Any]) -> bool:
+    try:
+        return "sample_weight" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of something built in there is no signature
+        return False
+
+
+def _averaged(name: str, function: Callable[..., Any], takes_weight: bool) -> Callable[..., tuple[float, float]]:
+    def metric(y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> tuple[float, float]:  # noqa: ARG001
+        if takes_weight and sample_weight is not None:
+            value = function(y, targets, lengths, sample_weight=sample_weight)
+        else:
+            value = function(y, targets, lengths)
         try:
             return float(value) * count_of(y), float(count_of(y))
         except (TypeError, ValueError):

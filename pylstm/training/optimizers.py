@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -252,3 +253,22 @@ class AdamW(Adam):
         weight_decay: float = 1e-2, lazy: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(lr, betas, eps=eps, weight_decay=weight_decay, lazy=lazy)
+
+
+BY_NAME: dict[str, Callable[[], Optimizer]] = {
+    "sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "adagrad": Adagrad,
+}  # fmt: skip
+
+
+def as_optimizer(optimizer: object) -> Optimizer:
+    """What fit was given, or a new one of that name with its defaults. Raises TypeError or ValueError."""
+    if isinstance(optimizer, str):
+        name = optimizer.lower() if optimizer.lower() in BY_NAME else optimizer  # "Adam", as the class is called
+        return BY_NAME[_checks.choice("optimizer", name, tuple(BY_NAME))]()
+    if not isinstance(optimizer, Optimizer):
+        call = ": call it" if isinstance(optimizer, type) and issubclass(optimizer, Optimizer) else ""
+        raise TypeError(
+            f"optimizer must be an optimizer, e.g. pylstm.Adam(1e-3), or a name, e.g. 'adam', got "
+            f"{_checks.kind(optimizer)}{call}"
+        )
+    return optimizer

@@ -1,10 +1,12 @@
-"""The examples that train whole models: on a little of their data where it is there; without data, a clear message."""
+"""The examples: on their samples, on a little of published data where it is there, and on data of another form."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import re
+import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,12 +43,168 @@ def some(tmp_path):
     return copy
 
 
-@pytest.mark.parametrize("name", ["sentiment", "reviews", "tagging", "poems"])
-def test_without_data_the_message_says_what_is_missing(tmp_path, name):
-    message = run(tmp_path, name, "--data", tmp_path, expect=1)
-    assert message.startswith(f"{name}: there is no ")
-    assert "--data" in message
+SAMPLES = ROOT / "examples" / "data"
+TAKE_FILES = {  # what a file should be, in the words of the errors
+    "sentiment": "`label<TAB>text`",
+    "reviews": "`label<TAB>text`",
+    "tagging": "`WORD<TAB>TAG`",
+    "poems": "one poem on each line",
+    "ngram": "one text on each line",
+    "char_lm": "a text",
+}
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """A function that runs an example in this process, and returns what it ends with."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    known = set(sys.modules)
+
+    def run_here(name, *arguments):
+        path = ROOT / "examples" / f"{name}.py"
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(path), run_name="__main__")
+        return ended.value.code if isinstance(ended.value.code, str) else capsys.readouterr().err
+
+    yield run_here
+    for module in set(sys.modules) - known:
+        if getattr(sys.modules[module], "__file__", None) and "examples" in str(sys.modules[module].__file__):
+            del sys.modules[module]
+
+
+BAD_FILES = {
+    "empty": b"",
+    "blank": b" \n\n",
+    "latin": "caf\xe9\tla vie\n".encode("latin-1") * 40,
+    "utf16": ("good\tword\n" * 40).encode("utf-16"),
+    "binary": b"PK\3\4\0\0\0" * 40,
+    "short": b"good\tone two three\n\n",
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_FILES, "folder", "missing", "form"])
+@pytest.mark.parametrize("name", TAKE_FILES)
+def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_path, name, kind):
+    path = tmp_path / "data.tsv"
+    if kind in BAD_FILES:
+        path.write_bytes(BAD_FILES[kind])
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "form":
+        if name in ("poems", "ngram", "char_lm"):
+            pytest.skip("any text is of the form")
+        path.write_text("date,value\n" + "2020-01-01,3\n" * 60, "utf-8")
+    message = refused(name, "--data", path)
+    assert message.startswith(f"{name}: ")
     assert len(message.splitlines()) == 1
+    assert str(path) in message or kind == "short"
+    assert TAKE_FILES[name] in message or kind == "short"
+    wanted = {"missing": "there is no ", "utf16": "UTF-16", "latin": "0xe9 in line 1", "empty": "is empty"}
+    assert wanted.get(kind, "") in message
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("sentiment", ["--epochs", "0"]),
+        ("reviews", ["--seed", "-1"]),
+        ("poems", ["--dropout", "1"]),
+        ("poems", ["--out", "nowhere/model.npz"]),
+        ("tagging", ["--out", "model.h5"]),
+        ("sentiment", ["--picture", "picture.npz"]),
+        ("binary_addition", ["--pairs", "99999"]),
+        ("char_lm", ["--lr", "nan"]),
+    ],
+    ids=str,
+)
+def test_arguments_are_refused_before_anything_is_trained(refused, name, arguments):
+    message = refused(name, *arguments)
+    assert f"argument {arguments[0]}" in message
+    assert "epoch 1" not in message
+
+
+def test_labels_have_to_differ(refused, tmp_path):
+    path = tmp_path / "one.tsv"
+    path.write_text("good\ta b c\n" * 40, "utf-8")
+    assert "1 labels" in refused("reviews", "--data", path)
+    assert "one label only, 'good'" in refused("sentiment", "--data", path)
+
+
+def test_the_samples_are_what_their_maker_writes():
+    maker = runpy.run_path(str(SAMPLES / "make_samples.py"))
+    assert {path.name for path in SAMPLES.glob("*.t*")} == set(maker["SAMPLES"])
+    for name, make in maker["SAMPLES"].items():
+        assert (SAMPLES / name).read_text("utf-8").split("\n") == [*make(), ""]
+        assert (SAMPLES / name).stat().st_size < 50_000
+
+
+def test_sentiment_of_the_samples(tmp_path):
+    for task, example in (("english", "the acting is weak"), ("chinese", "谢谢你一直陪着我")):
+        last = run(tmp_path, "sentiment", "--task", task, "--epochs", 1).splitlines()[-2:]
+        assert re.search(r"accuracy [\d.]+% of \d+ sentences; naive Bayes on the same features [\d.]+%", last[0])
+        assert example in last[1]
+
+
+def test_reviews_of_the_sample_need_the_order_of_words(tmp_path):
+    text = run(tmp_path, "reviews", "--lengths", "--epochs", 30, "--test")
+    found, counted = re.search(r"held back: accuracy ([\d.]+)%.* ([\d.]+)%", text).groups()
+    assert float(found) > 80 > float(counted)
+    assert "least sure:" in text
+    assert "test: loss" in text
+
+
+def test_tagging_of_the_sample_goes_by_the_context(tmp_path):
+    text = run(tmp_path, "tagging")
+    found, usual = re.search(r"dev: ([\d.]+)%.* ([\d.]+)%", text).groups()
+    assert float(found) > float(usual)
+    assert "They/PRON duck/VERB behind/ADP the/DET old/ADJ saw/NOUN" in text
+
+
+def test_tagging_reads_a_treebank_as_it_is_published(tmp_path):
+    words = ["1\tI\tI\tPRON" + "\t_" * 6, "2-3\tdidn't" + "\t_" * 8, "2\tdid\tdo\tAUX" + "\t_" * 6,
+             "3\tn't\tnot\tPART" + "\t_" * 6, "3.1\tgo" + "\t_" * 8]  # fmt: skip
+    for part, count in (("train", 40), ("dev", 8), ("test", 8)):
+        (tmp_path / f"xx-ud-{part}.conllu").write_bytes("\r\n".join(["# text = I", *words, ""] * count).encode())
+    text = run(tmp_path, "tagging", "--data", tmp_path, "--epochs", 1, "--hidden", 4, "--test")
+    assert "dev: " in text
+    assert "of 24 words right" in text
+
+
+def test_poems_and_ngrams_of_the_sample(tmp_path):
+    text = run(tmp_path, "poems", "--epochs", 1, "--hidden", 16, "--embed", 8, "--test", "--picture", "p.png")
+    assert "4-gram with Kneser-Ney smoothing" in text
+    assert (tmp_path / "p.png").is_file()
+    figures = re.findall(r"known: ([\d.]+)$", run(ROOT, "ngram", "--order", 3), re.M)
+    assert float(figures[2]) < float(figures[1]) < float(figures[0])
+
+
+def test_char_lm_of_its_own_text_and_of_another(tmp_path):
+    tiny = ["--hidden", 8, "--batch", 4, "--chunk", 8, "--sample", 20, "--epochs", 0.01, "--out", "w.npz"]
+    assert "held out: " in run(tmp_path, "char_lm", *tiny)
+    (tmp_path / "text").write_bytes(
+        "春眠不覺曉，處處聞啼鳥。\r\n".encode("utf-8-sig") + "花落知多少。\r\n".encode() * 99
+    )
+    assert "read back: the same figure" in run(tmp_path, "char_lm", *tiny, "--data", "text")
+
+
+@pytest.mark.parametrize("name", ["reviews", "char_lm"])
+def test_ctrl_c_ends_the_training_and_the_example_goes_on(tmp_path, name):
+    tiny = (
+        ["--epochs", "1000"]
+        if name == "reviews"
+        else ["--hidden", "8", "--batch", "2", "--chunk", "8", "--sample", "9"]
+    )
+    command = [sys.executable, "-u", str(ROOT / "examples" / f"{name}.py"), *tiny]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1, text=True, encoding="utf-8") as example:
+        for line in example.stdout:
+            if line.startswith("epoch 2/") or "chars/s" in line:
+                break
+        example.send_signal(signal.SIGINT)
+        text, errors = example.communicate()
+    assert example.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert "held " in text
 
 
 def test_binary_addition_is_right_for_every_pair(tmp_path):
@@ -88,7 +246,8 @@ def test_poems(some, tmp_path):
     assert (tmp_path / "p.npz").is_file()
 
 
-def test_kneser_ney_is_a_distribution():
+def test_kneser_ney_is_a_distribution(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
     spec = importlib.util.spec_from_file_location("ngram", ROOT / "examples" / "ngram.py")
     ngram = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ngram)

@@ -18,14 +18,18 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="needs the README beside the tests")
 
 
-def write_sentences(path: Path) -> None:
+KINDS = {
+    "good": ["wonderful", "charming", "brilliant", "moving"],
+    "bad": ["dull", "awful", "clumsy", "tedious"],
+}
+TEMPLATES = ["A {} film", "the story, in short, is {}", "What a {} piece of work!", "{} from start to end.",
+             "the actors are {}, and so is the music"]  # fmt: skip
+CHINESE_KINDS = {"good": ["精彩", "动人", "出色", "迷人"], "bad": ["无聊", "糟糕", "笨拙", "乏味"]}
+CHINESE_TEMPLATES = ["一部{}的电影", "总之故事很{}", "这真是{}的作品！", "从头到尾都{}。", "演员{}，音乐也是"]
+
+
+def write_sentences(path: Path, kinds: dict[str, list[str]], templates: list[str]) -> None:
     """Sentences of two kinds, told apart by one word among others."""
-    kinds = {
-        "good": ["wonderful", "charming", "brilliant", "moving"],
-        "bad": ["dull", "awful", "clumsy", "tedious"],
-    }
-    templates = ["A {} film", "the story , in short , is {}", "what a {} piece of work", "{} from start to end .",
-                 "the actors are {} , and so is the music"]  # fmt: skip
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
@@ -34,7 +38,7 @@ def write_sentences(path: Path) -> None:
 
 
 def classified(names: dict[str, Any], text: str) -> str:
-    return names["classes"][names["model"].predict([names["encode"](text)])[0].argmax()]
+    return names["classes"][names["model"].predict(names["vocabulary"].encode([text]))[0].argmax()]
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def _one_thread_of_torch():
 @pytest.mark.usefixtures("_one_thread_of_torch")
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)  # where the first example reads its data and saves its model
-    write_sentences(tmp_path / "labelled.csv")
+    write_sentences(tmp_path / "labelled.csv", KINDS, TEMPLATES)
     blocks = list(pages.examples(README))
     assert len(blocks) >= 9
     for block in blocks:
@@ -69,3 +73,13 @@ def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_csv_file_takes_fewer_than_twenty_lines():
     block = next(block.parsed for block in pages.examples(README) if "labelled.csv" in block.parsed)
     assert len([line for line in block.splitlines() if line.strip()]) < 20
+
+
+def test_the_classifier_takes_chinese(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    write_sentences(tmp_path / "labelled.csv", CHINESE_KINDS, CHINESE_TEMPLATES)
+    block = next(iter(pages.examples(README)))
+    block.evaluate()
+    assert classified(block.namespace, "一部动人的作品") == "good"
+    assert classified(block.namespace, "音乐很糟糕，故事也是") == "bad"
+    assert block.namespace["vocabulary"].decode([1]) == "<unknown>"

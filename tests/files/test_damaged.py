@@ -140,7 +140,7 @@ STRUCTURES = {
     "dropout": (change(dropout=[1]), "dropout is malformed"),
     "dropout_text": (change(dropout=["1", "2"]), "dropout is malformed"),
     "loss": (change(loss="eval"), "unknown loss"),
-    "metrics": (change(metrics=["f1"]), "unknown metrics"),
+    "metrics": (change(metrics=["f2"]), "unknown metrics"),
     "metadata": (change(metadata=[1]), "metadata is malformed"),
     "training": (change(training=[1]), "training is malformed"),
 }  # fmt: skip

@@ -33,7 +33,30 @@ def load(tmp_path, members):
 
 
 PRIME = sys.hash_info.modulus
+WORDS = {"by": "words", "lowercase": True, "unknown_count": 1, "words": ["a", "b"], "counts": [2, 1]}
+
+
+def vocabulary(**changed):
+    return {"a": {"pylstm.Vocabulary": {**WORDS, **changed}}}
+
+
 BAD = {
+    "vocabulary of no dict": {"a": {"pylstm.Vocabulary": ["a"]}},
+    "vocabulary of nothing": {"a": {"pylstm.Vocabulary": {}}},
+    "vocabulary and more": vocabulary(more=1),
+    "vocabulary by letters": vocabulary(by="letters"),
+    "vocabulary by a list": vocabulary(by=["words"]),
+    "vocabulary of 1": vocabulary(lowercase=1),
+    "vocabulary of no list": vocabulary(words="ab"),
+    "vocabulary of numbers": vocabulary(words=["a", 1]),
+    "vocabulary of lists": vocabulary(words=["a", ["b"]]),
+    "word twice": vocabulary(words=["a", "a"]),
+    "counts of no list": vocabulary(counts={"a": 1}),
+    "count too few": vocabulary(counts=[1]),
+    "count below 0": vocabulary(counts=[1, -1]),
+    "count too large": vocabulary(counts=[1, 2**63]),
+    "count of true": vocabulary(counts=[1, True]),
+    "count of none": vocabulary(unknown_count=None),
     "tuple of no list": {"a": {"tuple": 1}},
     "dict of no list": {"a": {"dict": {"b": 1}}},
     "pair of one": {"a": {"dict": [[1]]}},
@@ -67,6 +90,12 @@ BAD = {
 def test_marks_that_do_not_fit_are_refused(load, name):
     with pytest.raises(pylstm.ModelFileError, match=r"metadata (is malformed|has more than)"):
         load(BAD[name])
+
+
+def test_a_vocabulary_of_a_file_is_one(load):
+    found = load(vocabulary())["a"]
+    assert found.encode("A b c").tolist() == [2, 3, 1]
+    assert found.counts.tolist() == [0, 1, 2, 1]
 
 
 @pytest.mark.parametrize("marked", [False, 1, None, "x", []])

@@ -103,6 +103,11 @@ def test_numbers_are_no_classes():
         net._loss = loss
         with pytest.raises(ValueError, match="was trained with mse, which is not of classes: predict gives"):
             net.predict_classes(X)
+    for loss in ("mae", "huber", pylstm.Huber(2.0), pylstm.QuantileLoss(0.9)):
+        with pytest.raises(ValueError, match="which is not of classes"):
+            trained(1, loss, X.mean(axis=1)).predict_classes(X)
+    smoothed = trained(3, pylstm.CrossEntropy(label_smoothing=0.1), X[:, 0] % 3)
+    np.testing.assert_array_equal(smoothed.predict_classes(X), smoothed.predict(X).argmax(-1))
     net._loss = "mse"
     buffer = io.BytesIO()
     net.save(buffer)

@@ -116,7 +116,7 @@ def test_a_circle_would_be_found(tmp_path):
 
 
 # A part may import those before it. What looks inside is imported late, by the method of that name.
-ORDER = ["layers", "losses", "decoding", "files", "training", "models"]
+ORDER = ["layers", "losses", "decoding", "data", "files", "training", "models"]
 
 
 def test_parts_import_the_parts_before_them():

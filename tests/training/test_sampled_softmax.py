@@ -273,7 +273,7 @@ def counted_targets(x, y):
         (chain, pylstm.SampledSoftmax, {}, TypeError, "loss"),
         (chain, pylstm.SampledSoftmax(2), {"class_weight": [1.0, 2.0]}, ValueError, "class_weight"),
         (chain, pylstm.SampledSoftmax(2), {"class_weight": "balanced"}, ValueError, "class_weight"),
-        (chain, pylstm.SampledSoftmax(2), {"metrics": ["precision"]}, TypeError, "metrics"),
+        (chain, pylstm.SampledSoftmax(2), {"metrics": ["hinge"]}, ValueError, "metrics"),
         (chain, pylstm.SampledSoftmax(2), {"y": [[C] * 3] * 20}, ValueError, "targets.*25"),
         (chain, pylstm.SampledSoftmax(2, "unigram"), {"y": [[C] * 3] * 20}, ValueError, "targets.*25"),
         (chain, pylstm.SampledSoftmax(2, "unigram"), {"y": [[0.5] * 3] * 20}, TypeError, "targets"),

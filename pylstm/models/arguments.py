@@ -1,0 +1,73 @@
+"""The data that fit and evaluate are given, as training works with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import _checks
+from ..losses.by_name import LossFunction, loss_function, named, wants
+from ..losses.classification import ClassWeight
+from ..training.class_weights import balanced
+from ..training.data import AllTargets, Inputs, SeveralTargets, Targets
+from ..training.splitting import Data, split
+from ..training.weights import MISSING, Present, WeightedTargets
+
+if TYPE_CHECKING:
+    from .trainable import Trainable
+
+Pair = tuple[Inputs, AllTargets]
+
+
+def pair(model: Trainable, data: Data, loss: LossFunction, missing: str | None = None) -> Pair:
+    """Inputs and targets. Raises TypeError or ValueError, naming the argument."""
+    if missing is not None:
+        _checks.choice("missing", missing, MISSING)
+    inputs = model._inputs(data.x, data.lengths)
+    if len(inputs) == 0:
+        raise ValueError("x holds no sequences")
+    free = "target_lengths" in wants(loss)
+    kind = SeveralTargets if model._several and isinstance(data.y, (tuple, dict)) else Targets
+    targets: AllTargets = kind(data.y, inputs, model.keeps_time, free=free, lengths=data.target_lengths)
+    if data.sample_weight is None and missing is None:
+        return inputs, targets
+    return inputs, WeightedTargets(
+        targets, inputs, data.sample_weight, missing=missing is not None, loss=loss, per_step=model.keeps_time,
+        free=free, lengths=data.target_lengths,
+    )  # fmt: skip
+
+
+def pairs(
+    model: Trainable, data: Data, loss: object, missing: str | None, validation_data: Any, validation_split: object
+) -> tuple[Pair, Pair | None]:
+    """What is trained on, and what is not."""
+    function = loss_function(loss)
+    if validation_split is None:
+        found = pair(model, data, function, missing)
+        return found, None if validation_data is None else _validation(model, validation_data, function, missing)
+    if validation_data is not None:
+        raise ValueError("give validation_data or validation_split, not both")
+    data, behind = split(data, validation_split, several=model._several)
+    return pair(model, data, function, missing), _validation(model, behind, function, missing)
+
+
+def _validation(model: Trainable, data: Any, loss: LossFunction, missing: str | None) -> Pair:
+    four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None
+    if not isinstance(data, (tuple, list)) or (len(data) not in (2, 3, 5) and not four):
+        raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")
+    try:
+        return pair(model, Data(*data), loss, missing)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation_data: {error}") from error
+
+
+def class_weights(given: ClassWeight | str, loss: object, targets: AllTargets, per_step: bool | None) -> ClassWeight:
+    """What was given, or weights that make up for classes of different size."""
+    if not isinstance(given, str):
+        return given
+    name = named(loss)[0]
+    if name not in ("binary_cross_entropy", "cross_entropy"):
+        raise ValueError("class_weight='balanced' is for the losses binary_cross_entropy and cross_entropy")
+    part = targets.all_parts[0]
+    if isinstance(part, Present):
+        part = part.filled_with(-1)
+    return balanced(given, part, per_step, one_of_many=name == "cross_entropy")
