@@ -42,8 +42,13 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .graph.functions import tanh as tanh
     from .graph.functions import where as where
     from .graph.values import Value as Value
-    from .inspect.plots import plot_history as plot_history
+    from .inspect.confusion import ConfusionMatrix as ConfusionMatrix
+    from .inspect.confusion import confusion_matrix as confusion_matrix
+    from .inspect.confusion import plot_confusion_matrix as plot_confusion_matrix
+    from .inspect.history import plot_history as plot_history
+    from .inspect.input_gradients import saliency as saliency
     from .inspect.plots import plot_trace as plot_trace
+    from .inspect.saliency_plot import plot_saliency as plot_saliency
     from .layers.activation import Activation as Activation
     from .layers.containers import Columns as Columns
     from .layers.containers import Residual as Residual

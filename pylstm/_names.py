@@ -21,7 +21,11 @@ _MODULES = {
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
     ),
     "graph.values": "Value",
-    "inspect.plots": "plot_history plot_trace",
+    "inspect.confusion": "ConfusionMatrix confusion_matrix plot_confusion_matrix",
+    "inspect.history": "plot_history",
+    "inspect.input_gradients": "saliency",
+    "inspect.plots": "plot_trace",
+    "inspect.saliency_plot": "plot_saliency",
     "layers.activation": "Activation",
     "layers.compiled": "GRU LSTM RNN",
     "layers.containers": "Columns Residual",

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .plots import _finish, _pyplot
+from .drawing import finish, pyplot
 
 
 def plot_rates(
@@ -18,7 +18,7 @@ def plot_rates(
     path: str | os.PathLike[str] | None,
 ) -> Any:
     """See `LearningRates.plot`."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, ax = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
     ax.plot(rates, losses, ".", color="0.75", markersize=4, label="of each batch")
     ax.plot(rates, smoothed, label="smoothed")
@@ -34,4 +34,4 @@ def plot_rates(
                     fontsize=8, color="0.35")  # fmt: skip
     ax.legend(frameon=False, loc="lower left")
     ax.spines[["top", "right"]].set_visible(False)
-    return _finish(figure, path)
+    return finish(figure, path)

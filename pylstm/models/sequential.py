@@ -255,9 +255,9 @@ class Sequential(Container, Trainable):
 
         Raises TypeError or ValueError, naming the argument, and ValueError for a model with an output per step.
         """
-        from ..inspect.saliency import saliency
+        from ..inspect.step_saliency import step_saliency
 
-        return saliency(self, x, target, lengths, signed)
+        return step_saliency(self, x, target, lengths, signed)
 
 
 def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str, str, str]]:
