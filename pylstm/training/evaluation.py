@@ -94,7 +94,6 @@ def output_form(model: Trainable, x: Inputs, size: int, truncate: int | None = N
     Raises what the model's run raises, and ValueError if it shows that x gives no batch."""
     if (known := model._output_form(x)) is not None:
         return known, None
-    size = len(x) if isinstance(x, BatchInputs) else size
     rows = np.arange(len(x))[:size] if x.lengths is None else np.argsort(x.lengths, kind="stable")[-size:]
     outputs = model._looked_at(x, rows, truncate)
     shape = shape_of(outputs)

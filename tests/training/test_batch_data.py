@@ -85,6 +85,7 @@ def test_batches_are_trained_on_as_they_come(form):
     assert one.evaluate(given) == pytest.approx(other.evaluate(X, Y), rel=1e-6)
     if not isinstance(given, list):
         assert np.array_equal(one.predict(given), other.predict(X))
+        assert np.array_equal(one.predict_classes(given), other.predict_classes(X))
 
 
 def test_the_size_of_a_batch_is_its_own():
@@ -101,6 +102,13 @@ def test_the_size_of_a_batch_is_its_own():
     model = Sizes()
     fitted(model, lambda: ((X[:n], Y[:n]) for n in (3, 50, 1, 7)), batch_size=2)
     assert sizes == [3, 3, 50, 1, 7]  # the look at the first, and four updates
+
+
+def test_batches_in_pieces():
+    one, other = chain(0), chain(0)
+    history = fitted(one, lambda: iter([(X, Y)]), micro_batch_size=40, epochs=2)
+    assert history["loss"] == whole(other, X, Y, batch_size=70, micro_batch_size=40, epochs=2)["loss"]
+    assert np.array_equal(one.predict(X), other.predict(X))
 
 
 def test_lengths_come_with_the_batches():
