@@ -1,15 +1,16 @@
 """The next day of a series with gaps: an LSTM forecasts hourly temperatures, next to what is simpler than it.
 
 Values that are missing go in as the last one that was known, with a second number that says so and a third that counts
-the hours since; where the future is missing, nothing is learned from it and nothing is counted. The series is cut in
-time: the model learns from the first part, the second says when to stop, the third gives the figures, which are mean
-absolute errors. Beside the model stand persistence (the last known value goes on), the same hour of the day before, and
-a linear regression from the same inputs, made for every hour ahead, its ridge chosen on the second part.
+the hours since; where the future is missing, nothing is learned from it and nothing is counted. The model gives changes
+from the last known value. The series is cut in time: the model learns from the first part, the second says when to
+stop, the third gives the figures, which are mean absolute errors. Beside the model stand persistence (the last known
+value goes on), the same hour of the day before, and a linear regression from the same inputs, made for every hour
+ahead, its ridge chosen on the second part.
 
 Data: a CSV file (UTF-8) with a header, times in the first column, such as 2024-03-01 13:00, in rising order and evenly
-spaced, and numbers in another; empty cells, and rows that are not there, are gaps. Without --data: three years of hourly
-temperatures, drawn here: the cycles of day and year, the first weaker under clouds, weather that comes and goes, cold
-fronts, noise, and gaps. docs/guide/examples.md names published series.
+spaced, and numbers in another; empty cells, and rows that are not there, are gaps. Without --data: three years of
+hourly temperatures, drawn here: the cycles of day and year, the first weaker under clouds, weather that comes and goes,
+cold fronts, noise, and gaps. docs/guide/examples.md names published series.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def on_a_grid(path: Path, name: str, seconds: Array, values: Array) -> Series:
 
 
 def table(series: Series, mean: float, scale: float) -> Array:
-    """(T, 9): what is known at each step, 7 numbers, and what is to be forecast, 2: the value, and whether there is one.
+    """(T, 9): what is known at each step, 7 numbers, and what is to be forecast, 2: the value and whether there is one.
 
     Known are the value, or the last one that there was; whether it is of now; how long ago it was; hour and season.
     """
@@ -151,12 +152,19 @@ def table(series: Series, mean: float, scale: float) -> Array:
     return np.stack([held, seen, age, *waves, scaled, seen], axis=1).astype(np.float32)
 
 
-def masked_error(output: Array, targets: Array, lengths: None = None) -> tuple[float, Array, float]:  # noqa: ARG001
+def masked_error(
+    output: Array,
+    targets: Array,
+    lengths: None = None,  # noqa: ARG001
+    *,
+    inputs: Array,
+) -> tuple[float, Array, float]:
     """The mean squared error over the values that there are, its gradient, and their number.
 
-    output: (N, future). targets: (N, future, 2), values and whether they are there.
+    output: (N, future), changes from the last known value, which inputs (N, past, 7) have: the model need not learn
+    where the series is, but where it goes. targets: (N, future, 2), values and whether they are there.
     """
-    difference = (output - targets[..., 0]) * targets[..., 1]
+    difference = (output + inputs[:, -1:, 0] - targets[..., 0]) * targets[..., 1]
     count = max(1.0, float(targets[..., 1].sum()))
     return float((difference**2).sum()) / count, 2 * difference / np.float32(count), count
 
@@ -177,7 +185,7 @@ class Linear:
         for ridge in (0.3, 3.0, 30.0, 300.0):
             penalty = ridge * np.eye(x.shape[1])
             weights = np.stack([np.linalg.solve(gram + penalty, moment) for gram, moment in sums], axis=1)
-            error = masked_error(self.inputs(validation.x) @ weights, validation.y)[0]
+            error = ((self.inputs(validation.x) @ weights - validation.y[..., 0]) ** 2 * validation.y[..., 1]).sum()
             if error < best:
                 best, self.weights = error, weights
 
@@ -187,7 +195,8 @@ class Linear:
         return np.concatenate([flat, np.ones_like(flat[:, :1])], axis=1, dtype=np.float64)
 
     def __call__(self, x: Array) -> Array:
-        return self.inputs(x) @ self.weights
+        forecast: Array = self.inputs(x) @ self.weights
+        return forecast
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------------
@@ -215,8 +224,8 @@ def main() -> None:
     count = len(series.values)
     if count < (needed := 12 * (args.past + args.future)):
         raise common.DataError(
-            f"{args.data or 'the series'} has {count:,} steps, too few for windows of {args.past} known and {args.future} "
-            f"to forecast: give at least {needed:,}, or lower --past or --future"
+            f"{args.data or 'the series'} has {count:,} steps, too few for windows of {args.past} known and "
+            f"{args.future} to forecast: give at least {needed:,}, or lower --past or --future"
         )
     cuts = int(0.7 * count), int(0.85 * count)
     known = series.values[: cuts[0]]
@@ -248,7 +257,7 @@ def main() -> None:
     forecasts = {
         "persistence": np.repeat(test.x[:, -1:, 0], args.future, axis=1),
         "linear regression": Linear(train, validation)(test.x),
-        "LSTM": model.predict(test.x),
+        "LSTM": model.predict(test.x) + test.x[:, -1:, 0],
     }
     if 2 <= per_day <= args.past:
         day_before = test.x[:, [args.past - per_day + i % per_day for i in range(args.future)], 0]

@@ -144,8 +144,9 @@ def main() -> None:
 
     rng = np.random.default_rng(args.seed)
     written = [write(model, vocabulary, args.temperature, rng) for _ in range(max(args.poems, 100))]
-    print(f"\n{sum(map(in_metre, written))} of {len(written)} poems written are in metre; the first of these:")
-    for poem in [poem for poem in written if in_metre(poem)][: args.poems]:
+    good = [poem for poem in written if in_metre(poem)]
+    print(f"\n{len(good)} of {len(written)} poems written are in metre; the first of {'these' if good else 'all'}:")
+    for poem in (good or written)[: args.poems]:
         half = len(poem) // 2
         print(f"  {poem[:half]}\n  {poem[half:]}\n")
 

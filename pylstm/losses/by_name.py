@@ -220,6 +220,9 @@ class _Wrapped:
             and not function.args
             and function.keywords.keys() <= {"class_weight", "ignore_index", "label_smoothing"}
         )
+        self._ours: LossFunction | None = None  # that of the library which it is, with options
+        if type(function) is partial and not function.args and function.keywords.keys() <= _OPTIONS:
+            self._ours = _OF_OURS.get(function.func)
         if self.takes_linear:  # it is a cross_entropy
             self.fitted, self.check = self._labels, self._check_labels
         self.wants: frozenset[str] = frozenset()
@@ -255,8 +258,12 @@ class _Wrapped:
             options = {"need_gradient": need_gradient, "need_largest": need_largest, **self.function.keywords}
             if given is not None:
                 options["sample_weight"] = given
-            loss, count = ce_of_linear(y, targets, lengths, **options), _count(y, given)
-            return loss._replace(total=loss.mean * count, weight=count)
+            return _counted_so(ce_of_linear(y, targets, lengths, **options), _count(y, given))
+        if self._ours is not None and not isinstance(y, (tuple, list, dict)):
+            options = {"need_gradient": need_gradient, **self.function.keywords}
+            if given is not None:
+                options["sample_weight"] = given
+            return _counted_so(self._ours(y, targets, lengths, **options), _count(y, given))
         asked = {"lengths": lengths, **{name: (more or {}).get(name) for name in self.wants}}
         if given is not None:
             asked["sample_weight"] = given
@@ -309,6 +316,15 @@ def _count(outputs: Any, weights: Any) -> float:
     if weights is None:
         return float(count_of(outputs))
     return float(sum(np.sum(one, dtype=np.float64) for one in leaves(weights)))
+
+
+_OF_OURS: dict[Any, LossFunction] = {binary_cross_entropy: bce_loss, cross_entropy: ce_loss, mse: mse_loss}
+_OPTIONS = {"class_weight", "ignore_index", "label_smoothing"}
+
+
+def _counted_so(loss: Loss, count: float) -> Loss:
+    """Figures count by sequences, or their weights, as those of any function."""
+    return loss._replace(total=loss.mean * count, weight=count, share=loss.weight)
 
 
 def count_of(outputs: Any) -> int:

@@ -1,11 +1,11 @@
-"""What fit calls after every epoch."""
+"""What fit calls before, during and after training."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import _checks
 from .._arrays import Array
@@ -14,6 +14,7 @@ from ..files.paths import EXAMPLE, check_place, check_template, fill_template, f
 from ..losses.saved import larger_is_better
 from . import checkpoint
 from .expected import check_figure, takes
+from .foreign import refuse_foreign
 
 if TYPE_CHECKING:
     from .loop import Training
@@ -22,18 +23,30 @@ if TYPE_CHECKING:
 class Callback:
     """Base of the callbacks: what `fit` calls before, during and after training.
 
-    Every method gets the training. It has: model, optimizer, epoch (from 0), logs (the figures of this epoch by name),
-    history (of all epochs), error (what ended training, or None), `stop()` to end it after this epoch, and `save(path)`
-    to write a checkpoint.
+    Every method gets the training. It has: model, optimizer, epoch (from 0), epochs, logs (the figures of this epoch by
+    name), history (of all epochs), error (what ended training, or None), `stop()` to end it after this epoch, and
+    `save(path)` to write a checkpoint. For `end_batch` also batch (from 0), batches (of the epoch), and batch_logs (the
+    "loss" of this batch and the "lr" that it was trained with).
     """
+
+    _averages: ClassVar[bool] = False  # whether it is a `WeightAverage`, which comes before all others
 
     def _check(self, training: Training) -> None:  # noqa: ARG002
         """Raises what would be raised later, before anything has begun. Changes nothing."""
-        for name in ("begin", "end_epoch", "end"):
+        for name in ("begin", "end_batch", "end_epoch", "end"):
             takes(f"{type(self).__name__}.{name}", getattr(self, name), "training")
+
+    def _asks_for_batches(self) -> bool:
+        return type(self).end_batch is not Callback.end_batch or "end_batch" in vars(self)
 
     def begin(self, training: Training) -> None:
         """Before the first epoch."""
+
+    def end_batch(self, training: Training) -> None:
+        """After every update; with `truncate`, after that of every piece of a batch.
+
+        A learning rate that is set here lasts for no batch: for one that changes from batch to batch give a schedule.
+        """
 
     def end_epoch(self, training: Training) -> None:
         """After an epoch; `training.logs` holds its figures by name."""
@@ -43,6 +56,10 @@ class Callback:
 
         A fit that fails before its first update begins and ends nothing: all is as it was.
         """
+
+    def _keeps_weights(self) -> bool:
+        """Whether a checkpoint holds the model's parameters once more for it."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """Numbers and arrays by name: what has to be known to go on later."""
@@ -126,6 +143,9 @@ class EarlyStopping(Callback):
         if self._weights:
             with Uninterrupted():
                 training.model.load_state_dict(self._weights)
+
+    def _keeps_weights(self) -> bool:
+        return self.restore_best
 
     def state_dict(self) -> dict[str, Any]:
         epoch = -1 if self.best_epoch is None else self.best_epoch
@@ -225,6 +245,7 @@ class _Function(Callback):
 
 def as_callback(callback: object) -> Callback:
     """A plain callable (epoch, logs) becomes a Callback; returning True ends training."""
+    refuse_foreign(callback)
     if isinstance(callback, Callback):
         return callback
     if not callable(callback) or isinstance(callback, type):
@@ -233,12 +254,14 @@ def as_callback(callback: object) -> Callback:
 
 
 def callback_list(callbacks: object) -> list[Callback]:
-    """`callbacks` as fit takes them; checkpoints last: they hold what the others know of the same epoch."""
+    """`callbacks` as fit takes them; checkpoints last: they hold what the others know of the same epoch. Averages of
+    the weights first: the others see those."""
     if isinstance(callbacks, (str, Mapping)) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks must be a list of callbacks, got {_checks.kind(callbacks)}: put it in brackets")
-    return sorted(map(as_callback, callbacks), key=lambda callback: type(callback) is ModelCheckpoint)
+    found = list(map(as_callback, callbacks))
+    return sorted(found, key=lambda one: 0 if one._averages else 2 if type(one) is ModelCheckpoint else 1)
 
 
 def is_own(callback: Callback) -> bool:
     """Whether it is one of the library's, or a function, which cannot add figures to the logs."""
-    return type(callback) in (EarlyStopping, ModelCheckpoint, _Function)
+    return type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]

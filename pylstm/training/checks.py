@@ -45,6 +45,8 @@ def before_training(
     """
     _check_functions(training)
     check_weights_used(y, training.loss, training.metrics)
+    if training.model._param_shapes and not training.model._trained_shapes():
+        raise ValueError("all layers of the model are frozen, so that there is nothing to train: model.unfreeze(..)")
     training.schedule._check_names(training.figures)
     for callback in training.callbacks:
         callback._check(training)

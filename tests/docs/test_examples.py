@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,8 @@ TAKE_FILES = {  # what a file should be, in the words of the errors
     "poems": "one poem on each line",
     "ngram": "one text on each line",
     "char_lm": "a text",
+    "forecast": "a CSV file with a header",
+    "alarm": "a WAV file (PCM)",
 }
 
 
@@ -87,6 +90,8 @@ BAD_FILES = {
 @pytest.mark.parametrize("name", TAKE_FILES)
 def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_path, name, kind):
     path = tmp_path / "data.tsv"
+    if name == "alarm" and kind in ("latin", "utf16", "empty", "short"):
+        pytest.skip("a sound is no text")
     if kind in BAD_FILES:
         path.write_bytes(BAD_FILES[kind])
     elif kind == "folder":
@@ -186,6 +191,98 @@ def test_char_lm_of_its_own_text_and_of_another(tmp_path):
         "春眠不覺曉，處處聞啼鳥。\r\n".encode("utf-8-sig") + "花落知多少。\r\n".encode() * 99
     )
     assert "read back: the same figure" in run(tmp_path, "char_lm", *tiny, "--data", "text")
+
+
+TINY = ["--past", 12, "--future", 6, "--stride", 6, "--epochs", 2, "--hidden", 8]
+
+
+def test_forecast_of_the_series_it_draws(tmp_path):
+    text = run(tmp_path, "forecast", "--hours", 4000, *TINY, "--epochs", 12, "--out", "model.npz")
+    missing = float(re.search(r"([\d.]+)% of them missing", text)[1])
+    assert 2 < missing < 20
+    means = {
+        name: float(mean)
+        for name, mean in re.findall(r"^(persistence|linear regression|LSTM) .* (\S+) +\S+$", text, re.M)
+    }
+    assert means["LSTM"] < means["persistence"]
+    assert means["linear regression"] < means["persistence"]
+    for name in ("persistence", "linear regression"):
+        change = abs(means["LSTM"] / means[name] - 1)
+        found = re.search(rf"the LSTM's mean is ([\d.]+)% (below|above) that of {name}", text)
+        assert float(found[1]) / 100 == pytest.approx(change, abs=0.01)
+    assert (tmp_path / "model.npz").is_file()
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"], ids=repr)
+def test_forecast_reads_a_column_with_gaps(refused, tmp_path, ends):
+    rows = [
+        f"2024-01-{1 + hour // 24:02} {hour % 24:02}:00;{'' if hour % 7 == 3 else hour % 24};{hour}"
+        for hour in range(600)
+    ]
+    del rows[100:120]
+    path = tmp_path / "春.csv"
+    path.write_bytes(ends.join(["\ufefftime;温度;count", *rows, ""]).encode())
+    text = run(tmp_path, "forecast", "--data", path, "--column", "温度", *TINY)
+    gaps = sum(hour % 7 == 3 or 100 <= hour < 120 for hour in range(600)) / 600
+    assert f"温度: 600 steps of 1 h, {gaps:.1%} of them missing" in text
+    assert "has no column 'x' of numbers; it has 温度, count" in refused("forecast", "--data", path, "--column", "x")
+    assert "too few for windows" in refused("forecast", "--data", path, "--past", 400)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.__setitem__(9, "9 o'clock,3"), "line 10: \"9 o'clock\" is no time"),
+        (lambda rows: rows.__setitem__(9, rows[9].split(",")[0] + ",warm"), "line 10: 'warm' is no number"),
+        (lambda rows: rows.__setitem__(9, rows[9].split(",")[0] + ",inf"), "line 10: 'inf' is no number"),
+        (lambda rows: rows.insert(9, rows[3]), "line 10: 2024-01-01T02:00 is not after the time before it"),
+        (lambda rows: rows.__setitem__(9, rows[9].replace(":00,", ":17,")), "times that are not evenly spaced"),
+        (lambda rows: rows.__setitem__(slice(1, None), [f"{row[:17]}," for row in rows[1:]]), "fewer than 20 numbers"),
+    ],
+    ids=["time", "number", "infinity", "order", "spacing", "nothing"],
+)  # fmt: skip
+def test_forecast_names_the_row_that_is_wrong(refused, tmp_path, change, message):
+    rows = ["time,value", *(f"2024-01-{1 + hour // 24:02}T{hour % 24:02}:00,{hour}" for hour in range(300))]
+    change(rows)
+    (tmp_path / "series.csv").write_text("\n".join(rows), "utf-8")
+    found = refused("forecast", "--data", tmp_path / "series.csv")
+    assert message in found
+    assert "expected a CSV file" in found
+
+
+def test_alarm_detects_more_than_thresholds_do(tmp_path):
+    text = run(tmp_path, "alarm", "--minutes", 30)
+    found = {name: int(count) for name, count in re.findall(r"alarm by (\w+): (\d+) of \d+ faults", text)}
+    assert found["GRU"] > 2 * max(found["level"], found["bands"])
+    assert max(map(float, re.findall(r"without fault, ([\d.]+) an hour", text))) < 20
+    assert re.search(r"from 200 samples to the answer: median \d+ us", text)
+
+
+def test_alarm_loads_the_model_that_it_saved(tmp_path):
+    few = ["--minutes", 3, "--epochs", 2, "--model", "alarm.npz"]
+    first, again = run(tmp_path, "alarm", *few), run(tmp_path, "alarm", *few)
+    assert "epoch 2/2" in first
+    assert "alarm.npz is loaded" in again
+    assert "epoch" not in again
+    assert re.findall(r"alarm by .*|  \d+ false .*", again) == re.findall(r"alarm by .*|  \d+ false .*", first)
+
+
+def test_alarm_reads_sounds(refused, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, seconds in (("well", 400), ("watched", 125), ("short", 3)):
+        noise = rng.normal(0, 2000, (500 * seconds, 2))
+        if name == "watched":
+            noise[500 * 60 : 500 * 80] += 9000 * np.sin(np.arange(500 * 20))[:, None]
+        with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
+            file.setparams((2, 2, 500, 0, "NONE", ""))
+            file.writeframes(noise.astype("<i2").tobytes())
+    well = ["--data", tmp_path / "well.wav", "--epochs", 2]
+    text = run(tmp_path, "alarm", *well, "--watch", tmp_path / "watched.wav")
+    assert re.search(r"alarm by GRU: \d+ in 2.1 minutes, .* an hour: at .*6[0-2] s", text), text
+    assert "3.0 s; expected a WAV file" in refused("alarm", "--data", tmp_path / "short.wav")
+    assert "--watch needs --data" in refused("alarm", "--watch", tmp_path / "watched.wav")
+    (tmp_path / "torn.npz").write_bytes(b"PK")
+    assert "is no model" in refused("alarm", *well, "--model", tmp_path / "torn.npz")
 
 
 @pytest.mark.parametrize("name", ["reviews", "char_lm"])
