@@ -215,7 +215,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--hours", type=common.positive_int, default=3 * 8766, help="of temperatures to draw (default: three years)")
     add("--seed", type=common.seed, default=0)
     add("--out", type=common.model_file, help="where the model goes (.npz or .safetensors)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.column is not None and args.data is None:
+        parser.error("argument --column: is for a file, --data")
+    return args
 
 
 def main() -> None:
