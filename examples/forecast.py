@@ -83,6 +83,13 @@ def faded(pushes: Array, memory: float) -> Array:
 
 def read(path: Path, column: str | None) -> Series:
     """A column of a CSV file, on an even grid of times."""
+    try:
+        return read_rows(path, column)
+    except csv.Error as error:  # a cell without end, say
+        raise common.DataError(f"{path} is no CSV file: {error}; expected {FORM}") from None
+
+
+def read_rows(path: Path, column: str | None) -> Series:
     text = common.text_of(path, FORM)
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)

@@ -296,6 +296,11 @@ def test_forecast_names_the_row_that_is_wrong(refused, tmp_path, change, message
     assert "expected a CSV file" in found
 
 
+def test_forecast_refuses_cells_without_end(refused, tmp_path):
+    (tmp_path / "one.json").write_text('[{"a": 1, "b": "' + "x" * 200_000 + '"}]', "utf-8")
+    assert "is no CSV file: field larger than field limit" in refused("forecast", "--data", tmp_path / "one.json")
+
+
 def test_alarm_detects_more_than_thresholds_do(tmp_path):
     text = run(tmp_path, "alarm", "--minutes", 30)
     found = {name: int(count) for name, count in re.findall(r"alarm by (\w+): (\d+) of \d+ faults", text)}
