@@ -42,7 +42,7 @@ class BackwardWorker {
   bool run_direction(int layer, int direction) {
     at_.enter(layer, direction);
     step_.enter(at_);
-    weight_gradients_.start(at_);
+    if (shared_.call.need_params) weight_gradients_.start(at_);
     if (at_.by_symbol) symbol_gradients_.start(at_);
     if (at_.unit == 0) start();
     if (!meet()) return false;
@@ -58,13 +58,13 @@ class BackwardWorker {
       }
       if (at_.d_x.data) input_gradient_.run(at_, begin, end);
       poll();
-      weight_gradients_.add(at_, begin, end);
+      if (shared_.call.need_params) weight_gradients_.add(at_, begin, end);
       if (at_.by_symbol) symbol_gradients_.add(at_, begin, end);
       poll();
     }
     if (!meet()) return false;
     if (at_.by_symbol) symbol_gradients_.finish(at_, weight_gradients_);
-    weight_gradients_.finish(at_);
+    if (shared_.call.need_params) weight_gradients_.finish(at_);
     step_.initial(at_);
     if (at_.unit == 0) finish();
     return meet();

@@ -55,7 +55,7 @@ struct BackwardShared {
     zeros.assign(size_t(std::max({sizes.hidden, sizes.width(), sizes.input}) + block_columns * network.kernels().lanes),
                  T(0));
     sums.assign(size_t(gate_rows.slices() * network.sums_width()), T(0));
-    slices = AlignedBuffer<T>(checked_product({gate_rows.slices() - 1, weights}));
+    slices = AlignedBuffer<T>(call.need_params ? checked_product({gate_rows.slices() - 1, weights}) : 0);
   }
 
   const BackwardCall<T>& call;

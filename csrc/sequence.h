@@ -84,11 +84,12 @@ struct BackwardCall {
   T* d_rows = nullptr;           // the same in place of d_x where x is symbols: (distinct, input)
   T* d_initial[max_states];
   std::vector<Params<T>> d_params = {};  // [layer x direction]
+  bool need_params = true;               // whether d_params are wanted: their pointers are null else
   bool accumulate = false;               // d_params hold sums, which are added to
   Interrupted interrupted = nullptr;
 };
 
-// Fills d_x, d_initial and the arrays of d_params (with accumulate: adds to these); false: interrupted.
+// Fills d_x, d_initial and, if wanted, the arrays of d_params (with accumulate: adds to these); false: interrupted.
 template <class T>
 [[nodiscard]] bool backward(const BackwardCall<T>& call, int threads);
 

@@ -50,7 +50,7 @@ class SymbolGradients {
   void finish(const BackwardLayer<T>& at, WeightGradients<T>& weights) {
     const SymbolInput<T>& input = at.call.symbols;
     const ptrdiff_t distinct = input.symbols->distinct();
-    for_parts(at, {distinct, 0, 1}, [&](ptrdiff_t begin, ptrdiff_t end) {
+    for_parts(at, {at.call.need_params ? distinct : 0, 0, 1}, [&](ptrdiff_t begin, ptrdiff_t end) {
       weights.add_product(at, at.shared.symbol_row(begin), end - begin,
                           [&](ptrdiff_t i) { return input.rows + (begin + i) * at.sizes.input; });
     });

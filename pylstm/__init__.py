@@ -42,8 +42,13 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .graph.functions import tanh as tanh
     from .graph.functions import where as where
     from .graph.values import Value as Value
-    from .inspect.plots import plot_history as plot_history
+    from .inspect.confusion import ConfusionMatrix as ConfusionMatrix
+    from .inspect.confusion import confusion_matrix as confusion_matrix
+    from .inspect.confusion import plot_confusion_matrix as plot_confusion_matrix
+    from .inspect.history import plot_history as plot_history
+    from .inspect.input_gradients import saliency as saliency
     from .inspect.plots import plot_trace as plot_trace
+    from .inspect.saliency_plot import plot_saliency as plot_saliency
     from .layers.activation import Activation as Activation
     from .layers.containers import Columns as Columns
     from .layers.containers import Residual as Residual
@@ -72,6 +77,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .models.model import Model as Model
     from .models.sequential import Sequential as Sequential
     from .models.stream import ModelStream as ModelStream
+    from .training.averaging import EMA as EMA
+    from .training.averaging import SWA as SWA
     from .training.callbacks import Callback as Callback
     from .training.callbacks import EarlyStopping as EarlyStopping
     from .training.callbacks import ModelCheckpoint as ModelCheckpoint
@@ -84,6 +91,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .training.optimizers import Adam as Adam
     from .training.optimizers import AdamW as AdamW
     from .training.optimizers import RMSprop as RMSprop
+    from .training.rate_finder import LearningRates as LearningRates
     from .training.schedules import Cosine as Cosine
     from .training.schedules import ReduceOnPlateau as ReduceOnPlateau
     from .training.schedules import Schedule as Schedule

@@ -111,8 +111,10 @@ class Tape:
         need_dx: bool,
         num_threads: int | None,
         into: list[list[Array | None]] | None = None,
+        need_params: bool = True,
     ) -> tuple[Array | None, tuple[Array, ...], list[list[Array | None]]]:
-        """into: gradients to the parameters that another pass returned; this one's are added to them in place."""
+        """into: gradients to the parameters that another pass returned; this one's are added to them in place.
+        need_params: whether these are computed; else None stands for each."""
 
 def adam(
     parameter: Array,

@@ -21,7 +21,11 @@ _MODULES = {
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
     ),
     "graph.values": "Value",
-    "inspect.plots": "plot_history plot_trace",
+    "inspect.confusion": "ConfusionMatrix confusion_matrix plot_confusion_matrix",
+    "inspect.history": "plot_history",
+    "inspect.input_gradients": "saliency",
+    "inspect.plots": "plot_trace",
+    "inspect.saliency_plot": "plot_saliency",
     "layers.activation": "Activation",
     "layers.compiled": "GRU LSTM RNN",
     "layers.containers": "Columns Residual",
@@ -45,10 +49,12 @@ _MODULES = {
     "models.model": "Model",
     "models.sequential": "Sequential",
     "models.stream": "ModelStream",
+    "training.averaging": "EMA SWA",
     "training.callbacks": "Callback EarlyStopping ModelCheckpoint",
     "training.gradients": "clip_norm clip_value global_norm",
     "training.optimizer": "Optimizer",
     "training.optimizers": "SGD Adagrad Adam AdamW RMSprop",
+    "training.rate_finder": "LearningRates",
     "training.schedules": "Cosine ReduceOnPlateau Schedule StepLR WarmUp",
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm

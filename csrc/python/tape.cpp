@@ -17,7 +17,7 @@ class Tape : public TapeBase {
       : bound_(std::move(bound)), batch_(std::move(batch)), saved_(std::move(saved)), dropout_(dropout) {}
 
   py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx, std::optional<int> threads,
-                     const py::object& into) const override;
+                     const py::object& into, bool need_params) const override;
 
  private:
   std::shared_ptr<const Bound<T>> bound_;
@@ -28,7 +28,7 @@ class Tape : public TapeBase {
 
 template <class T>
 py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                            std::optional<int> asked, const py::object& into) const {
+                            std::optional<int> asked, const py::object& into, bool need_params) const {
   const Sizes& sizes = bound_->sizes();
   const CellSpec& cell = bound_->cell();
   BackwardCall<T> call{.network = bound_->network(),
@@ -62,6 +62,7 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
     dx = array;
   }
   py::list d_params;
+  call.need_params = need_params;
   call.accumulate = !into.is_none();
   const py::list sums = call.accumulate ? py::list(into) : py::list();
   if (call.accumulate && py::ssize_t(sums.size()) != py::ssize_t(sizes.layers) * sizes.directions)
@@ -73,7 +74,7 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
       throw py::value_error("into: wrong number of arrays");
     Params<T> pointers;
     for (int p = 0; p < cell.parameters.count; ++p) {
-      if (!bound_->has_param(size_t(i), p)) {
+      if (!need_params || !bound_->has_param(size_t(i), p)) {
         arrays.append(py::none());
         continue;
       }
@@ -109,7 +110,7 @@ template std::unique_ptr<TapeBase> make_tape(std::shared_ptr<const Bound<double>
 void add_tape(py::module_& m) {
   py::class_<TapeBase> tape(m, "Tape");
   tape.def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"), py::arg("need_dx"),
-           py::arg("num_threads"), py::arg("into") = py::none());
+           py::arg("num_threads"), py::arg("into") = py::none(), py::arg("need_params") = true);
   deleted_by_holder(tape);
 }
 

@@ -29,13 +29,13 @@ struct Batch {
 };
 
 // `Tape` in Python, whatever the dtype; backward may run on it any number of times. into: the gradients to the
-// parameters that another pass returned, which this one's are added to, or None. Of symbols, the gradient to x is that
-// to their distinct rows.
+// parameters that another pass returned, which this one's are added to, or None; without need_params there are none. Of
+// symbols, the gradient to x is that to their distinct rows.
 class TapeBase {
  public:
   virtual ~TapeBase() = default;
   virtual py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                             std::optional<int> threads, const py::object& into) const = 0;
+                             std::optional<int> threads, const py::object& into, bool need_params) const = 0;
 };
 
 template <class T>

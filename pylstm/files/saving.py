@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array
 from ..layers.containers import DEEPEST, Container
+from ..layers.freezing import frozen_names
 from ..layers.layer import Layer
 from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
@@ -76,11 +78,27 @@ def describe(model: Trainable) -> dict[str, Any]:
         "format": _FORMAT,
         "version": _VERSION if own else _CUSTOM_VERSION,
         **({"layers": spec["layers"]} if own else {"model": spec}),
+        **({"frozen": frozen} if (frozen := frozen_names(model)) else {}),
         "dropout": model._dropout_state(),
         "loss": saved_loss(model._loss),
+        **({} if (own_loss := lost_loss(model)) is None else {"own_loss": own_loss}),
         "metrics": None if metrics is None else [name for name in metrics if is_metric(name)],
         **_metadata_form(model.metadata, "metadata", budget.counts),
     }
+
+
+def lost_loss(model: Trainable) -> str | None:
+    """How the loss is called that the model was trained with and that no file holds: "" where it has no name that says
+    anything. None: it is held, or there is none."""
+    loss = model._loss
+    if loss is None:
+        return model._own_loss
+    if saved_loss(loss) is not None:
+        return None
+    inner = loss.func if isinstance(loss, partial) else loss
+    name = str(getattr(inner, "__name__", type(inner).__name__))
+    name = name if name.isidentifier() and len(name) <= 100 else ""
+    return f"functools.partial({name}, ...)" if isinstance(loss, partial) else name
 
 
 def metadata_of(value: object, name: str) -> dict[str, Any]:
@@ -188,7 +206,7 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     _expect(known, f"it has version {version!r:.80} of the format, and this pylstm knows {versions}")
     what = "layers" if version == _VERSION else "model"
     _keys("the structure", structure, {"format", "version", what, "dropout", "loss", "metrics", "metadata"},
-          {"training", "marked"})  # fmt: skip
+          {"training", "marked", "frozen", "own_loss"})  # fmt: skip
     names = list(contents.tensors)
     numbers = structure.get("training")
     extra = [name for name in names if name.startswith(_TRAINING)] if numbers is not None else []
@@ -204,10 +222,15 @@ def read_model(contents: Contents, *, training: bool) -> tuple[Trainable, dict[s
     _check_tensors(model, {name: contents.tensors[name] for name in names if name not in own})
 
     loss, metrics = _known("loss", read_loss, structure), _known("metrics", read_metrics, structure)
+    own_loss = structure.get("own_loss")
+    _expect(own_loss is None or (isinstance(own_loss, str) and len(own_loss) < 200 and own_loss.isprintable()),
+            "the name of the loss is malformed")  # fmt: skip
     metadata = _metadata(structure, budget.unmarking)
     _expect(numbers is None or isinstance(numbers, dict), "training is malformed")
     _set_dropout(model, structure["dropout"])
+    _set_frozen(model, structure.get("frozen", []))
     model._loss, model._metrics, model.metadata = loss, metrics, metadata
+    model._own_loss = own_loss
     model._set_params({name: contents.read(name) for name in model._param_shapes})
     model._set_learned()
     return model, numbers, {name[len(_TRAINING) :]: contents.read(name) for name in extra if training}
@@ -229,6 +252,14 @@ def _set_dropout(model: Trainable, state: Any) -> None:
         own, state = state[:count], state[count:]
         _expect(own[-1] < 2**part._call_bits, "the state of dropout is malformed")
         part._set_dropout_state(own)
+
+
+def _set_frozen(model: Trainable, names: Any) -> None:
+    owners = {prefix[:-1]: layer for prefix, layer in model._owners()}
+    good = isinstance(names, list) and all(isinstance(name, str) and name in owners for name in names)
+    _expect(good and len(set(names)) == len(names), "the names of the frozen layers are malformed")
+    for name in names:
+        owners[name]._set_trainable(False)
 
 
 def _container(name: str, specs: Any, budget: _Budget, depth: int) -> Container:

@@ -234,6 +234,10 @@ def relu(needs: Needs, a: Array) -> Result:  # noqa: ARG001
     return y, lambda d: (_activations.relu_backward(d, y),)
 
 
+def absolute(needs: Needs, a: Array) -> Result:  # noqa: ARG001
+    return np.abs(a), lambda d: (d * np.sign(a),)
+
+
 def exp(needs: Needs, a: Array) -> Result:  # noqa: ARG001
     y = np.exp(a)
     return y, lambda d: (d * y,)

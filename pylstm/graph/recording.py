@@ -85,6 +85,10 @@ class Chain(Recorder):
         """A layer, of a value or an array: its output, a value (of rows of a table, if asked), and its state after
         it."""
         array, place = (x._data, x._slot) if type(x) is Value else (x, None)
+        if place is None and not layer._trainable and layer._runs_alike() and ACTIVE.get() is None:
+            y, after = layer(array, state, lengths=lengths)  # keeps nothing for a backward pass
+            self.states.append(None)
+            return new_value(y, self, None), after
         plain = as_rows or (state is None and type(layer).vjp is Layer.vjp and layer is not self.deferring)
         if as_rows:
             y, backward = layer._as_table_rows(array)
@@ -103,7 +107,7 @@ class Chain(Recorder):
             y = y[0]
         self.states.append(held)
         output = None
-        if place is not None or layer._param_shapes:
+        if place is not None or layer._trained_shapes():
             output = Place()
             self.tape.append((backward, layer, plain, place, output, held))
         return new_value(y, self, output), after
@@ -178,6 +182,8 @@ class Run(Recorder):
         inputs = [arg._slot if type(arg) is Value else None if arg is None else _slots(arg) for arg in args]
         if rows is not None:
             inputs[0] = place
+        if not layer._trainable and inputs.count(None) == len(inputs) and layer._runs_alike():
+            return mapped(self._constant_output, self.before.run(layer, *arrays, **kwargs))
         # of a recurrent layer, whether x needs one: those of the state cost nothing
         need_dx = inputs[0] is not None if layer.returns_state else inputs.count(None) < len(inputs)
         outputs, backward = self.before.run(layer.vjp, *arrays, need_dx=need_dx, **kwargs)
@@ -195,7 +201,7 @@ class Run(Recorder):
         """The call of a layer whose `vjp` is its `forward`, on one value, in training: as most calls are."""
         array, slot = self._array(x), x._slot
         y, backward = self.before.run(layer.forward, array, need_dx=slot is not None, **kwargs)
-        if not _is_float(y) or (slot is None and not layer._param_shapes):
+        if not _is_float(y) or (slot is None and not layer._trained_shapes()):
             outputs, backward = with_tuples(y, backward)
             return self._recorded(layer, backward, [slot], outputs)
         value = self._output(y, not vars(type(layer)).get("_outputs_own", False))
@@ -204,7 +210,7 @@ class Run(Recorder):
 
     def _recorded(self, layer: Any, backward: Callable[..., Any], inputs: list[Any], outputs: Any) -> Any:
         """The outputs of a layer's call as values, through which gradients flow if it has anything to give them to."""
-        if layer._param_shapes or inputs.count(None) < len(inputs):
+        if layer._trained_shapes() or inputs.count(None) < len(inputs):
             held = not vars(type(layer)).get("_outputs_own", False)
             outputs = tuple([self._output(y, held) for y in outputs])
             self.tape.append(LayerCall(backward, layer, inputs, [_slots_of(y) for y in outputs]))  # type: ignore[union-attr]

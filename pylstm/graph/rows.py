@@ -134,10 +134,11 @@ class _Join:
         if (made := combined([one.rows for one in self.lookups])) is None:
             return None
         rows, split = made
-        if run.tape is None:
+        places = [one.place for one in self.lookups]
+        if run.tape is None or places.count(None) == len(places):
             return rows, None
         place = Place()
-        run.tape.append(Operation(split, [one.place for one in self.lookups], place))
+        run.tape.append(Operation(split, places, place))
         return rows, place
 
 
@@ -151,7 +152,7 @@ def _rows(source: _Lookup | _Join, run: Any, place: Place | None) -> Rows:
 def new_rows(run: Any, layer: Any, rows: TableRows, backward: Callable[..., Any]) -> Rows:
     """What a layer gives in a run, and its node. The symbols are copied: callers may write to theirs."""
     place = None
-    if run.tape is not None:
+    if run.tape is not None and layer._trained_shapes():
         place = Place()
         run.tape.append((backward, layer, True, None, place, None))
     return _rows(_Lookup(rows._copied(), place), run, place)

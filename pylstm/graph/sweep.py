@@ -18,6 +18,16 @@ from .values import Place, Slot
 Step = tuple[Callable[..., Any], Any, bool, Place | None, Place, Place | None]
 
 
+# What stands before a layer's names of parameters, the layer, and name -> shape of those whose gradients are wanted.
+Trained = tuple[str, Any, dict[str, tuple[int, ...]]]
+
+
+def trained(parts: Iterable[tuple[str, Any]]) -> list[Trained]:
+    """Layers with their parameters that are not frozen, as it is now: a forward pass decides, and its backward pass
+    may come when it is otherwise."""
+    return [(prefix, layer, layer._trained_shapes()) for prefix, layer in parts]
+
+
 class Sums:
     """Gradients added up: of values by slot, of parameters by layer."""
 
@@ -113,7 +123,7 @@ class Sums:
         last = None if output is None else self._ended.get(output)
         if last is None:
             return
-        if layer is not None and layer._param_shapes:
+        if layer is not None and layer._trained_shapes():
             raise ValueError(
                 f"backward of {last!r} gave None for the gradient to its input, and {layer!r} before it needs one: "
                 "zeros, if there is none"
@@ -176,12 +186,11 @@ class Sums:
                 sums[name] = _whole(total) + gradient
                 self._own.add((id(layer), name))
 
-    def gathered(self, parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Name -> gradient for every parameter of some layers, each with the prefix of its names: zero for those of
-        layers that the outputs do not depend on."""
+    def gathered(self, parts: Iterable[Trained]) -> dict[str, Any]:
+        """Name -> gradient for every parameter of these: zero for those of layers that the outputs do not depend on."""
         found: dict[str, Any] = {}
-        for prefix, layer in parts:
-            if shapes := layer._param_shapes:
+        for prefix, layer, shapes in parts:
+            if shapes:
                 own = self._params.get(id(layer))
                 if own is None:
                     found.update({prefix + name: np.zeros(shape, layer.dtype) for name, shape in shapes.items()})

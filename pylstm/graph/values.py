@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _METHODS = (
     "exp, log, log_softmax, matmul (@), max, mean, relu, reshape, sigmoid, softmax, sqrt, sum, swapaxes, tanh, "
-    "transpose, + - * / **, indexing; pylstm.concatenate, pylstm.stack, pylstm.where"
+    "abs, transpose, + - * / **, indexing; pylstm.concatenate, pylstm.stack, pylstm.where"
 )
 _ESCAPE = "; value.numpy() gives its numbers as a plain array, without a gradient"
 
@@ -215,6 +215,13 @@ class Value:
         """max(x, 0); the derivative at 0 is 0."""
         return self._run.apply(operations.relu, (self,), {})
 
+    def abs(self) -> Value:
+        """|x|; the derivative at 0 is 0."""
+        return self._run.apply(operations.absolute, (self,), {})
+
+    def __abs__(self) -> Value:
+        return self.abs()
+
     def exp(self) -> Value:
         """The exponential."""
         return self._run.apply(operations.exp, (self,), {})
@@ -300,7 +307,7 @@ for _name in ("__float__", "__int__", "__index__", "__complex__"):
 for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
     _refuse(_name, "comparing values is not recorded: compare value.numpy(), and choose by pylstm.where(mask, a, b)")
 for _name in (
-    "__floordiv__", "__rfloordiv__", "__mod__", "__rmod__", "__divmod__", "__rdivmod__", "__abs__", "__invert__",
+    "__floordiv__", "__rfloordiv__", "__mod__", "__rmod__", "__divmod__", "__rdivmod__", "__invert__",
     "__rpow__", "__and__", "__or__", "__xor__", "__rand__", "__ror__", "__rxor__", "__lshift__", "__rshift__",
     "__round__",
 ):  # fmt: skip
@@ -369,6 +376,7 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.true_divide: _by_operator(operations.divide),
     np.matmul: _by_operator(operations.matmul),
     np.negative: Value.__neg__,
+    np.absolute: Value.abs,
     np.tanh: Value.tanh,
     np.exp: Value.exp,
     np.log: Value.log,

@@ -1,9 +1,8 @@
-"""Pictures of a training and of a layer at work. matplotlib is an optional extra."""
+"""Pictures of a layer at work."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._cells import CELLS
+from .drawing import finish, fonts, pyplot, visible
 from .trace import meanings_of
 
 
@@ -45,74 +45,32 @@ def _letter(name: str) -> str:
     return name.partition("_")[0]
 
 
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'pylstm[train]'") from error
-    return plt
-
-
-def _finish(figure: Any, path: str | os.PathLike[str] | None) -> Any:
-    if path is not None:
-        figure.savefig(path, dpi=110)
-    return figure
-
-
-def plot_history(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str] | None = None) -> Any:
-    """Draw what `fit` returned: each figure over the epochs, training and validation together.
-
-    Args:
-        history: what fit returned.
-        path: also written there; the ending says as what.
-
-    Returns:
-        The matplotlib figure.
-
-    Raises ImportError without matplotlib, TypeError or ValueError for what is no history.
-    """
-    plt = _pyplot()
-    if not isinstance(history, Mapping):
-        raise TypeError(f"history must be what fit returned, a mapping, got {_checks.kind(history)}")
-    names = [name for name in history if not name.startswith("val_") and name not in ("lr", "seconds")]
-    if not names or not history[names[0]]:
-        raise ValueError("history holds no epochs")
-    figure, axes = plt.subplots(1, len(names), figsize=(5.2 * len(names), 3.6), squeeze=False, layout="constrained")
-    for ax, name in zip(axes[0], names, strict=True):
-        epochs = np.arange(1, len(history[name]) + 1)
-        ax.plot(epochs, history[name], marker=".", label="training")
-        if other := history.get(f"val_{name}"):
-            ax.plot(epochs, other, marker=".", label="validation")
-            best = int(np.argmax(other) if "accuracy" in name else np.argmin(other))
-            ax.axvline(epochs[best], color="0.8", zorder=0)
-            ax.annotate(f"best {other[best]:.3f}\nepoch {epochs[best]}", (epochs[best], other[best]),
-                        textcoords="offset points", xytext=(6, 8), fontsize=8, color="0.35")  # fmt: skip
-            ax.legend(frameon=False)
-        ax.set(title=name, xlabel="epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.spines[["top", "right"]].set_visible(False)
-    return _finish(figure, path)
-
-
 def plot_trace(
     trace: Mapping[str, ArrayLike],
     tokens: Sequence[str] | None = None,
     *,
     names: Sequence[str] | None = None,
     units: int = 24,
+    x: ArrayLike | None = None,
+    features: Sequence[str] | None = None,
     saliency: ArrayLike | None = None,
     font: str | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """Draw the gates and states of one sequence as strips: steps to the right, one row per hidden unit.
+    """Draw the gates and states of one sequence as strips: steps to the right, one row per hidden unit, by its number.
+
+    Of a bidirectional layer the directions stand side by side, each with its own units.
 
     Args:
         trace: of `LSTM.trace` for one sequence, arrays (T, H).
         tokens: T texts for the steps.
-        names: which of the trace's entries (default: all of the first layer).
+        names: which of the trace's entries (default: all of the first layer, both directions).
         units: how many hidden units, those whose state moves most, from the largest to the smallest value at the end.
+        x: what the layer was given, (T, F) numbers, drawn above the gates; or (T,) symbols, which are the texts of the
+            steps where there are no `tokens`. Of more features than `units` those that move most.
+        features: F texts for the features of x.
         saliency: (T,) numbers from `Sequential.saliency`, drawn as bars above.
-        font: the name or file of a font that has the tokens' characters (default: the first CJK font found, where one
+        font: the name or file of a font that has the tokens' characters (default: an installed one, where one
             is needed; where there is none, steps are numbered, with a warning).
         path: also written there; the ending says as what.
 
@@ -121,62 +79,122 @@ def plot_trace(
 
     Raises ImportError without matplotlib, TypeError or ValueError naming the argument.
     """
-    plt = _pyplot()
+    plt = pyplot()
     if not isinstance(trace, Mapping):
         raise TypeError(f"trace must be what LSTM.trace returned, a mapping, got {_checks.kind(trace)}")
     if names is not None and (unknown := [str(name) for name in names if name not in trace]):
         raise ValueError(f"names must be of the trace, {', '.join(trace)}, got {', '.join(unknown)}")
     if names is None:
-        names = [name for name in trace if name.endswith("_l0")] or list(trace)
+        names = [name for name in trace if name.partition("_")[2] in ("l0", "l0_reverse")] or list(trace)
     arrays = {name: np.asarray(trace[name]) for name in names}
     steps = next(iter(arrays.values())).shape[0] if arrays else 0
     if not arrays or any(a.ndim != 2 or a.shape[0] != steps for a in arrays.values()):
         raise ValueError(
             "plot_trace takes the trace of one sequence, arrays (T, H): of a batch, take one sequence each"
         )
+    units = _checks.integer("units", units)
+    given, tokens = _given(x, tokens, steps)
     if tokens is not None and len(tokens) != steps:
         raise ValueError(f"tokens must be {steps} texts, one per step, got {len(tokens)}")
+    marks = _features(given, features)
     letters = _Letters(trace)
-    chosen = _interesting_units(arrays, letters, _checks.integer("units", units))
     bars = None if saliency is None else np.asarray(saliency)[:steps]
     if bars is not None and (bars.shape != (steps,) or bars.dtype.kind not in "biuf"):
         raise ValueError(f"saliency must be {steps} numbers, one per step, got shape {bars.shape} of {bars.dtype}")
-    settings, readable = _fonts(tokens, font)
+    settings, readable = fonts([*(tokens or ()), *(features or ())], font, "steps and features are numbered")
     if not readable:
-        tokens = None
+        tokens, marks = None, list(map(str, range(len(marks))))
+    sides = [side for side in (_of_direction(arrays, False), _of_direction(arrays, True)) if side]
     with plt.rc_context(settings):
-        heights = ([0.7] if bars is not None else []) + [1.0] * len(arrays)
-        size = (max(6.0, min(22.0, 1.6 + 0.36 * steps)), 0.6 + 1.75 * sum(heights))
-        figure, axes = plt.subplots(len(heights), 1, figsize=size, squeeze=False, sharex=True, layout="constrained",
-                                    gridspec_kw={"height_ratios": heights})  # fmt: skip
-        column = list(axes[:, 0])
-        if bars is not None:
-            top = column.pop(0)
-            colours = ["tab:red" if bar < 0 else "0.35" for bar in bars]
-            top.bar(np.arange(steps), bars / max(float(np.abs(bars).max(initial=0)), 1e-30), color=colours)
-            top.axhline(0, color="0.7", linewidth=0.8)
-            signed = "grey speaks for it, red against it" if (bars < 0).any() else "size of the gradient"
-            top.set_title(f"what the answer hangs on: {signed}", loc="left", fontsize=9)
-            top.set_yticks([])
-            top.spines[["top", "right", "left"]].set_visible(False)
-        for ax, (name, array) in zip(column, arrays.items(), strict=True):
-            _strip(figure, ax, name, array[:, chosen[array.shape[1]]], letters)
-        if tokens is not None:
-            upright = max(map(len, tokens), default=0) <= 2
-            column[-1].set_xticks(np.arange(steps), list(map(_visible, tokens)), rotation=0 if upright else 90)
-        column[-1].set_xlabel("step" if tokens is None else "")
-        return _finish(figure, path)
+        above = ([0.7] if bars is not None else []) + ([1.0] if given is not None else [])
+        heights = above + [1.0] * max(map(len, sides))
+        size = (len(sides) * max(6.0, min(22.0, 1.6 + 0.36 * steps)), 0.6 + 1.75 * sum(heights))
+        figure, axes = plt.subplots(len(heights), len(sides), figsize=size, squeeze=False, sharex=True,
+                                    layout="constrained", gridspec_kw={"height_ratios": heights})  # fmt: skip
+        for side, column in zip(sides, axes.T, strict=True):
+            left = list(column)
+            if bars is not None:
+                _bars(left.pop(0), bars)
+            if given is not None:
+                _input(figure, left.pop(0), given, marks, units)
+            chosen = _interesting_units(side, letters, units)
+            for name, array in side.items():
+                last = left.pop(0)
+                _strip(figure, last, name, array, chosen[array.shape[1]], letters)
+            for unused in left:
+                unused.remove()
+            if tokens is not None:
+                upright = max((len(str(token)) for token in tokens), default=0) <= 2
+                last.set_xticks(np.arange(steps), list(map(visible, tokens)), rotation=0 if upright else 90)
+            last.tick_params(labelbottom=True)
+            last.set_xlabel("step" if tokens is None else "")
+        return finish(figure, path)
 
 
-def _strip(figure: Any, ax: Any, name: str, values: NDArray[Any], letters: _Letters) -> None:
+def _of_direction(arrays: Mapping[str, NDArray[Any]], reverse: bool) -> dict[str, NDArray[Any]]:
+    return {name: array for name, array in arrays.items() if name.endswith("_reverse") is reverse}
+
+
+def _given(
+    x: ArrayLike | None, tokens: Sequence[str] | None, steps: int
+) -> tuple[NDArray[Any] | None, Sequence[str] | None]:
+    """The numbers that a layer was given, (T, F), and texts for the steps: x may be symbols."""
+    if x is None:
+        return None, tokens
+    array = np.asarray(x)
+    if array.ndim not in (1, 2) or len(array) != steps or array.dtype.kind not in "biuf":
+        raise ValueError(f"x must be the {steps} steps that the layer was given, (T, F) or (T,), got {array.shape}")
+    if array.ndim == 1 and array.dtype.kind in "biu":
+        return None, tokens if tokens is not None else list(map(str, array.tolist()))
+    return (array[:, None] if array.ndim == 1 else array), tokens
+
+
+def _features(given: NDArray[Any] | None, features: Sequence[str] | None) -> list[str]:
+    count = 0 if given is None else given.shape[1]
+    if features is None:
+        return list(map(str, range(count)))
+    if isinstance(features, str) or len(features) != count:
+        raise ValueError(f"features must be {count} texts, one for each feature of x, got {len(features)}")
+    return list(map(visible, features))
+
+
+def _bars(ax: Any, bars: NDArray[Any]) -> None:
+    colours = ["tab:red" if bar < 0 else "0.35" for bar in bars]
+    ax.bar(np.arange(len(bars)), bars / max(float(np.abs(bars).max(initial=0)), 1e-30), color=colours)
+    ax.axhline(0, color="0.7", linewidth=0.8)
+    signed = "grey speaks for it, red against it" if (bars < 0).any() else "size of the gradient"
+    ax.set_title(f"what the answer hangs on: {signed}", loc="left", fontsize=9)
+    ax.set_yticks([])
+    ax.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _input(figure: Any, ax: Any, given: NDArray[Any], marks: list[str], units: int) -> None:
+    moving = np.sort(np.argsort(-np.nan_to_num(given.std(axis=0)), kind="stable")[:units])
+    shown = given[:, moving].astype(float)
+    finite = np.abs(shown[np.isfinite(shown)])
+    limit = float(finite.max(initial=0)) or 1.0
+    image = ax.imshow(shown.T, aspect="auto", interpolation="nearest", cmap="PuOr_r", vmin=-limit, vmax=limit)
+    ax.set_title("x  input", loc="left", fontsize=9)
+    _numbered(ax, [marks[k] for k in moving], "feature")
+    figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
+
+
+def _numbered(ax: Any, marks: list[str], what: str) -> None:
+    """A text at each row, or at so many of them that they can be read."""
+    every = -(-len(marks) // 24) if marks else 1
+    ax.set_yticks(np.arange(0, len(marks), every), marks[::every], fontsize=6)
+    ax.set_ylabel(what, fontsize=8)
+
+
+def _strip(figure: Any, ax: Any, name: str, array: NDArray[Any], chosen: NDArray[np.int64], letters: _Letters) -> None:
+    values = array[:, chosen]
     letter, _, where = name.partition("_")
     gate = letters.is_gate(letter)
     limit = 1.0 if gate else max(1.0, float(np.abs(values).max(initial=0)))
     image = ax.imshow(values.T, aspect="auto", interpolation="nearest", cmap="viridis" if gate else "RdBu_r",
                       vmin=0 if gate else -limit, vmax=limit)  # fmt: skip
     ax.set_title(f"{letter}  {letters.title(letter)}  ({where})", loc="left", fontsize=9)
-    ax.set_yticks([])
-    ax.set_ylabel(f"{values.shape[1]} units", fontsize=8)
+    _numbered(ax, list(map(str, chosen.tolist())), "unit")
     figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
 
 
@@ -193,26 +211,3 @@ def _interesting_units(
         moving = np.argsort(-state.std(axis=0), kind="stable")[:units]
         chosen[width] = moving[np.argsort(-state[-1:, moving].sum(axis=0), kind="stable")]
     return chosen
-
-
-def _visible(token: str) -> str:
-    return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(token, token).replace("$", r"\$")
-
-
-def _fonts(tokens: Sequence[str] | None, font: str | None) -> tuple[dict[str, Any], bool]:
-    """Settings with a font for the tokens, and whether there is one."""
-    from matplotlib import font_manager
-
-    if font is None and tokens is not None and any(ord(char) > 0x2E80 for token in tokens for char in token):
-        known = {entry.name for entry in font_manager.fontManager.ttflist}
-        marks = ("CJK", "WenQuanYi", "Droid Sans Fallback", "SimHei", "PingFang", "YaHei", "Song")
-        font = next((name for name in sorted(known) if any(mark in name for mark in marks)), None)
-        if font is None:
-            warnings.warn(
-                "no font has these characters, so steps are numbered: install one, or give font=", stacklevel=3
-            )
-            return {}, False
-    elif font is not None and os.path.isfile(font):
-        font_manager.fontManager.addfont(font)
-        font = font_manager.FontProperties(fname=font).get_name()
-    return ({} if font is None else {"font.sans-serif": [font, "DejaVu Sans"], "font.family": "sans-serif"}), True

@@ -61,6 +61,9 @@ class _Compiled(Recurrent[Any]):
             self._pack = pack = params, network
         return pack[1]
 
+    def _runs_alike(self) -> bool:
+        return (self.dropout == 0.0 or self.num_layers == 1) and self._runs(_WRITTEN)
+
     def _takes_table_rows(self) -> bool:
         return self._runs(_WRITTEN)
 
@@ -141,6 +144,7 @@ class _Compiled(Recurrent[Any]):
             raise _no_memory(x) from error
 
         rows = (x, given[1].rows) if type(given) is tuple and isinstance(x, TableRows) else None
+        need_params = self._trainable
 
         def run_backward(
             d_output: Array | None, d_states: tuple[Array | None, ...], into: dict[str, Array] | None
@@ -148,7 +152,7 @@ class _Compiled(Recurrent[Any]):
             sums = None
             if into is not None:
                 sums = [[into.get(kind + suffix) for kind in self._kinds()] for suffix in self._suffixes()]
-            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads, sums)
+            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads, sums, need_params)
             d_params = {
                 kind + suffix: array
                 for suffix, row in zip(self._suffixes(), arrays, strict=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._arrays import Array
 from .._interrupts import Uninterrupted
+from .freezing import set_trainable
 from .layer import Layer
 from .parameters import Params
 
@@ -30,6 +31,44 @@ class Composite(Layer):
         Replace values with `load_state_dict`.
         """
         return Params({prefix + name: value for prefix, part in self._parts() for name, value in part.params.items()})
+
+    def _is_trainable(self) -> bool:
+        leaves = [leaf for _, leaf in self._owners()]
+        return any(leaf._trainable for leaf in leaves) or not leaves
+
+    def _set_trainable(self, value: bool) -> None:
+        for _, part in self._parts():
+            part._set_trainable(value)
+
+    def _trained_shapes(self) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        frozen = False
+        for prefix, part in self._parts():
+            own = part._trained_shapes()
+            frozen = frozen or len(own) < len(part._param_shapes)
+            found.update({prefix + name: shape for name, shape in own.items()})
+        return found if frozen else self._param_shapes
+
+    def _owners(self) -> list[tuple[str, Layer]]:
+        return [(prefix + name, leaf) for prefix, part in self._parts() for name, leaf in part._owners()]
+
+    def freeze(self, *which: Layer | str | int) -> None:
+        """Freeze layers: training leaves their parameters as they are, to the bit. See `trainable`.
+
+        Args:
+            which: layers of the model, models and containers in it among them; their names, as they stand before those
+                of the parameters ("encoder", "encoder.0", "0"); places in a `Sequential` (0, -1). Nothing: all layers.
+
+        Raises TypeError or ValueError for what is no layer of the model; nothing has changed then.
+        """
+        set_trainable(self, which, False)
+
+    def unfreeze(self, *which: Layer | str | int) -> None:
+        """Let training change these layers again: the other way round as `freeze`. Nothing given: all layers.
+
+        Raises TypeError or ValueError for what is no layer of the model; nothing has changed then.
+        """
+        set_trainable(self, which, True)
 
     def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
         return {prefix + name: dtype for prefix, part in self._parts() for name, dtype in part._param_dtypes().items()}

@@ -15,7 +15,7 @@ from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, array_of, float_array
 from ..graph.functions import concatenate
 from ..graph.recording import Chain
-from ..graph.sweep import Sums, sweep
+from ..graph.sweep import Sums, sweep, trained
 from ..graph.values import Place, Value, new_value
 from .composite import Composite
 from .layer import VJP, Backward, Layer, Outputs, Params, Shape, gradient_like, sizes, with_tuples
@@ -217,7 +217,7 @@ class Container(Members, Composite):
         first = Place() if need_dx and self._passes_gradients else None
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y = self._output(value._data) if chain.deferring is None else value._data
-        last, nodes, states = value._slot, chain.tape, chain.states
+        last, nodes, states, parts = value._slot, chain.tape, chain.states, trained(self._parts())
         form = None if type(last) is Place else (y.shape, y.dtype)  # None: the last layer checks its gradient
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
@@ -230,7 +230,7 @@ class Container(Members, Composite):
             sweep(nodes, sums, keep=True)
             dx = None if first is None else sums.take(first)
             d_before = None if after is None else [None if slot is None else sums.take(slot) for slot in states]
-            return (dx, d_before), sums.gathered(self._parts())
+            return (dx, d_before), sums.gathered(parts)
 
         return (y, after), backward
 

@@ -121,6 +121,8 @@ class Embedding(Layer):
             refuse_in_training(self, "forward")
         ids = self._take_ids(x).copy()  # callers refill their buffers
         y = self._table.take(ids, axis=0, mode="clip")
+        if not self._trainable:
+            return y, _nothing
         form, back = (y.shape, y.dtype), back_to_table(ids, (self.num, self.dim), self.padding_idx)
         return y, lambda dy: (None, {"weight": back(gradient_like(dy, form))})
 
@@ -170,6 +172,10 @@ class Embedding(Layer):
 
     def input_shape(self) -> Shape:
         return (None, None)
+
+
+def _nothing(dy: ArrayLike) -> tuple[None, Params]:  # noqa: ARG001
+    return None, {}
 
 
 def _to_parameters(d: Any) -> tuple[None, Params]:

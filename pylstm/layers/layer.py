@@ -160,7 +160,7 @@ class Layer(ParameterSet, abc.ABC):
         Returns:
             The tuple (y, backward). `backward(dy)` takes the gradient of the loss to y, shaped like it, which it
             must not write to (it may be somebody else's, too), and returns (dx, dparams): the gradient to x or None,
-            and name -> gradient of every parameter.
+            and name -> gradient of every parameter; none of them where the layer is frozen (`trainable`).
 
         Raises TypeError or ValueError, naming the argument.
         """
@@ -311,6 +311,14 @@ class Layer(ParameterSet, abc.ABC):
     def _random_layers(self) -> list[Layer]:
         """The layers whose states those of `_dropout_state` are, one after another."""
         return [self] if self._dropout_state() else []
+
+    def _owners(self) -> list[tuple[str, Layer]]:
+        """(prefix, layer) of those in it that have parameters of their own; a prefix ends in a dot."""
+        return [("", self)] if self._param_shapes else []
+
+    def _runs_alike(self) -> bool:
+        """Whether a call gives what `forward` gives, so that it may stand in where nobody asks for gradients."""
+        return False
 
     # ---- the object ----------------------------------------------------------------------------------------------
 

@@ -70,6 +70,11 @@ def _gradients(x: Array, weight: Array, d: Array, need_dx: bool, need_bias: bool
     return (None if d_rows is None else d_rows.reshape(x.shape)), dparams
 
 
+def _gradient_to_x(weight: Array, d: Array) -> Array:
+    size, width = weight.shape
+    return _core.matmul(d.reshape(-1, size), weight, False, None).reshape(*d.shape[:-1], width)
+
+
 class LinearSteps(Apart):
     """Of a `Linear`, with its packed weights."""
 
@@ -169,6 +174,9 @@ class Linear(Layer):
         array, params = self._checked(x), self._params._arrays
         weight, bias = params["weight"], params.get("bias")
         y = _product(array, weight, bias)
+        if not self._trainable:
+            form = y.shape, y.dtype
+            return y, lambda dy: (_gradient_to_x(weight, gradient_like(dy, form)) if need_dx else None, {})
         array, form = array.view(), (y.shape, y.dtype)  # read again by backward, and users may set the shape of theirs
         return y, lambda dy: _gradients(array, weight, gradient_like(dy, form), need_dx, bias is not None)
 

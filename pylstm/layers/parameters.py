@@ -93,6 +93,7 @@ class ParameterSet:
     _param_shapes: dict[str, tuple[int, ...]]
     _params: Params
     _learned: bool = False  # whether they were trained or loaded: what a model's seed leaves as it is
+    _trainable: bool = True  # of a layer that is made of layers: that of each of them counts
 
     def _parameters_changed(self) -> None:
         """Called whenever `params` holds other arrays than before: drop what was derived from the old ones."""
@@ -109,6 +110,34 @@ class ParameterSet:
     def num_parameters(self) -> int:
         """How many numbers the parameters hold."""
         return sum(math.prod(shape) for shape in self._param_shapes.values())
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters. False freezes them: no optimizer moves them or keeps a state for
+        them, `backward` has no gradients of them, and what lies before the first trainable layer of a model needs no
+        backward pass. All else is as before: the gradient to x, dropout, `load_state_dict`.
+
+        Of a model, whether any of its layers is trainable; setting it sets all of them. Files and pickles keep it.
+        Raises TypeError for what is no bool, and inside of a model's run.
+        """
+        return self._is_trainable()
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        wanted = _checks.flag("trainable", value)
+        if ACTIVE.get() is not None:
+            raise TypeError("trainable cannot be set inside of a model's run, whose gradients it decides on")
+        self._set_trainable(wanted)
+
+    def _is_trainable(self) -> bool:
+        return self._trainable
+
+    def _set_trainable(self, value: bool) -> None:
+        self._trainable = value
+
+    def _trained_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the parameters that are not frozen."""
+        return self._param_shapes if self._trainable else {}
 
     def _param_dtypes(self) -> dict[str, np.dtype[Any]]:
         """Name -> dtype of the parameter."""

@@ -110,8 +110,7 @@ class MeanOverTime(_Pooling):
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         share = (1.0 / np.maximum(lengths, 1)).astype(x.dtype)[:, None]
         inside = _inside(x, lengths)
-        # where, not a product: what stands past a length may be anything, NaN included
-        y = np.add.reduce(x if inside is None else np.where(inside, x, x.dtype.type(0)), axis=1) * share
+        y = _sums(x, lengths, inside) * share
 
         def spread(dy: Array) -> Array:
             d = (dy * share)[:, None, :]
@@ -150,6 +149,16 @@ class MaxOverTime(_Pooling):
             return np.where(where, dy[:, None, :], x.dtype.type(0))
 
         return y, spread
+
+
+def _sums(x: Array, lengths: NDArray[np.int64], inside: NDArray[np.bool_] | None) -> Array:
+    if inside is None:
+        return np.add.reduce(x, axis=1)  # type: ignore[no-any-return]
+    if x.shape[2] == 1:  # NumPy adds up one column in pieces, so that zeros behind its end would show in the bits
+        sums = [np.add.reduce(row[:length]) for row, length in zip(x[:, :, 0], lengths.tolist(), strict=True)]
+        return np.array(sums, x.dtype)[:, None]
+    # where, not a product: what stands past a length may be anything, NaN included
+    return np.add.reduce(np.where(inside, x, x.dtype.type(0)), axis=1)  # type: ignore[no-any-return]
 
 
 def _nothing(dy: Array) -> Array:

@@ -37,7 +37,7 @@ class Gradients(NamedTuple):
         x: the gradient to `x`, shaped like it, or None after `forward(..., need_dx=False)`. Where x is a `TableRows`,
             that to its table.
         state: the gradient to the initial state, shaped like it: an array, for LSTM a tuple (dh, dc).
-        params: name -> array, the keys of `layer.params` in the same order.
+        params: name -> array, the keys of `layer.params` in the same order; nothing if the layer is frozen.
     """
 
     x: Any
@@ -203,7 +203,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
         key = self._dropout_key()
         new_states, run_backward = self._train(time_major, states, lens, view, key, need_dx, num_threads)
         output.setflags(write=False)
-        names = tuple(self._param_shapes)
+        names = tuple(self._trained_shapes())
 
         def backward(
             d_output: ArrayLike | None = None, d_state: Any = None, *, _into: dict[str, Array] | None = None

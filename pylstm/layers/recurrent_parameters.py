@@ -202,6 +202,7 @@ class RecurrentParameters(Layer):
             "params": outside().run(dict, self._params),
             "dropout": (self._dropout_seed, self._dropout_calls),
             "learned": self._learned,
+            "trainable": self._trainable,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -209,3 +210,4 @@ class RecurrentParameters(Layer):
         self._dropout_seed, self._dropout_calls = state["dropout"]
         self._set_params({name: value.astype(self.dtype, copy=False) for name, value in state["params"].items()})
         self._learned = state.get("learned", False)  # of an older version: not known to be trained
+        self._trainable = state.get("trainable", True)

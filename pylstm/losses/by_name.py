@@ -64,7 +64,8 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if isinstance(loss, SampledSoftmax):
         return Sampling(loss, class_weight)
     if not callable(loss) or isinstance(loss, type):
-        raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}")
+        call = ": call it" if isinstance(loss, type) and issubclass(loss, (LossObject, SampledSoftmax)) else ""
+        raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}{call}")
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
     return _Wrapped(loss)
@@ -219,11 +220,15 @@ class _Wrapped:
             and not function.args
             and function.keywords.keys() <= {"class_weight", "ignore_index", "label_smoothing"}
         )
+        self._ours: LossFunction | None = None  # that of the library which it is, with options
+        if type(function) is partial and not function.args and function.keywords.keys() <= _OPTIONS:
+            self._ours = _OF_OURS.get(function.func)
         if self.takes_linear:  # it is a cross_entropy
             self.fitted, self.check = self._labels, self._check_labels
         self.wants: frozenset[str] = frozenset()
         self.takes_weight = False
-        self._recorded = False  # whether it has been seen to leave its gradient to the graph
+        # whether it has been seen to leave its gradient to the graph, or to give it
+        self._recorded = self._by_hand = False
         with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
             parameters = inspect.signature(function).parameters.values()
             known = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD)}
@@ -253,8 +258,12 @@ class _Wrapped:
             options = {"need_gradient": need_gradient, "need_largest": need_largest, **self.function.keywords}
             if given is not None:
                 options["sample_weight"] = given
-            loss, count = ce_of_linear(y, targets, lengths, **options), _count(y, given)
-            return loss._replace(total=loss.mean * count, weight=count)
+            return _counted_so(ce_of_linear(y, targets, lengths, **options), _count(y, given))
+        if self._ours is not None and not isinstance(y, (tuple, list, dict)):
+            options = {"need_gradient": need_gradient, **self.function.keywords}
+            if given is not None:
+                options["sample_weight"] = given
+            return _counted_so(self._ours(y, targets, lengths, **options), _count(y, given))
         asked = {"lengths": lengths, **{name: (more or {}).get(name) for name in self.wants}}
         if given is not None:
             asked["sample_weight"] = given
@@ -284,6 +293,8 @@ class _Wrapped:
         """What the function returns, or `Found` if it leaves the gradient to the graph. Which it does, its first call
         tells: with arrays, of which it makes a number alone, or of which it asks what only values have."""
         if not self._recorded:
+            given = [] if self._by_hand else [one for one in leaves((y, targets)) if isinstance(one, np.ndarray)]
+            before = [(one, one.copy()) for one in given if one.flags.writeable]
             try:
                 found = self.function(y, targets, **options)
             except AttributeError as error:
@@ -291,7 +302,10 @@ class _Wrapped:
                     raise
             else:
                 if not is_value_alone(found, y):
+                    self._by_hand = True
                     return found
+            for one, values in before:  # `y -= targets` writes to an array, and makes a new value of a value
+                one[...] = values
         recorded = run_recorded(self.function, y, targets, options, need_gradient)
         self._recorded = True
         return recorded
@@ -302,6 +316,15 @@ def _count(outputs: Any, weights: Any) -> float:
     if weights is None:
         return float(count_of(outputs))
     return float(sum(np.sum(one, dtype=np.float64) for one in leaves(weights)))
+
+
+_OF_OURS: dict[Any, LossFunction] = {binary_cross_entropy: bce_loss, cross_entropy: ce_loss, mse: mse_loss}
+_OPTIONS = {"class_weight", "ignore_index", "label_smoothing"}
+
+
+def _counted_so(loss: Loss, count: float) -> Loss:
+    """Figures count by sequences, or their weights, as those of any function."""
+    return loss._replace(total=loss.mean * count, weight=count, share=loss.weight)
 
 
 def count_of(outputs: Any) -> int:

@@ -22,6 +22,7 @@ class Loss(NamedTuple):
     weight: float
     gradient: Any  # an array, None if it is not needed; of a model of several outputs in their form
     largest: Any = None  # of `LinearOutputs`, where it was asked for: the place of the largest one, as `argmax` has it
+    share: float | None = None  # what the mean is over, where it is known and not the weight that figures count by
 
     @property
     def mean(self) -> float:

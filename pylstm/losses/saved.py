@@ -23,6 +23,12 @@ def top_of(name: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+def larger_is_better(name: str) -> bool:
+    """Of a figure of the history."""
+    name = name.removeprefix("val_")
+    return "accuracy" in name or name == "auc" or name.partition("_")[0] in SCORES or top_of(name) is not None
+
+
 def is_metric(name: object) -> bool:
     """Whether there is a metric of that name."""
     return isinstance(name, str) and (name in METRICS or top_of(name) is not None)

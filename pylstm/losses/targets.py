@@ -41,6 +41,9 @@ def labels_of(targets: Array, kind: str | None, inside: Array | None = None, nam
         labels: Array = targets.argmax(axis=-1)
         right = ((targets == 0) | (targets == 1)).all(axis=-1) & ((targets == 1).sum(axis=-1) == 1)
         if not _all(right, inside):
+            missing = (targets[..., 0] < 0) & (targets == targets[..., :1]).all(axis=-1)  # of what does not count
+            labels, right = np.where(missing, targets[..., 0], labels).astype(np.int64), right | missing
+        if not _all(right, inside):
             wrong = targets[~right if inside is None else ~right & (inside != 0)][0]
             raise ValueError(
                 f"targets must be labels, or one-hot, a single 1 among zeros for each of them, got "

@@ -13,7 +13,7 @@ from .._arrays import Array, array_of, float_array, real_array
 from ..graph.nodes import Node
 from ..graph.recording import Run
 from ..graph.structure import leaves, mapped, paired
-from ..graph.sweep import Sums, sweep
+from ..graph.sweep import Sums, sweep, trained
 from ..graph.values import Place, Slot, Value
 from .naming import named_layers
 
@@ -61,7 +61,7 @@ class Tape:
         assert run.tape is not None
         self._nodes: list[list[Node]] = [run.tape]  # empty, once the nodes are used up
         run.tape = []
-        self.names = names
+        self.names = trained(names)
 
     def sweep(self, seeds: Mapping[Place, Array], keep: bool) -> Sums:
         """The sums of all gradients, from those of the outputs."""
@@ -79,7 +79,7 @@ class Tape:
         return sums
 
     def params(self, sums: Sums) -> dict[str, Any]:
-        """Name -> gradient for every parameter: zero for one that the outputs do not depend on."""
+        """Name -> gradient for every parameter that is not frozen: zero for one that the outputs do not depend on."""
         return sums.gathered(self.names)
 
 
@@ -144,7 +144,7 @@ def value_and_grad(function: Callable[..., Any]) -> Callable[..., tuple[float, d
     Returns:
         A function of the same arguments that returns (value, grads). The value is a float; grads is a dict, name ->
         array, with the keys of `net.params` (of layers in a dict: its keys, a dot, theirs). It holds a `RowGradient`
-        for an embedding, and zeros for a parameter that the value does not depend on.
+        for an embedding, and zeros for a parameter that the value does not depend on; nothing for frozen layers.
 
     Raises TypeError if the function's result is no scalar value, ValueError if it called layers that net does not hold.
 

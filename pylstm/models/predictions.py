@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,18 @@ Indices = NDArray[np.intp]
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
 
 
-def by_sequence(y: Any, lengths: NDArray[np.int64], activation: str | None) -> list[Array]:
-    """Outputs (N, T, ..), of each sequence up to its length. Of `LinearOutputs` no others are computed."""
-    if type(y) is not LinearOutputs:
-        return [of_one[:length] for of_one, length in zip(activated(activation, y), lengths, strict=True)]
-    counts = np.minimum(lengths, y.x.shape[1])
-    return np.split(activated(activation, y.of_steps(counts)), np.cumsum(counts)[:-1])
+def by_sequence(
+    y: Any, lengths: NDArray[np.int64], finish: Callable[[Array], Array], counted: bool = False
+) -> list[Array]:
+    """What `finish` makes of outputs (N, T, ..), of each sequence up to its length. Of `LinearOutputs` no others are
+    computed; counted: no others are handed to `finish`."""
+    deferred = type(y) is LinearOutputs
+    if not deferred and not counted:
+        return [of_one[:length] for of_one, length in zip(finish(y), lengths, strict=True)]
+    steps = y.x.shape[1] if deferred else y.shape[1]
+    counts = np.minimum(lengths, steps)
+    rows = y.of_steps(counts) if deferred else y[np.arange(steps) < counts[:, None]]
+    return np.split(finish(rows), np.cumsum(counts)[:-1])
 
 
 def activated(activation: str | None, y: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -215,7 +216,8 @@ class Sequential(Container, Trainable):
         return shapes
 
     def summary(self) -> str:
-        """A table of the layers, their output shapes and numbers of parameters, and the total. None: any size."""
+        """A table of the layers, their output shapes and numbers of parameters, and the totals, of trainable and frozen
+        ones, too. None: any size."""
         rows = [("Layer", "Output shape", "Parameters"), *_rows(self, self.shapes()[0], "")]
         width = min(60, max(len(row[0]) for row in rows))
         middle = max(len(row[1]) for row in rows)
@@ -228,7 +230,10 @@ class Sequential(Container, Trainable):
         rule = "-" * (width + middle + last + 4)
         size = self.num_parameters * self.dtype.itemsize
         lines = [lines[0], rule, *lines[1:], rule]
-        return "\n".join([*lines, f"Total: {self.num_parameters:,} parameters, {size / 2**20:.2f} MiB ({self.dtype})"])
+        trainable = sum(math.prod(shape) for shape in self._trained_shapes().values())
+        lines.append(f"Total: {self.num_parameters:,} parameters, {size / 2**20:.2f} MiB ({self.dtype})")
+        lines.append(f"Trainable: {trainable:,}, frozen: {self.num_parameters - trainable:,}")
+        return "\n".join(lines)
 
     def saliency(
         self, x: ArrayLike, target: int | None = None, *, lengths: ArrayLike | None = None, signed: bool = False
@@ -250,9 +255,9 @@ class Sequential(Container, Trainable):
 
         Raises TypeError or ValueError, naming the argument, and ValueError for a model with an output per step.
         """
-        from ..inspect.saliency import saliency
+        from ..inspect.step_saliency import step_saliency
 
-        return saliency(self, x, target, lengths, signed)
+        return step_saliency(self, x, target, lengths, signed)
 
 
 def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str, str, str]]:
@@ -265,7 +270,8 @@ def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str
             yield indent + type(layer).__name__, text, ""
             yield from _rows(layer, before, indent + "  ")
         else:
-            yield indent + repr(layer), text, f"{layer.num_parameters:,}"
+            frozen = " (frozen)" if layer._param_shapes and not layer.trainable else ""
+            yield indent + repr(layer) + frozen, text, f"{layer.num_parameters:,}"
         shape = shape if columns else after
 
 

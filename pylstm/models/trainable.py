@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO, ClassVar
-
-import numpy as np
 
 from .. import _checks
 from ..files import saving
 from ..files.streams import place_of
-from ..graph.structure import leaves, mapped
 from ..layers.drawing import redraw
-from ..layers.linear import LinearOutputs
 from ..losses.by_name import loss_function
 from ..losses.classification import ClassWeight
 from ..losses.objects import LossObject
+from ..losses.saved import saved_loss
 from ..training import loop
 from ..training.checks import check_weights_used
 from ..training.data import Inputs
@@ -26,18 +24,23 @@ from ..training.optimizer import Optimizer
 from ..training.optimizers import as_optimizer
 from ..training.schedules import as_schedule
 from ..training.splitting import Data
+from ..training.updates import Reduce
 from .arguments import class_weights, pair, pairs
-from .looking import Looked
-from .predictions import ACTIVATIONS, Predictions, activated, by_sequence
+from .classes import Classes
+from .predicting import predicted
+from .predictions import ACTIVATIONS, activated
+from .tuning import Tunable
+from .unknown_loss import which_loss
 
 
-class Trainable(Looked):
+class Trainable(Tunable):
     """A layer that is a whole model: `Sequential` and `Model`."""
 
     _several: ClassVar[bool] = True  # whether a tuple or dict of inputs (of targets) is several of them
     _is_chain: ClassVar[bool] = False  # whether training can cut sequences and carry the states on
     _loss: Any = None  # what fit was given: evaluate takes the same
     _metrics: Sequence[object] | None = None
+    _own_loss: str | None = None  # where _loss is None: what a function was called that a file or pickle did not hold
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -92,7 +95,8 @@ class Trainable(Looked):
         shuffle: bool = True,
         seed: int | None = None,
         resume: str | os.PathLike[str] | None = None,
-        reduce: loop.Reduce | None = None,
+        reduce: Reduce | None = None,
+        micro_batch_size: int | None = None,
         check_finite: bool = True,
         verbose: int = 1,
     ) -> dict[str, list[float]]:
@@ -140,11 +144,12 @@ class Trainable(Looked):
                 errors get the outputs, which are not computed as a whole otherwise where a `Linear` is the last layer
                 and the loss is cross_entropy: with many labels, these take memory for all of them.
             class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
-            callbacks: `EarlyStopping`, `ModelCheckpoint`, functions (epoch, logs), which end training by returning
-                True.
+            callbacks: `EarlyStopping`, `ModelCheckpoint`, `EMA` or `SWA`, functions (epoch, logs), which end training
+                by returning True, and objects of your own classes of `Callback`.
             clip_norm: the most that the gradients' global norm may be.
             clip_value: the most that any number of the gradients may be.
-            schedule: a learning-rate schedule.
+            schedule: a learning-rate schedule, or a function of (epoch), (step) or (epoch, batch, batches), all from
+                0, that gives what the optimizer's rate is multiplied by.
             truncate: update after every so many steps and carry the states on (truncated back-propagation through
                 time): for long or endless sequences, with one target per step. Of a `Sequential` only.
             shuffle: draw a new order every epoch.
@@ -161,6 +166,11 @@ class Trainable(Looked):
                 of the batch's *summed* loss, arrays or `RowGradient` (which add with +); weight: what the mean is
                 over. The update takes the quotient, before clipping: k processes go the way of one with all the data,
                 up to rounding. The history's figures are those of the own part.
+            micro_batch_size: compute a batch in pieces of so many sequences, whose gradients add up to that of the
+                batch: memory is that of a piece. Lengths, masks and weights count as in one batch, so that the gradient
+                is the same up to rounding (some units in the last place of its largest parts). Masks of dropout and the
+                classes of a `SampledSoftmax` are drawn for each piece, a loss function of your own and metrics are
+                called with each, and so are validation data computed. Not with `truncate`.
             check_finite: look for NaN and infinity in x and y, within the lengths, and in the weights before training,
                 which takes a pass over them, and refuse them by their place. Not done with `reduce`: the other
                 processes would wait.
@@ -199,6 +209,7 @@ class Trainable(Looked):
             clip_value=clip_value,
             truncate=None if truncate is None else _checks.integer("truncate", truncate),
             reduce=reduce,
+            micro=None if micro_batch_size is None else _checks.integer("micro_batch_size", micro_batch_size),
         )
         return run.run(
             inputs, targets, validation,
@@ -228,7 +239,7 @@ class Trainable(Looked):
             target_lengths: as fit takes them.
             sample_weight: as fit takes it.
             missing: as fit takes it.
-            loss: by default that of fit.
+            loss: by default that of fit, if it is known: a file holds no function of yours, and the error says so.
             metrics: by default those of fit.
             batch_size: sequences that are computed together.
 
@@ -239,7 +250,7 @@ class Trainable(Looked):
         """
         loss = self._loss if loss is None else loss
         if loss is None:
-            raise ValueError("the model has not been trained with fit: say which loss")
+            raise ValueError(which_loss(self._own_loss))
         metrics = self._metrics if metrics is None and loss == self._loss else metrics
         function = loss_function(loss)
         inputs, targets = pair(self, Data(x, y, lengths, target_lengths, sample_weight), function, missing)
@@ -254,7 +265,7 @@ class Trainable(Looked):
         *,
         lengths: Any = None,
         activation: str | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
     ) -> Any:
         """The model's outputs, in the order of x.
 
@@ -263,7 +274,9 @@ class Trainable(Looked):
             lengths: as fit takes them.
             activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
                 "relu" or "tanh".
-            batch_size: sequences that are computed together.
+            batch_size: sequences that are computed together, which shows in time and memory, and not in the bits.
+                None: so many that the inputs and outputs of all layers take 256 MiB at most (or one sequence, that
+                takes more), as far as the layers say how wide they are, and no more than are of use.
 
         Returns:
             An array (N, ...); a list of arrays (T_i, ...) for a list and an output per step. An output per step is
@@ -273,42 +286,41 @@ class Trainable(Looked):
         Raises TypeError or ValueError for a wrong argument, naming it.
         """
         inputs = self._inputs(x, lengths)
-        size = _checks.integer("batch_size", batch_size)
+        size = None if batch_size is None else _checks.integer("batch_size", batch_size)
         if activation is not None:
             _checks.choice("activation", activation, ACTIVATIONS)
-        if inputs.lengths is not None and not self._says_time():
-            raise ValueError(
-                f"{type(self).__name__} does not say whether it gives one output per step of its input, and so padding "
-                "cannot be told from outputs: set keeps_time = True or False in the class"
-            )
-        if len(inputs) == 0:
-            return self._no_outputs(inputs)
-        look = self._may_misread(inputs)
-        form: Any = None
-        found: list[Predictions] = []  # of each output
-        for some in inputs.sorted_batches(size):
-            batch = inputs.batch(some)
-            lens = self.output_lengths(batch.lengths)
-            if lens is not None and not isinstance(lens, np.ndarray):
-                raise ValueError(
-                    "several inputs have lengths, so that those of the outputs are not known: write "
-                    f"output_lengths(self, lengths) in {type(self).__name__}, which returns them"
-                )
-            if look:
-                form, look = self._watched(inputs, some, lens is not None)[0], False
-            else:
-                form = self._predicted(batch, deferred=lens is not None)
-            if type(form) is LinearOutputs and form.ndim != 3:
-                form = form.compute()
-            outputs = list(leaves(form))
-            found = found or [Predictions(len(inputs)) for _ in outputs]
-            for y, predictions in zip(outputs, found, strict=True):
-                if lens is None or y.ndim < 2:
-                    predictions.add(some, activated(activation, y))
-                else:
-                    predictions.add_steps(some, by_sequence(y, lens, activation))
-        joined = iter([one.joined(inputs.is_list, inputs.steps or 0, self.dtype) for one in found])
-        return mapped(lambda _: next(joined), form)
+        return predicted(self, inputs, size, partial(activated, activation))
+
+    def predict_classes(
+        self,
+        x: Any,
+        *,
+        lengths: Any = None,
+        threshold: float | None = None,
+        batch_size: int | None = None,
+    ) -> Any:
+        """The classes that the model's outputs stand for, in the order of x.
+
+        Of cross_entropy the number of the largest output (the first of several); of binary_cross_entropy 1 where the
+        probability is above `threshold`, else 0. With a loss of your own, or none that is known, the outputs tell: one
+        alone is decided by `threshold`, and of several the largest is taken, or with `threshold` each is decided.
+
+        Args:
+            x: as `predict` takes it.
+            lengths: as fit takes them.
+            threshold: a probability; None is 0.5.
+            batch_size: as `predict` takes it.
+
+        Returns:
+            Integers (N,), per step (N, T), zero past a sequence's length, or for a list a list of arrays (T_i,). Where
+            several outputs are decided each alone: (N, K), (N, T, K) or (T_i, K) of 0 and 1.
+
+        Raises ValueError for a model that was trained with a loss that is not of classes, as mse; FloatingPointError
+        where outputs are NaN; and as `predict` does.
+        """
+        inputs = self._inputs(x, lengths)
+        size = None if batch_size is None else _checks.integer("batch_size", batch_size)
+        return predicted(self, inputs, size, Classes(self._loss, threshold), counted=True)
 
     # ---- arguments -----------------------------------------------------------------------------------------------
 
@@ -368,9 +380,13 @@ class Trainable(Looked):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         own = state["attributes"]
-        if any(
-            callable(one) and not isinstance(one, LossObject)
-            for one in (own.get("_loss"), *(own.get("_metrics") or ()))
-        ):
-            own["_loss"] = own["_metrics"] = None  # functions may be local ones, which do not pickle
+        # functions may be local ones, which do not pickle
+        if _is_function(own.get("_loss")):
+            own["_own_loss"], own["_loss"] = saving.lost_loss(self), saved_loss(own["_loss"])
+        if any(map(_is_function, own.get("_metrics") or ())):
+            own["_metrics"] = [metric for metric in own["_metrics"] if not _is_function(metric)]
         return state
+
+
+def _is_function(thing: object) -> bool:
+    return callable(thing) and not isinstance(thing, LossObject)

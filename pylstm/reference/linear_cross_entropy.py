@@ -19,12 +19,15 @@ def linear_cross_entropy(
     class_weight: Array | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
+    sample_weight: Array | None = None,
 ) -> tuple[float, tuple[Array, Array, Array | None]]:
-    """hidden (R, H), weight (V, H), bias (V,), targets (R,), class_weight (V,) -> the mean loss, its gradients.
+    """hidden (R, H), weight (V, H), bias (V,), targets (R,), class_weight (V,), sample_weight (R,) -> the mean loss,
+    its gradients.
 
-    With z = hidden weightᵀ + bias, w the class weights, s the smoothing, and over the rows whose target t counts:
+    With z = hidden weightᵀ + bias, w the class weights, s the smoothing, and over the rows, of weight r, whose target t
+    counts:
 
-        -sum((1 - s) w[t] log softmax(z)[t] + s / V sum(w log softmax(z))) / sum(w[t])
+        -sum(r ((1 - s) w[t] log softmax(z)[t] + s / V sum(w log softmax(z)))) / sum(r w[t])
     """
     classes = len(weight)
     weights = np.ones(classes) if class_weight is None else class_weight
@@ -38,7 +41,9 @@ def linear_cross_entropy(
     # of -log p, for every row and class
     share = np.tile(label_smoothing / classes * weights, (len(rows), 1))
     share[np.arange(len(rows)), labels] += (1 - label_smoothing) * weights[labels]
-    total = weights[labels].sum()
+    of_row = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
+    share *= of_row[:, None]
+    total = (of_row * weights[labels]).sum()
     scale = 1 / total if total else 0.0
     counts = share != 0
     value = float(-(share[counts] * log_p[counts]).sum() * scale)

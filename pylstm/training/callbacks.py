@@ -1,18 +1,20 @@
-"""What fit calls after every epoch."""
+"""What fit calls before, during and after training."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
 from ..files.paths import EXAMPLE, check_place, check_template, fill_template, fixed_folder
+from ..losses.saved import larger_is_better
 from . import checkpoint
 from .expected import check_figure, takes
+from .foreign import refuse_foreign
 
 if TYPE_CHECKING:
     from .loop import Training
@@ -21,18 +23,30 @@ if TYPE_CHECKING:
 class Callback:
     """Base of the callbacks: what `fit` calls before, during and after training.
 
-    Every method gets the training. It has: model, optimizer, epoch (from 0), logs (the figures of this epoch by name),
-    history (of all epochs), error (what ended training, or None), `stop()` to end it after this epoch, and `save(path)`
-    to write a checkpoint.
+    Every method gets the training. It has: model, optimizer, epoch (from 0), epochs, logs (the figures of this epoch by
+    name), history (of all epochs), error (what ended training, or None), `stop()` to end it after this epoch, and
+    `save(path)` to write a checkpoint. For `end_batch` also batch (from 0), batches (of the epoch), and batch_logs (the
+    "loss" of this batch and the "lr" that it was trained with).
     """
+
+    _averages: ClassVar[bool] = False  # whether it is a `WeightAverage`, which comes before all others
 
     def _check(self, training: Training) -> None:  # noqa: ARG002
         """Raises what would be raised later, before anything has begun. Changes nothing."""
-        for name in ("begin", "end_epoch", "end"):
+        for name in ("begin", "end_batch", "end_epoch", "end"):
             takes(f"{type(self).__name__}.{name}", getattr(self, name), "training")
+
+    def _asks_for_batches(self) -> bool:
+        return type(self).end_batch is not Callback.end_batch or "end_batch" in vars(self)
 
     def begin(self, training: Training) -> None:
         """Before the first epoch."""
+
+    def end_batch(self, training: Training) -> None:
+        """After every update; with `truncate`, after that of every piece of a batch.
+
+        A learning rate that is set here lasts for no batch: for one that changes from batch to batch give a schedule.
+        """
 
     def end_epoch(self, training: Training) -> None:
         """After an epoch; `training.logs` holds its figures by name."""
@@ -42,6 +56,10 @@ class Callback:
 
         A fit that fails before its first update begins and ends nothing: all is as it was.
         """
+
+    def _keeps_weights(self) -> bool:
+        """Whether a checkpoint holds the model's parameters once more for it."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """Numbers and arrays by name: what has to be known to go on later."""
@@ -54,7 +72,7 @@ class Callback:
 def _sign(monitor: str, mode: str) -> float:
     _checks.text("monitor", monitor)
     _checks.choice("mode", mode, ("auto", "min", "max"))
-    return -1.0 if mode == "max" or (mode == "auto" and "accuracy" in monitor) else 1.0
+    return -1.0 if mode == "max" or (mode == "auto" and larger_is_better(monitor)) else 1.0
 
 
 def _watched(what: object, monitor: str, logs: Mapping[str, float]) -> float:
@@ -71,7 +89,7 @@ class EarlyStopping(Callback):
         patience: epochs, from 1.
         monitor: a figure of the history: "val_loss", "val_accuracy", "loss", ...
         min_delta: what counts as better: by more than this.
-        mode: "min", "max" or "auto" ("max" for an accuracy).
+        mode: "min", "max" or "auto" ("max" for accuracy, precision, recall, f1, auc and top_5).
         restore_best: the model ends with the weights of its best epoch, also where training ends for another reason:
             Ctrl-C, or an exception once there is a best one.
 
@@ -126,6 +144,9 @@ class EarlyStopping(Callback):
             with Uninterrupted():
                 training.model.load_state_dict(self._weights)
 
+    def _keeps_weights(self) -> bool:
+        return self.restore_best
+
     def state_dict(self) -> dict[str, Any]:
         epoch = -1 if self.best_epoch is None else self.best_epoch
         return {"best": self._best, "bad": self._bad, "best_epoch": epoch, **self._weights}
@@ -148,7 +169,7 @@ class ModelCheckpoint(Callback):
         every: epochs between two files.
         best_only: write only when `monitor` got better, which NaN never is.
         monitor: a figure of the history.
-        mode: "min", "max" or "auto" ("max" for an accuracy).
+        mode: "min", "max" or "auto" ("max" for accuracy, precision, recall, f1, auc and top_5).
 
     Raises TypeError or ValueError for a wrong argument, naming it; when training begins, ValueError for a figure that
     there is not and OSError for a folder that cannot be written to.
@@ -224,6 +245,7 @@ class _Function(Callback):
 
 def as_callback(callback: object) -> Callback:
     """A plain callable (epoch, logs) becomes a Callback; returning True ends training."""
+    refuse_foreign(callback)
     if isinstance(callback, Callback):
         return callback
     if not callable(callback) or isinstance(callback, type):
@@ -232,12 +254,14 @@ def as_callback(callback: object) -> Callback:
 
 
 def callback_list(callbacks: object) -> list[Callback]:
-    """`callbacks` as fit takes them; checkpoints last: they hold what the others know of the same epoch."""
+    """`callbacks` as fit takes them; checkpoints last: they hold what the others know of the same epoch. Averages of
+    the weights first: the others see those."""
     if isinstance(callbacks, (str, Mapping)) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks must be a list of callbacks, got {_checks.kind(callbacks)}: put it in brackets")
-    return sorted(map(as_callback, callbacks), key=lambda callback: type(callback) is ModelCheckpoint)
+    found = list(map(as_callback, callbacks))
+    return sorted(found, key=lambda one: 0 if one._averages else 2 if type(one) is ModelCheckpoint else 1)
 
 
 def is_own(callback: Callback) -> bool:
     """Whether it is one of the library's, or a function, which cannot add figures to the logs."""
-    return type(callback) in (EarlyStopping, ModelCheckpoint, _Function)
+    return type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]

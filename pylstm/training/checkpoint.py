@@ -63,7 +63,7 @@ def check(training: Training, path: str) -> None:
         state: Mapping[str, Any] = {}
         with contextlib.suppress(Exception):  # somebody's own may know nothing before it begins
             state = callback.state_dict()
-        if getattr(callback, "restore_best", False) is True:
+        if callback._keeps_weights():
             state = {**params, **state}
         arrays.update({f"callback{i}/{n}": value for n, value in state.items() if isinstance(value, np.ndarray)})
         states.append({"state": {n: value for n, value in state.items() if not isinstance(value, np.ndarray)}})

@@ -45,6 +45,8 @@ def before_training(
     """
     _check_functions(training)
     check_weights_used(y, training.loss, training.metrics)
+    if training.model._param_shapes and not training.model._trained_shapes():
+        raise ValueError("all layers of the model are frozen, so that there is nothing to train: model.unfreeze(..)")
     training.schedule._check_names(training.figures)
     for callback in training.callbacks:
         callback._check(training)
@@ -92,7 +94,7 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
         for one in parts:
             check_data(one, "targets", "column", dtype)
     if isinstance(y, WeightedTargets):
-        y.check(training.loss, form)
+        y.check(training.loss, form, alone=training.reduce is None)
     if len(parts) == 1:
         check_targets(training.loss, outputs, form, parts[0])
         for name, metric in training.metrics.items():

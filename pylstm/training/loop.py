@@ -6,20 +6,18 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _checks
-from .._arrays import Array, number_array
-from .._interrupts import Interrupts, Uninterrupted
+from .._interrupts import Interrupts
 from ..files import saving
-from ..graph.structure import mapped
-from ..layers.row_gradient import RowGradient
 from ..losses.by_name import LossFunction, fitted, sampling
 from ..losses.loss import Loss
 from . import checkpoint, resuming
+from .averaging import averaged, go_on
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
 from .checks import before_training
 from .counted import Indices
@@ -30,18 +28,17 @@ from .metrics import Metric
 from .optimizer import Optimizer
 from .progress import Progress
 from .schedules import Schedule, rate_at
+from .undoing import Before
+from .updates import Piece, Reduce, Summed, of_sum, pieces_of
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
-
-# Sums over several processes: (name -> gradient of the summed loss, its weight) -> the same, summed over all of them
-Reduce = Callable[[dict[str, Any], float], tuple[Mapping[str, Any], float]]
 
 _ORDER, _DROPOUT, _SAMPLES = 0, 1, 2  # what the streams of random numbers are for
 
 
 class Training:
-    """One run of fit. Callbacks see model, optimizer, epoch, logs, history, error; `stop()` and `save(path)`."""
+    """One run of fit. Callbacks see what `Callback` lists."""
 
     def __init__(
         self,
@@ -58,6 +55,7 @@ class Training:
         clip_value: float | None,
         truncate: int | None,
         reduce: Reduce | None = None,
+        micro: int | None = None,
     ) -> None:
         self.model, self.optimizer, self.loss, self.metrics = model, optimizer, loss, metrics
         self.schedule, self.drawn = schedule, sampling(loss)
@@ -65,13 +63,18 @@ class Training:
         self.callbacks: list[Callback] = callback_list(callbacks)
         self.clip_norm = None if clip_norm is None else _checks.positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
-        self.truncate, self.reduce = truncate, reduce
+        self.truncate, self.reduce, self.micro = truncate, reduce, micro
         if truncate is not None:
             check_truncation(model)
+            if micro is not None:
+                raise ValueError("micro_batch_size and truncate: only one of them")
+        self._per_batch = [one for one in self.callbacks if one._asks_for_batches()]
         self.entropy = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
         self._seeded, self._remembered = seed is not None, remembered
         self.rate = _checks.non_negative("the optimizer's lr", optimizer.lr)  # the schedule's factor multiplies it
         self.epoch, self.logs = 0, dict[str, float]()
+        self.epochs = self.batch = self.batches = 0
+        self.batch_logs: dict[str, float] = {}
         self.history: dict[str, list[float]] = {}
         self.figures: list[str] = []  # of an epoch: their names
         self.names: list[str] | None = None  # the same, where nobody may add others
@@ -113,14 +116,16 @@ class Training:
         self.figures = ["loss", *self.trained_metrics]
         self.figures += [f"val_{name}" for name in ("loss", *self.metrics)] if validation is not None else []
         self.figures += ["lr", "seconds"]
+        self.epochs = epochs
+        if self.micro is not None and self.micro >= batch_size:
+            self.micro = None
+        size = self.micro or batch_size  # of what is computed together
         if all(map(is_own, self.callbacks)):  # others may add figures
             self.names = self.figures
-        form = before_training(
-            self, x, y, validation, batch_size, check_finite=check_finite, resuming=resume is not None
-        )
-        hand_labels(self.model, x, y, batch_size, self.loss, form)
+        form = before_training(self, x, y, validation, size, check_finite=check_finite, resuming=resume is not None)
+        hand_labels(self.model, x, y, size, self.loss, form)
         progress = Progress(verbose, epochs)
-        before, updates = _Before(self, resume is not None), self.optimizer._updates
+        before, updates = Before(self, resume is not None), self.optimizer._updates
         with Interrupts() as interrupts:
             try:
                 try:
@@ -136,7 +141,7 @@ class Training:
                             key = (_SAMPLES, self.epoch)
                             self.drawn.begin_epoch(np.random.SeedSequence(self.entropy, spawn_key=key))
                         batches = x.batches(batch_size, rng if shuffle else None)
-                        self._one_epoch(x, y, batches, validation, batch_size, progress, interrupts)
+                        self._one_epoch(x, y, batches, validation, size, progress, interrupts)
                         if self._stopped or interrupts.asked:
                             break
                 finally:
@@ -175,6 +180,7 @@ class Training:
         self._source = None if resume is None else resuming.find(self, resume, written)
         if self._source is not None:
             first = checkpoint.restore(self, self._source)
+            go_on(self)
             # as it would have been without the interruption
             self._stopped = self._ended or any(isinstance(c, EarlyStopping) and c.is_over() for c in self.callbacks)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -187,7 +193,7 @@ class Training:
         y: AllTargets,
         batches: list[Indices],
         validation: tuple[Inputs, AllTargets] | None,
-        batch_size: int,
+        size: int,
         progress: Progress,
         interrupts: Interrupts,
     ) -> None:
@@ -202,8 +208,14 @@ class Training:
             progress.say(f"interrupted in epoch {self.epoch + 1}: the model is as the last batch left it")
             return
         self.logs = running.means()
+        with averaged(self):
+            self._end_epoch(validation, size, progress, began)
+
+    def _end_epoch(
+        self, validation: tuple[Inputs, AllTargets] | None, size: int, progress: Progress, began: float
+    ) -> None:
         if validation is not None:
-            figures = evaluate(self.model, *validation, batch_size, self.loss, self.metrics)
+            figures = evaluate(self.model, *validation, size, self.loss, self.metrics)
             self.logs.update({f"val_{name}": value for name, value in figures.items()})
         self.logs.update(lr=self.optimizer.lr, seconds=time.perf_counter() - began)
         for name, value in self.logs.items():
@@ -244,124 +256,73 @@ class Training:
         running = Running(self.loss, self.trained_metrics)
         for number, rows in enumerate(batches):
             self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
-            batch = x.batch(rows)
-            targets, own = y.batch(rows, batch.steps)
+            self.batch, self.batches = number, len(batches)
             if self.truncate is None:
-                self._batch(running, batch, targets, own, None)
+                self._update(running, pieces_of(x, y, rows, self.micro), None)
             else:
-                self._chunks(running, batch, targets, own, self.truncate)
+                self._chunks(running, x, y, rows, self.truncate)
             total, weight = running.sums["loss"]
             progress.batch(total / weight if weight else 0.0)
             if interrupts.asked:
                 break
         return running
 
-    def _chunks(self, running: Running, batch: Batch, y: Array, own: Indices | None, size: int) -> None:
+    def _chunks(self, running: Running, x: Inputs, y: AllTargets, rows: Indices, size: int) -> None:
         """Truncated back-propagation through time (Williams & Peng 1990): an update after every `size` steps, through
         which gradients flow; the states go on from chunk to chunk."""
-        state, x = None, batch.first
-        for start in range(0, x.shape[1], size):
+        state: Any = None
+        batch = x.batch(rows)
+        array, (targets, own) = batch.first, y.batch(rows, batch.steps)
+        for start in range(0, array.shape[1], size):
             piece = slice(start, start + size)
-            inputs = x[:, piece]
+            inputs = array[:, piece]
             lens, rest = (
                 None if lengths is None else np.clip(lengths - start, 0, inputs.shape[1])
                 for lengths in (batch.lengths, own)
             )
-            state = self._batch(running, Batch((inputs,), {}, lens), y[:, piece], rest, state)
+            state = self._update(running, [(Batch((inputs,), {}, lens), targets[:, piece], rest)], state)
 
-    def _batch(self, running: Running, batch: Batch, targets: Any, own: Any, state: Any) -> Any:
+    def _update(self, running: Running, pieces: Iterable[Piece], state: Any) -> Any:
+        """One update: of a batch, or of the pieces that it is cut into. Returns the state after the last of them."""
         model, optimizer = self.model, self.optimizer
         masks, updates = model._dropout_state(), optimizer._updates
+        summed = None if self.micro is None and self.reduce is None else Summed()
         try:
-            outputs, backward, after = model._trained(batch, state, running.deferred)
-            lens, more = asked_for(model, batch, own, self.loss)
-            targets = fitted(self.loss, outputs, targets, lens)
-            loss = self.loss(outputs, targets, lens, need_largest=running.need_largest, more=more)
-            if self.reduce is None and not math.isfinite(loss.total):
-                raise FloatingPointError(self._about(loss.total))
-            running.add(loss, outputs, targets, lens)
-            if self.reduce is None:
-                grads = backward(loss.gradient)
-            else:
-                grads = self._reduced(self.reduce, backward, loss)
+            for piece in pieces:
+                loss, grads, after = self._gradients(running, piece, state, summed is not None)
+                if summed is not None:
+                    summed.add(grads, loss)
+            if summed is not None:
+                grads = summed.mean(self.reduce, self._about)
             optimizer.step(model, grads, clip_norm=self.clip_norm, clip_value=self.clip_value)
             self._stepped = True
         except BaseException:
             if optimizer._updates == updates:  # a Ctrl-C may come right behind the update
                 model._set_dropout_state(masks)
             raise
+        if self._per_batch:
+            self.batch_logs = {"loss": loss.mean if summed is None else summed.loss, "lr": optimizer.lr}
+            for callback in self._per_batch:
+                callback.end_batch(self)
         return after
 
-    def _reduced(self, reduce: Reduce, backward: Callable[[Any], dict[str, Any]], loss: Loss) -> dict[str, Any]:
-        """The gradient of the mean loss over all processes. One with a loss that is not finite takes part, too, with a
-        weight of NaN: the others wait for it, and all of them raise the same."""
-        grads = backward(mapped(lambda d: None if d is None else _times(d, loss.weight), loss.gradient))
-        weight = loss.weight if math.isfinite(loss.total) else math.nan
-        found = reduce(grads, weight)
-        if not _is_pair(found):
-            raise TypeError(f"reduce must return (gradients, weight), got {_checks.kind(found)}")
-        if found[0].keys() != grads.keys():
-            raise ValueError("reduce must return gradients of the names that it was given")
-        try:
-            weight = float(found[1])
-        except (TypeError, ValueError):
-            raise TypeError(f"reduce must return a number for the weight, got {_checks.kind(found[1])}") from None
-        if not math.isfinite(weight):
-            raise FloatingPointError(self._about(loss.total if not math.isfinite(loss.total) else weight))
-        scale = 1.0 / weight if weight else 0.0
-        return {name: _times(gradient, scale) for name, gradient in found[0].items()}
+    def _gradients(self, running: Running, piece: Piece, state: Any, summed: bool) -> tuple[Loss, dict[str, Any], Any]:
+        """Of the mean loss, or of the summed one. What the backward pass needs is free when this returns."""
+        batch, targets, own = piece
+        outputs, backward, after = self.model._trained(batch, state, running.deferred)
+        lens, more = asked_for(self.model, batch, own, self.loss)
+        targets = fitted(self.loss, outputs, targets, lens)
+        loss = self.loss(outputs, targets, lens, need_largest=running.need_largest, more=more)
+        if self.reduce is None and not math.isfinite(loss.total):
+            raise FloatingPointError(self._about(loss.total))
+        running.add(loss, outputs, targets, lens)
+        return loss._replace(gradient=None), backward(of_sum(loss) if summed else loss.gradient), after
 
     def _about(self, total: float) -> str:
         text = f"the loss became {total} in epoch {self.epoch + 1}; the model is as before that batch"
         if broken := self._broken():
             return f"{text}, but {broken} has overflowed in an update before: the learning rate is far too high"
         return f"{text}. A lower learning rate or clip_norm=1.0 may help; so may a look at the data for NaN."
-
-
-def _is_pair(found: Any) -> bool:
-    return isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[0], Mapping)
-
-
-def _times(gradient: Any, scale: float) -> Any:
-    if isinstance(gradient, RowGradient):
-        return gradient * scale
-    array = number_array("the gradients that reduce returned", gradient)
-    return array * array.dtype.type(scale) if array.dtype.kind == "f" else array * scale
-
-
-class _Before:
-    """What fit changes before its first update, to put back if it fails."""
-
-    def __init__(self, training: Training, resuming: bool) -> None:
-        self._training = training
-        model, optimizer = training.model, training.optimizer
-        self._dropout, self._remembered = model._dropout_state(), (model._loss, model._metrics)
-        self._optimizer = optimizer.lr, optimizer._steps, optimizer._state
-        self._own = [(c, dict(vars(c))) for c in training.callbacks if isinstance(c, (EarlyStopping, ModelCheckpoint))]
-        self._params: dict[str, Array] | None = None
-        if resuming:
-            self._params, self._learned = model.state_dict(), [(w, w._learned) for w in model._drawn_layers()]
-            self._schedule = training.schedule.state_dict()
-            self._others = [(c, c.state_dict()) for c in training.callbacks]
-
-    def restore(self) -> None:
-        """Put it back."""
-        model, optimizer = self._training.model, self._training.optimizer
-        with Uninterrupted():
-            model._set_dropout_state(self._dropout)
-            model._loss, model._metrics = self._remembered
-            optimizer.lr, optimizer._steps, optimizer._state = self._optimizer
-            if self._params is not None:
-                model._set_params(self._params)
-                for layer, learned in self._learned:
-                    layer._learned = learned
-                states: list[tuple[Schedule | Callback, dict[str, Any]]] = [*self._others]
-                for what, state in [*states, (self._training.schedule, self._schedule)]:
-                    with contextlib.suppress(Exception):  # code of others, and there is an error to hear of already
-                        what.load_state_dict(state)
-            for callback, attributes in self._own:
-                callback.__dict__.clear()
-                callback.__dict__.update(attributes)
 
 
 def check_truncation(model: Trainable) -> None:

@@ -116,7 +116,7 @@ class Optimizer(abc.ABC):
         Args:
             layers: a layer or model, or a mapping of names to layers.
             grads: what backward gave for it (name -> gradient), or a mapping of the same names to such; a list of
-                several is added up. Parameters without one stay.
+                several is added up. Parameters without one stay, and so do those of frozen layers (`trainable`).
             clip_norm: scale all gradients so that their global norm is at most this (Pascanu et al. 2013).
             clip_value: cut every number of the gradients to -clip_value..clip_value (before the norm is taken).
 
@@ -199,6 +199,8 @@ class Optimizer(abc.ABC):
         for name, own in grads.items():
             layer, prefix = layers[name], f"{name}{dot}" if name else ""
             merged = _merge(layer, layer._param_shapes, own)
+            if len(trained := layer._trained_shapes()) < len(layer._param_shapes):
+                merged = {key: gradient for key, gradient in merged.items() if key in trained}
             dtypes = layer._param_dtypes()
             for key, gradient in merged.items():
                 self._check_state(prefix + key, gradient.shape, dtypes[key], slots)

@@ -24,6 +24,7 @@ from ..files.paths import check_template
 from ..files.saving import read_model
 from ..files.strict_json import ModelFileError
 from ..files.tensors import opened
+from ..layers.freezing import frozen_names
 from .schedules import FunctionSchedule, Schedule
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ def settings(training: Training) -> dict[str, Any]:
         "lr": training.first_rate,
         "optimizer": _described(training.optimizer, ("lr",)),
         "schedule": _described(training.schedule, ()),
+        "frozen": ", ".join(frozen_names(training.model)) or "none",
     }
 
 
@@ -277,7 +279,10 @@ def tell_differences(
         if name != "lr" and (anew or (isinstance(known, str) and known != own)):
             instead = f", not {known[:300]}" if isinstance(known, str) else ""
             state = ", and begins with its own state" if anew else ""
-            _warn(f"resume with another {name}: what fit is given counts, {own}{instead}{state}")
+            what = f"another {name}: what fit is given counts"
+            if name == "frozen":
+                what = "other frozen layers: those of the model that is trained count"
+            _warn(f"resume with {what}, {own[:300]}{instead}{state}")
 
 
 def tell(training: Training, source: Source, auto: bool, epochs: int, progress: Progress) -> None:

@@ -1,11 +1,12 @@
 """Learning-rate schedules: what the optimizer's own rate is multiplied by, batch by batch.
 
 `schedule.factor(epoch, batch, batches)` with epoch and batch from 0. fit calls it before every update, and
-`end_epoch(logs)` after every epoch. A plain function (epoch, batch, batches) -> factor is a schedule, too.
+`end_epoch(logs)` after every epoch. A plain function of (epoch), (step) or (epoch, batch, batches) is a schedule, too.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 from collections.abc import Callable, Collection, Mapping
@@ -14,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from .. import _checks
+from ..losses.saved import larger_is_better
 from .expected import check_figure, takes
 
 
 class Schedule:
     """Base of the schedules: what the optimizer's own rate is multiplied by, batch by batch.
 
-    `fit` calls `factor` before every update and `end_epoch` after every epoch. A plain function
-    (epoch, batch, batches) -> factor is a schedule, too.
+    `fit` calls `factor` before every update and `end_epoch` after every epoch. A plain function that gives the factor
+    is a schedule, too: of (epoch), of (step), the number of batches before this one in all epochs, or of
+    (epoch, batch, batches). A single argument says by its name which it is.
     """
 
     def factor(self, epoch: int, batch: int, batches: int) -> float:
@@ -122,7 +125,7 @@ class ReduceOnPlateau(Schedule):
     Args:
         gamma: from 0.
         patience: epochs, from 0.
-        monitor: a figure of the history; smaller is better, for an accuracy larger.
+        monitor: a figure of the history; smaller is better, for accuracy, f1 and their like larger.
         threshold: what counts as better: by more than this share.
         minimum: the factor falls no lower.
     """
@@ -140,7 +143,7 @@ class ReduceOnPlateau(Schedule):
         self.monitor = _checks.text("monitor", monitor)
         self.threshold = _checks.non_negative("threshold", threshold)
         self.minimum = _checks.non_negative("minimum", minimum)
-        self._sign = -1.0 if "accuracy" in monitor else 1.0
+        self._sign = -1.0 if larger_is_better(monitor) else 1.0
         self._factor, self._best, self._bad = 1.0, math.inf, 0
 
     def factor(self, epoch: int, batch: int, batches: int) -> float:  # noqa: ARG002
@@ -174,13 +177,22 @@ def _constant(epoch: int, batch: int, batches: int) -> float:  # noqa: ARG001
 class FunctionSchedule(Schedule):
     """A plain function."""
 
-    def __init__(self, function: Callable[[int, int, int], Any]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
+        self._of = _argument(function)
 
     def _check_names(self, names: Collection[str]) -> None:  # noqa: ARG002
-        takes(f"the schedule {self!r}", self.function, "epoch", "batch", "batches")
+        if self._of is None:
+            try:
+                takes(f"the schedule {self!r}", self.function, "epoch", "batch", "batches")
+            except TypeError as error:
+                raise TypeError(f"{error}; or write it as a function of (epoch) or of (step), by these names") from None
 
     def factor(self, epoch: int, batch: int, batches: int) -> Any:
+        if self._of == "epoch":
+            return self.function(epoch)
+        if self._of == "step":
+            return self.function(epoch * batches + batch)
         return self.function(epoch, batch, batches)
 
     def __repr__(self) -> str:
@@ -192,6 +204,19 @@ class FunctionSchedule(Schedule):
         return "a constant rate" if self.function is _constant else f"the function {name}"
 
 
+def _argument(function: Callable[..., Any]) -> str | None:
+    """What a function of one argument is given, as its name says; None: it takes all three."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # of something built in there is none
+        return None
+    own = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    needed = [one for one in own if one.default is one.empty]
+    if len(own) >= 3 or len(needed) > 1 or any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return None
+    return own[0].name if own and own[0].name in ("epoch", "step") else None
+
+
 def as_schedule(schedule: object, name: str = "schedule") -> Schedule:
     """`schedule` as a Schedule: None is a constant rate."""
     if schedule is None:
@@ -200,7 +225,10 @@ def as_schedule(schedule: object, name: str = "schedule") -> Schedule:
         return schedule
     if callable(schedule) and not isinstance(schedule, type):
         return FunctionSchedule(schedule)
-    raise TypeError(f"{name} must be a schedule or a function (epoch, batch, batches), got {_checks.kind(schedule)}")
+    raise TypeError(
+        f"{name} must be a schedule or a function of (epoch), (step) or (epoch, batch, batches), got "
+        f"{_checks.kind(schedule)}"
+    )
 
 
 def rate_at(schedule: Schedule, rate: float, epoch: int, batch: int, batches: int) -> float:

@@ -130,9 +130,9 @@ class AUC(Score):
         scores = y[inside]
         if scores.shape[-1] == 2:
             scores = scores[:, 1:] - scores[:, :1]
-        else:
-            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-            scores /= scores.sum(axis=1, keepdims=True)
+        else:  # log softmax, whose sums do not depend on the order of the classes: so equal ones are equal
+            scores = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+            scores = scores - np.log(np.exp(np.sort(scores, axis=1)).sum(axis=1, keepdims=True))
         self.parts.append((scores, t[inside], weights[inside]))
 
     def result(self) -> float:

@@ -17,6 +17,7 @@ from .counted import Counted, Indices
 from .data import AllTargets, Inputs, SeveralTargets, Targets
 
 MISSING = ("nan",)
+_LEAST = 1e-20  # of weights: their products with losses stay within float32
 
 
 class WeightedTargets:
@@ -42,6 +43,7 @@ class WeightedTargets:
         self._targets, self._missing, self._ignored = targets, missing, label_ignored(loss)
         self._each: Array | None = None  # of every sequence
         self._steps: Targets | None = None
+        self._numbers: Counted | None = None  # either of these
         self._lengths = _lengths_of(targets, x)
         if sample_weight is not None:
             if isinstance(lengths, (tuple, dict)):
@@ -69,6 +71,7 @@ class WeightedTargets:
                 raise ValueError(str(error).replace(" a target for", " a number for")) from None
             self._steps = part = steps
         check_weights(part)
+        self._numbers = part
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -123,9 +126,12 @@ class WeightedTargets:
         filled = mapped(lambda one: np.where(there(one), one, one.dtype.type(self._fill)), targets)
         return filled, (weights if self._ignored is not None else mapped(weight, targets))
 
-    def check(self, loss: LossFunction, form: Form | None) -> None:
-        """Raises ValueError for weights that do not fit outputs of this form, and if all targets are missing."""
-        if self._missing and not any(_any_number(part) for part in self._targets.all_parts):
+    def check(self, loss: LossFunction, form: Form | None, *, alone: bool) -> None:
+        """Raises ValueError for weights that do not fit outputs of this form, and if nothing counts. alone: whether
+        these are all targets, and no other process has more."""
+        if alone and self._numbers is not None and not any((piece > 0).any() for piece in self._numbers.pieces()):
+            raise ValueError("sample_weight is 0 everywhere: there is nothing to learn from")
+        if alone and self._missing and not any(_any_number(part) for part in self._targets.all_parts):
             raise ValueError("y holds nothing but NaN: with missing='nan' there is no target to learn from")
         if self._steps is None or form is None or call_of(loss) is not None:
             return
@@ -189,20 +195,21 @@ class _Numbers(Counted):
 
 
 def check_weights(part: Counted) -> None:
-    """Raises ValueError unless all that counts are finite numbers from 0, and one of them above."""
-    good, some = True, False
-    for piece in part.pieces():
-        good = good and bool(np.isfinite(piece).all() and (piece >= 0).all())
-        some = some or bool((piece > 0).any())
-    if not good:
-        for i in range(len(part)):
-            one = np.atleast_1d(part.one(i))
-            if (wrong := ~(np.isfinite(one) & (one >= 0))).any():
-                raise ValueError(
-                    f"sample_weight must hold finite numbers from 0, got {one[wrong][0]} in sample_weight[{i}]"
-                )
-    if not some:
-        raise ValueError("sample_weight is 0 everywhere: there is nothing to learn from")
+    """Raises ValueError unless all that counts are finite numbers from 0, and none is lost in float32."""
+
+    def wrong(piece: Array) -> Array:
+        found: Array = ~((piece == 0) | ((piece >= _LEAST) & (piece <= 1 / _LEAST)))
+        return found
+
+    if not any(wrong(piece).any() for piece in part.pieces()):
+        return
+    for i in range(len(part)):
+        one = np.atleast_1d(part.one(i))
+        if (at := wrong(one)).any():
+            raise ValueError(
+                f"sample_weight must hold finite numbers from 0, above it in {_LEAST:g}..{1 / _LEAST:g}, got "
+                f"{one[at][0]} in sample_weight[{i}]"
+            )
 
 
 def _any_number(part: Counted) -> bool:

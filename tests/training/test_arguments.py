@@ -154,7 +154,7 @@ def test_evaluate(name, value):
     *(("x", value) for value in NO_DATA if not isinstance(value, list) or value),
     *(("lengths", value) for value in FIT["lengths"]),
     *(("activation", value) for value in ("x", 3, [], str)),
-    *(("batch_size", value) for value in FIT["batch_size"]),
+    *(("batch_size", value) for value in FIT["batch_size"] if value is not None),
 ], ids=repr)  # fmt: skip
 def test_predict(name, value):
     with pytest.raises((TypeError, ValueError), match=ALSO.get(name, name)):

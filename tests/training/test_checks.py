@@ -77,7 +77,7 @@ CASES = {
     "arity of a callback": ({"callbacks": [lambda logs: logs]}, r"callback <lambda> is called with \(epoch, logs\)"),
     "arity of a metric": ({"metrics": [lambda y, t: y - t]}, r"metric <lambda> is called with \(outputs, targets, l"),
     "arity of a loss": ({"loss": lambda y, t: (0.0, y - t)}, r"loss function is called with \(outputs, targets, len"),
-    "arity of a schedule": ({"schedule": lambda epoch: epoch}, r"is called with \(epoch, batch, batches\)"),
+    "arity of a schedule": ({"schedule": lambda rate: rate}, r"called with \(epoch, batch, batches\).*or of \(step"),
     "arity of reduce": ({"reduce": lambda grads: grads}, r"reduce is called with \(grads, weight\)"),
     "a late label": ({"y": LATE}, r"labels in 0\.\.2, one per column of logits, got 3 in y\[23\]"),
     "a late label of a partial": ({"y": LATE, "loss": partial(pylstm.cross_entropy, ignore_index=9), "metrics": []},

@@ -14,8 +14,10 @@ from pylstm import _core
 from pylstm.layers.containers import Container
 from pylstm.losses import linear_head
 from pylstm.losses.by_name import loss_function
+from pylstm.models.arguments import pair
 from pylstm.training import evaluation
 from pylstm.training.metrics import metric_functions
+from pylstm.training.splitting import Data
 from support.heads import C, Plain, Tied, chain, data
 
 
@@ -311,7 +313,7 @@ def test_a_label_without_weight_counts_for_the_accuracy():
     figures = []
     for metrics in (["accuracy"], ["accuracy", outputs_seen]):
         one = loss_function("cross_entropy", dict.fromkeys(range(0, C, 2), 0.0))
-        inputs, targets = model._pair(x, y)
+        inputs, targets = pair(model, Data(x, y), one)
         figures.append(evaluation.evaluate(model, inputs, targets, 6, one, metric_functions(metrics, "cross_entropy")))
     assert figures[0]["accuracy"] == figures[1]["accuracy"] > 0
     assert figures[0]["loss"] == pytest.approx(figures[1]["loss"], rel=1e-12)

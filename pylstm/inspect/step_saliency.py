@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ..models.sequential import Sequential
 
 
-def saliency(model: Sequential, x: ArrayLike, target: int | None, lengths: ArrayLike | None, signed: bool) -> Array:
+def step_saliency(
+    model: Sequential, x: ArrayLike, target: int | None, lengths: ArrayLike | None, signed: bool
+) -> Array:
     """See `Sequential.saliency`."""
     if model.keeps_time:
         raise ValueError("saliency is for a model with one output per sequence")

@@ -1,0 +1,81 @@
+"""What pictures have in common: matplotlib, which is an optional extra, files, and fonts that have the characters."""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from .. import _checks
+
+_CJK = ("CJK", "WenQuanYi", "Droid Sans Fallback", "SimHei", "PingFang", "YaHei", "Song")
+
+
+def pyplot() -> Any:
+    """matplotlib's, or an ImportError that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'pylstm[train]'") from error
+    return plt
+
+
+def finish(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+    """The figure, written to `path`, if there is one."""
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure
+
+
+def visible(token: object) -> str:
+    """A text as a label shows it."""
+    text = str(token)
+    return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(text, text).replace("$", r"\$")
+
+
+def fonts(texts: Iterable[object] | None, font: str | None, instead: str) -> tuple[dict[str, Any], bool]:
+    """Settings with a font for the texts, and whether there is one; where there is none, a warning says what is shown
+    `instead`. Raises TypeError or ValueError for a `font` that is none."""
+    from matplotlib import font_manager
+
+    if font is not None:
+        if os.path.isfile(font := _checks.text("font", font)):
+            font_manager.fontManager.addfont(font)
+            font = str(font_manager.FontProperties(fname=font).get_name())
+        elif font not in {entry.name for entry in font_manager.fontManager.ttflist}:
+            raise ValueError(f"font must be the file of a font, or the name of one that is installed, got {font!r}")
+    else:
+        wanted = frozenset(ord(char) for text in texts or () for char in visible(text) if char.isprintable())
+        needed = frozenset(code for code in wanted if code > 0x7E)
+        if not needed or needed <= _characters(font_manager.findfont(font_manager.FontProperties())):
+            return {}, True
+        font = _found(needed)
+        if font is None:
+            warnings.warn(f"no font has these characters, so {instead}: install one, or give font=", stacklevel=3)
+            return {}, False
+    return {"font.family": [font, "DejaVu Sans"]}, True  # by name: what it means is asked when the figure is drawn
+
+
+def _found(needed: frozenset[int]) -> str | None:
+    """The name of an installed font with all these characters, those first that are known for Chinese."""
+    from matplotlib import font_manager
+
+    def order(entry: Any) -> tuple[bool, str, str]:
+        return not any(mark in entry.name for mark in _CJK), entry.name, entry.fname
+
+    for entry in sorted(font_manager.fontManager.ttflist, key=order):
+        if needed <= _characters(entry.fname):
+            return str(entry.name)
+    return None
+
+
+@functools.lru_cache(maxsize=512)
+def _characters(path: str) -> frozenset[int]:
+    from matplotlib import ft2font
+
+    try:
+        return frozenset(ft2font.FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):  # gone since it was listed, or damaged
+        return frozenset()
