@@ -41,7 +41,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
-from .parameters import ParameterSet, outside
+from .described import Described
 from .parameters import Params as ParamsView
 from .row_gradient import RowGradient
 from .steps import Apart, Steps
@@ -80,7 +80,7 @@ def _refusing(inner: Callable[..., Any], name: str) -> Callable[..., Any]:
     return method
 
 
-class Layer(ParameterSet, abc.ABC):
+class Layer(Described, abc.ABC):
     """Base of all layers::
 
         y = layer(x, lengths=lengths)                     inference: dropout does nothing, nothing is kept
@@ -110,7 +110,6 @@ class Layer(ParameterSet, abc.ABC):
     batch_first: bool = True
     returns_state: ClassVar[bool] = False
     steps_apart: ClassVar[bool] = False
-    _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _params: ParamsView = ParamsView({})
     _asks: ClassVar[bool] = False  # whether the class' own methods ask for a model's run themselves
     _inline: ClassVar[bool] = False  # whether calls are made of calls of other layers, which a run sees one by one
@@ -319,73 +318,6 @@ class Layer(ParameterSet, abc.ABC):
     def _runs_alike(self) -> bool:
         """Whether a call gives what `forward` gives, so that it may stand in where nobody asks for gradients."""
         return False
-
-    # ---- the object ----------------------------------------------------------------------------------------------
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make a layer like this one: what a file holds of a registered class (`pylstm.register`).
-
-        Returns:
-            Name -> value, in JSON's types. By default the constructor's arguments but for the seed, each the attribute
-            of that name.
-
-        Raises TypeError if there is no such attribute.
-        """
-        config: dict[str, Any] = {}
-        for name, argument in inspect.signature(type(self)).parameters.items():
-            if name == "seed" or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-                continue
-            if not hasattr(self, name):
-                raise TypeError(
-                    f"{type(self).__name__} must keep its argument {name!r} in an attribute of that name, or write "
-                    "get_config(self), which returns the arguments: a file holds them"
-                )
-            value = getattr(self, name)
-            config[name] = str(np.dtype(value)) if name == "dtype" else value
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Layer:
-        """A layer from what `get_config` gave.
-
-        Args:
-            config: as a file holds it: tuples have become lists.
-
-        Returns:
-            A new object; by default what the constructor makes of the arguments.
-        """
-        return cls(**config)
-
-    def _config(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._config_names}
-
-    def __repr__(self) -> str:
-        defaults: dict[str, Any] = {}
-        for kind in reversed(type(self).__mro__[:-1]):  # a subclass may have a constructor of its own
-            if (constructor := vars(kind).get("__init__")) is not None:
-                arguments = inspect.signature(constructor).parameters
-                defaults.update({name: argument.default for name, argument in arguments.items()})
-        parts: list[str] = []
-        for name, value in self._config().items():
-            default = defaults.get(name, inspect.Parameter.empty)
-            if default is inspect.Parameter.empty or not parts:
-                parts.append(repr(value))
-            elif value != default:
-                parts.append(f"{name}={value if name == 'dtype' else repr(value)}")
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # the parameters' memory does not pickle: it is made anew
-        state = {name: value for name, value in self.__dict__.items() if name not in _NOT_PICKLED}
-        return {"attributes": state, "params": outside().run(dict, self._params)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state["attributes"])
-        if state["params"]:
-            self._set_params(state["params"])
-
-
-_NOT_PICKLED = ("_params", "_table", "_edition", "_fitting")
 
 
 def with_tuples(found: Any, run_back: Callable[..., Any]) -> tuple[Outputs, VJP]:

@@ -191,6 +191,6 @@ def test_import_waits_for_layers_only():
     assert parts & {"training", "losses", "decoding", "files", "models", "inspect", "reference"} == set(), found
     assert {name for name in found if part(name) == "layers"} <= {
         f"pylstm.layers{name}"
-        for name in ("", ".compiled", ".gru", ".layer", ".lstm", ".parameters", ".recurrent", ".recurrent_parameters",
-                     ".registry", ".rnn", ".row_gradient", ".steps", ".stream", ".table_rows")
+        for name in ("", ".compiled", ".described", ".gru", ".layer", ".lstm", ".parameters", ".recurrent",
+                     ".recurrent_parameters", ".registry", ".rnn", ".row_gradient", ".steps", ".stream", ".table_rows")
     }  # fmt: skip
