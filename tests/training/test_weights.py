@@ -134,6 +134,16 @@ def test_reduce_adds_weights_up():
         np.testing.assert_allclose((parts[0][0][name] + parts[1][0][name]) / total, gradient, atol=1e-12)
 
 
+@pytest.mark.parametrize("loss", ["mse", pylstm.Huber(0.4), own])
+def test_pieces_of_a_batch_weigh_what_they_weigh(loss):
+    y = RNG.standard_normal((N, 2))
+    y[3:6, 1] = np.nan
+    options = {"loss": loss, "sample_weight": TIMES, "missing": "nan"}
+    if loss is own:
+        options, y = {"loss": loss, "sample_weight": TIMES}, np.nan_to_num(y)
+    agree(one_step(net(2), X, y, micro_batch_size=5, **options), one_step(net(2), X, y, **options))
+
+
 def test_one_of_several_processes_may_have_no_weight():
     model = net(2)
     for options in ({"sample_weight": np.zeros(N)}, {"missing": "nan"}):
