@@ -7,7 +7,7 @@ def which_loss(lost: str | None) -> str:
     """An error's text, with what to do. lost: what a function was called that a file or pickle did not hold."""
     if lost is None:
         return (
-            "the model has not been trained with fit, and no loss is known: say which, as in "
+            "the model has not been trained with fit, and no loss is known: say which loss, as in "
             "evaluate(x, y, loss='cross_entropy')"
         )
     called = f", {lost}," if lost else ""
