@@ -243,7 +243,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--data", "--text", type=Path, metavar="PATH", help="UTF-8 text to learn (see above)")
     add("--hidden", type=common.positive_int, default=256, help="units of an LSTM layer")
     add("--layers", type=common.positive_int, default=1, help="LSTM layers")
-    add("--epochs", type=common.positive, help="passes over the text (default: 8, or 3 over the default text)")
+    add("--epochs", type=common.positive, default=8, help="passes over the text")
     add("--seconds", type=common.positive, default=math.inf, help="end training after this time at the latest")
     add("--batch", type=common.positive_int, default=32, help="streams read side by side")
     add("--chunk", type=common.positive_int, default=64, help="steps that gradients flow back through")
@@ -259,7 +259,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--prompt", help="what the sample goes on from (default: the start of a line)")
     add("--temperature", type=common.positive, default=0.6, help="below 1: safer guesses, above 1: wilder ones")
     args = parser.parse_args()
-    args.epochs = args.epochs or (8 if args.data else 3)
     args.prompt = args.prompt or "\n"
     return args
 

@@ -137,26 +137,40 @@ def naive_bayes(train: Sequence[tuple[str, Iterable[str]]], dev: Sequence[tuple[
 # ---- arguments: refused before anything is trained -------------------------------------------------------------------
 
 
+def whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"has to be a whole number, not {text!r}") from None
+
+
+def real_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"has to be a number, not {text!r}") from None
+
+
 def positive_int(text: str) -> int:
-    if (value := int(text)) < 1:
+    if (value := whole_number(text)) < 1:
         raise argparse.ArgumentTypeError(f"has to be at least 1, not {text}")
     return value
 
 
 def positive(text: str) -> float:
-    if not 0 < (value := float(text)) < float("inf"):
+    if not 0 < (value := real_number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"has to be above 0 and finite, not {text}")
     return value
 
 
 def share(text: str) -> float:
-    if not 0 <= (value := float(text)) < 1:
+    if not 0 <= (value := real_number(text)) < 1:
         raise argparse.ArgumentTypeError(f"has to be at least 0 and below 1, not {text}")
     return value
 
 
 def seed(text: str) -> int:
-    if not 0 <= (value := int(text)) < 2**32:
+    if not 0 <= (value := whole_number(text)) < 2**32:
         raise argparse.ArgumentTypeError(f"has to be at least 0 and below 2**32, not {text}")
     return value
 
@@ -201,6 +215,8 @@ def run(main: Callable[[], None]) -> None:
         sys.stdout.flush()
     except DataError as error:
         sys.exit(f"{name}: {error}")
+    except MemoryError as error:
+        sys.exit(f"{name}: there is not enough memory: {error}")
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         sys.exit(130)

@@ -83,6 +83,13 @@ def faded(pushes: Array, memory: float) -> Array:
 
 def read(path: Path, column: str | None) -> Series:
     """A column of a CSV file, on an even grid of times."""
+    try:
+        return read_rows(path, column)
+    except csv.Error as error:  # a cell without end, say
+        raise common.DataError(f"{path} is no CSV file: {error}; expected {FORM}") from None
+
+
+def read_rows(path: Path, column: str | None) -> Series:
     text = common.text_of(path, FORM)
     header = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
@@ -215,7 +222,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--hours", type=common.positive_int, default=3 * 8766, help="of temperatures to draw (default: three years)")
     add("--seed", type=common.seed, default=0)
     add("--out", type=common.model_file, help="where the model goes (.npz or .safetensors)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.column is not None and args.data is None:
+        parser.error("argument --column: is for a file, --data")
+    return args
 
 
 def main() -> None:

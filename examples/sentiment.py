@@ -190,6 +190,8 @@ def main() -> None:
 
     answer = model.predict(encoder([task.example]), activation="sigmoid" if binary else "softmax")[0]
     odds = dict(zip(names, [1 - answer[0], answer[0]] if binary else answer, strict=True))
+    if binary and names == ["0", "1"]:  # as the published reviews have it
+        odds = {"bad": odds["0"], "good": odds["1"]}
     best = sorted(odds.items(), key=lambda pair: -pair[1])[:3]
     print(task.example, "->", ", ".join(f"{name} {p:.0%}" for name, p in best))
     if args.out is not None:

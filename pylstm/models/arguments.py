@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _checks
+from ..data.series import Windows
 from ..losses.by_name import LossFunction, loss_function, named, wants
 from ..losses.classification import ClassWeight
+from ..training.batches import gives_batches, opened
 from ..training.class_weights import balanced
 from ..training.data import AllTargets, Inputs, SeveralTargets, Targets
 from ..training.splitting import Data, split
@@ -22,6 +24,10 @@ def pair(model: Trainable, data: Data, loss: LossFunction, missing: str | None =
     """Inputs and targets. Raises TypeError or ValueError, naming the argument."""
     if missing is not None:
         _checks.choice("missing", missing, MISSING)
+    if data.y is None and isinstance(data.x, Windows):
+        data = data._replace(x=data.x.x, y=data.x.y)
+    if (first := _first_batch(model, data, loss, missing)) is not None:
+        return first
     inputs = model._inputs(data.x, data.lengths)
     if len(inputs) == 0:
         raise ValueError("x holds no sequences")
@@ -46,11 +52,32 @@ def pairs(
         return found, None if validation_data is None else _validation(model, validation_data, function, missing)
     if validation_data is not None:
         raise ValueError("give validation_data or validation_split, not both")
+    if data.y is None and isinstance(data.x, Windows):
+        raise ValueError(
+            "validation_split would leave steps in both parts of windows: train, validation = x.split(0.8)"
+        )
+    if gives_batches(data.x) or data.y is None:
+        raise ValueError("validation_split needs x and y as a whole: give validation_data")
     data, behind = split(data, validation_split, several=model._several)
     return pair(model, data, function, missing), _validation(model, behind, function, missing)
 
 
+def _first_batch(model: Trainable, data: Data, loss: LossFunction, missing: str | None, name: str = "x") -> Pair | None:
+    """If x gives batches."""
+
+    def convert(batch: Data) -> Pair:
+        if batch.y is None:
+            raise TypeError("it has no y")
+        return pair(model, batch, loss, missing)
+
+    return opened(data, convert, name)
+
+
 def _validation(model: Trainable, data: Any, loss: LossFunction, missing: str | None) -> Pair:
+    if gives_batches(data):
+        first = _first_batch(model, Data(data, None), loss, missing, "validation_data")
+        if first is not None:
+            return first
     four = isinstance(data, (tuple, list)) and len(data) == 4 and data[3] is not None
     if not isinstance(data, (tuple, list)) or (len(data) not in (2, 3, 5) and not four):
         raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, BinaryIO, ClassVar
 
 from .. import _checks
+from ..data.series import Windows
 from ..files import saving
 from ..files.streams import place_of
 from ..layers.drawing import redraw
@@ -16,6 +17,7 @@ from ..losses.classification import ClassWeight
 from ..losses.objects import LossObject
 from ..losses.saved import saved_loss
 from ..training import loop
+from ..training.batches import gives_batches, planned
 from ..training.checks import check_weights_used
 from ..training.data import Inputs
 from ..training.evaluation import evaluate
@@ -27,6 +29,7 @@ from ..training.splitting import Data
 from ..training.updates import Reduce
 from .arguments import class_weights, pair, pairs
 from .classes import Classes
+from .in_batches import in_batches
 from .predicting import predicted
 from .predictions import ACTIVATIONS, activated
 from .tuning import Tunable
@@ -73,7 +76,7 @@ class Trainable(Tunable):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         loss: Any,
         optimizer: Optimizer | str = "adam",
@@ -98,6 +101,7 @@ class Trainable(Tunable):
         reduce: Reduce | None = None,
         micro_batch_size: int | None = None,
         check_finite: bool = True,
+        steps_per_epoch: int | None = None,
         verbose: int = 1,
     ) -> dict[str, list[float]]:
         """Train the model.
@@ -107,7 +111,10 @@ class Trainable(Tunable):
         Args:
             x: an array (N, ...), with `lengths` if it is padded, or a list of sequences of differing length, which are
                 batched by length. Of a `Model` also a tuple of several inputs, or a dict of them by the names that its
-                `run` has for them.
+                `run` has for them. Or what gives batches, (x, y) and what else `validation_data` has, or dicts of
+                these, each as fit takes all data, without y beside it: a function that returns an iterator over them
+                (with `epoch`, from 0, if it has a parameter of that name), called in each epoch; an object to be gone
+                through in each; an iterator, for one epoch. They are trained on as they come, one update for each.
             y: one target per sequence (N, ...), or per step: a list like x, or (N, T, ...). Of a `Model`
                 that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
                 outputs a tuple or dict of targets. For cross_entropy labels: integers, floats that are whole, with a
@@ -123,7 +130,7 @@ class Trainable(Tunable):
                 `sample_weight`, where there are weights.
             optimizer: e.g. `Adam(3e-3)`; its state lives in it, so that a second fit goes on. By name ("sgd", "adam",
                 "adamw", "rmsprop", "adagrad") a new one with its defaults.
-            batch_size: sequences per update.
+            batch_size: sequences per update. Where x gives batches, they count.
             epochs: how often to go through the data.
             lengths: (N,) integers, of a padded x. Of several inputs a tuple or dict as x, with None for an input
                 without; the model gets those of the batch, in that form where more than one input has lengths.
@@ -133,7 +140,7 @@ class Trainable(Tunable):
                 batch if it has a parameter `sample_weight`, and is refused without.
             missing: "nan": a NaN in y is no target; it counts neither in the loss nor in metrics by name.
             validation_data: (x, y), (x, y, lengths), (x, y, lengths, target_lengths) or these and sample_weight:
-                examples that are not trained on.
+                examples that are not trained on. Or what gives batches of these, as x.
             validation_split: the share of the sequences that is put aside for validation: the last ones as they are
                 given, before shuffling (of data in an order, such as of classes, they are no fair sample).
             metrics: a list of names and functions, each over the whole set. Of classification "accuracy" (the default),
@@ -152,7 +159,7 @@ class Trainable(Tunable):
                 0, that gives what the optimizer's rate is multiplied by.
             truncate: update after every so many steps and carry the states on (truncated back-propagation through
                 time): for long or endless sequences, with one target per step. Of a `Sequential` only.
-            shuffle: draw a new order every epoch.
+            shuffle: draw a new order every epoch. Where x gives batches, they keep theirs.
             seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
                 weights the same bits, whatever the number of threads. None: not reproducible.
             resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted; a path
@@ -173,7 +180,9 @@ class Trainable(Tunable):
                 called with each, and so are validation data computed. Not with `truncate`.
             check_finite: look for NaN and infinity in x and y, within the lengths, and in the weights before training,
                 which takes a pass over them, and refuse them by their place. Not done with `reduce`: the other
-                processes would wait.
+                processes would wait. Of batches the first one is looked at before training, and each when it comes.
+            steps_per_epoch: where x gives batches, how many of them are an epoch. An iterator goes on in the next epoch
+                where it was.
             verbose: 1: a bar on a terminal, one line an epoch elsewhere; 2: lines; 0: nothing.
 
         Returns:
@@ -195,6 +204,7 @@ class Trainable(Tunable):
             _checks.path("resume", resume)
         data = Data(x, y, lengths, target_lengths, sample_weight)
         (inputs, targets), validation = pairs(self, data, loss, missing, validation_data, validation_split)
+        planned(inputs, validation, epochs, steps_per_epoch, class_weight)
         class_weight = class_weights(class_weight, loss, targets, self.keeps_time)
         run = loop.Training(
             self,
@@ -220,7 +230,7 @@ class Trainable(Tunable):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         lengths: Any = None,
         target_lengths: Any = None,
@@ -233,7 +243,7 @@ class Trainable(Tunable):
         """The mean loss and the metrics over x and y.
 
         Args:
-            x: as fit takes it.
+            x: as fit takes it, batches among it.
             y: as fit takes it.
             lengths: as fit takes them.
             target_lengths: as fit takes them.
@@ -270,7 +280,8 @@ class Trainable(Tunable):
         """The model's outputs, in the order of x.
 
         Args:
-            x: as fit takes it: several sequences. One alone, (T, F), is refused: give x[None], or call the model.
+            x: as fit takes it: several sequences. One alone, (T, F), is refused: give x[None], or call the model. What
+                gives batches may give x alone, or, in tuples, what fit takes.
             lengths: as fit takes them.
             activation: None for what the model gives, of a classifier logits; "sigmoid" or "softmax" for probabilities;
                 "relu" or "tanh".
@@ -285,6 +296,9 @@ class Trainable(Tunable):
         Raises ValueError for sequences of differing length and a `Model` that does not say `keeps_time`.
         Raises TypeError or ValueError for a wrong argument, naming it.
         """
+        if gives_batches(x):
+            return in_batches(x, lengths, lambda some, lens: self.predict(
+                some, lengths=lens, activation=activation, batch_size=batch_size))  # fmt: skip
         inputs = self._inputs(x, lengths)
         size = None if batch_size is None else _checks.integer("batch_size", batch_size)
         if activation is not None:
@@ -318,6 +332,9 @@ class Trainable(Tunable):
         Raises ValueError for a model that was trained with a loss that is not of classes, as mse; FloatingPointError
         where outputs are NaN; and as `predict` does.
         """
+        if gives_batches(x):
+            return in_batches(x, lengths, lambda some, lens: self.predict_classes(
+                some, lengths=lens, threshold=threshold, batch_size=batch_size))  # fmt: skip
         inputs = self._inputs(x, lengths)
         size = None if batch_size is None else _checks.integer("batch_size", batch_size)
         return predicted(self, inputs, size, Classes(self._loss, threshold), counted=True)
@@ -325,6 +342,7 @@ class Trainable(Tunable):
     # ---- arguments -----------------------------------------------------------------------------------------------
 
     def _inputs(self, x: Any, lengths: Any) -> Inputs:
+        x = x.x if isinstance(x, Windows) else x
         inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
         if len(inputs):
             self._output_form(inputs)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..losses.by_name import LossFunction, call_of, check_takes_weights, check_targets, converts_targets
 from ..losses.targets import Form, check_numbers_of
+from .batches import BatchInputs, held
 from .data import AllTargets, Inputs
 from .evaluation import output_form
 from .expected import takes
@@ -52,8 +53,9 @@ def before_training(
         callback._check(training)
     if check_finite and not resuming:
         check_params(training.model)
-    form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
-    _check_y(training, y, form, outputs, check_finite)
+    with x.naming():
+        form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
+        _check_y(training, y, form, outputs, check_finite)
     if validation is not None:
         try:
             others = validation[0]
@@ -64,6 +66,33 @@ def before_training(
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"validation_data: {error}") from error
     return form
+
+
+def before_batches(
+    training: Training, x: Inputs, validation: Pair | None, form: Form | None, *, check_finite: bool
+) -> None:
+    """Where data come batch by batch, the same look at each of them when it comes. Raises ValueError for a schedule
+    that asks how many there are, where nobody knows."""
+    if isinstance(x, BatchInputs) and not len(x.batches(0, None)) and training.schedule._counts_batches:
+        raise ValueError(
+            "the schedule asks how many batches an epoch has, and x does not say it: give steps_per_epoch, or x a "
+            "__len__"
+        )
+    if form is not None and len(form) > 2:
+        form = (form[0], None, *form[2:])
+
+    def look(some: Inputs, targets: AllTargets) -> None:
+        model = training.model
+        if check_finite:
+            for part in some.parts:
+                check_data(part, "sequences", "feature", model._converts_to(some))
+        model._check_values_of(some)
+        check_weights_used(targets, training.loss, training.metrics)
+        _check_y(training, targets, model._output_form(some) or form, None, check_finite)
+
+    for one in (x, None if validation is None else validation[0]):
+        if isinstance(one, BatchInputs):
+            one.look = look
 
 
 def _check_functions(training: Training) -> None:
@@ -88,13 +117,14 @@ def _check_x(
 
 
 def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
+    whole, y = y, held(y)
     parts = y.all_parts
     if check_finite:
         dtype = getattr(outputs, "dtype", training.model.dtype) if converts_targets(training.loss) else None
         for one in parts:
             check_data(one, "targets", "column", dtype)
     if isinstance(y, WeightedTargets):
-        y.check(training.loss, form, alone=training.reduce is None)
+        y.check(training.loss, form, alone=training.reduce is None and y is whole)
     if len(parts) == 1:
         check_targets(training.loss, outputs, form, parts[0])
         for name, metric in training.metrics.items():
@@ -107,6 +137,7 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
 
 def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, Metric]) -> None:
     """Raises TypeError for functions of somebody's own that the weights of targets would not reach."""
+    y = held(y)
     if not isinstance(y, WeightedTargets) or not y.weighs:
         return
     check_takes_weights(loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -186,9 +187,13 @@ class Inputs:
         arrays = {key: array for key, (array, _) in found.items()}
         return Batch(() if self.named else tuple(arrays.values()), arrays if self.named else {}, all_lengths)
 
-    def batches(self, size: int, rng: np.random.Generator | None) -> list[Indices]:
+    def batches(self, size: int, rng: np.random.Generator | None, epoch: int = 0) -> list[Indices]:  # noqa: ARG002
         """All rows in batches of `size`: shuffled and of similar lengths with `rng`, else in the given order."""
         return batches(len(self), self.lengths, size, rng)
+
+    def naming(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, errors name the batch, where there is no other way to find it."""
+        return contextlib.nullcontext()
 
     def sorted_batches(self, size: int) -> list[Indices]:
         """All rows in batches of `size`, by length: the least padding."""

@@ -11,6 +11,7 @@ from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_lin
 from ..losses.loss import Loss
 from ..losses.targets import Form
 from ..losses.weighted import apart
+from .batches import BatchInputs
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
 
@@ -59,6 +60,19 @@ def evaluate(
     look: bool = False,
 ) -> dict[str, float]:
     """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
+    with x.naming():
+        return _evaluated(model, x, y, size, loss, metrics, look)
+
+
+def _evaluated(
+    model: Trainable,
+    x: Inputs,
+    y: AllTargets,
+    size: int,
+    loss: LossFunction,
+    metrics: Mapping[str, Metric],
+    look: bool,
+) -> dict[str, float]:
     running = Running(loss, metrics)
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
@@ -100,6 +114,11 @@ def hand_labels(
     found = sampling(loss)
     if found is None or not found.counts_labels:
         return
+    if isinstance(x, BatchInputs):
+        raise ValueError(
+            "SampledSoftmax('unigram') counts all labels before training, and x gives them batch by batch: give an "
+            "array of counts, or 'log_uniform'"
+        )
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)

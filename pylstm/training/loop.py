@@ -18,8 +18,9 @@ from ..losses.by_name import LossFunction, fitted, sampling
 from ..losses.loss import Loss
 from . import checkpoint, resuming
 from .averaging import averaged, go_on
+from .batches import BatchInputs
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
-from .checks import before_training
+from .checks import before_batches, before_training
 from .counted import Indices
 from .data import AllTargets, Batch, Inputs
 from .evaluation import Running, asked_for, evaluate, hand_labels
@@ -117,13 +118,16 @@ class Training:
         self.figures += [f"val_{name}" for name in ("loss", *self.metrics)] if validation is not None else []
         self.figures += ["lr", "seconds"]
         self.epochs = epochs
-        if self.micro is not None and self.micro >= batch_size:
+        if isinstance(x, BatchInputs):
+            batch_size = len(x)  # of the first one, and what others are is not known
+        elif self.micro is not None and self.micro >= batch_size:
             self.micro = None
         size = self.micro or batch_size  # of what is computed together
         if all(map(is_own, self.callbacks)):  # others may add figures
             self.names = self.figures
         form = before_training(self, x, y, validation, size, check_finite=check_finite, resuming=resume is not None)
         hand_labels(self.model, x, y, size, self.loss, form)
+        before_batches(self, x, validation, form, check_finite=check_finite)
         progress = Progress(verbose, epochs)
         before, updates = Before(self, resume is not None), self.optimizer._updates
         with Interrupts() as interrupts:
@@ -140,7 +144,7 @@ class Training:
                         if self.drawn:
                             key = (_SAMPLES, self.epoch)
                             self.drawn.begin_epoch(np.random.SeedSequence(self.entropy, spawn_key=key))
-                        batches = x.batches(batch_size, rng if shuffle else None)
+                        batches = x.batches(batch_size, rng if shuffle else None, self.epoch)
                         self._one_epoch(x, y, batches, validation, size, progress, interrupts)
                         if self._stopped or interrupts.asked:
                             break
@@ -199,7 +203,8 @@ class Training:
     ) -> None:
         began = time.perf_counter()
         progress.begin_epoch(self.epoch, len(batches))
-        running = self._epoch(x, y, batches, progress, interrupts)
+        with x.naming():
+            running = self._epoch(x, y, batches, progress, interrupts)
         if broken := self._broken():
             raise FloatingPointError(
                 f"an update of epoch {self.epoch + 1} made {broken} overflow: the learning rate is far too high"

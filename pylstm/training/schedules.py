@@ -27,6 +27,8 @@ class Schedule:
     (epoch, batch, batches). A single argument says by its name which it is.
     """
 
+    _counts_batches = True  # whether `factor` has to be told how many batches there are
+
     def factor(self, epoch: int, batch: int, batches: int) -> float:
         """What the learning rate is multiplied by in this batch: a finite number from 0.
 
@@ -58,6 +60,8 @@ class StepLR(Schedule):
         step_size: epochs, from 1.
         gamma: from 0.
     """
+
+    _counts_batches = False
 
     def __init__(self, step_size: int, gamma: float = 0.1) -> None:
         self.step_size, self.gamma = _checks.integer("step_size", step_size), _checks.non_negative("gamma", gamma)
@@ -130,6 +134,8 @@ class ReduceOnPlateau(Schedule):
         minimum: the factor falls no lower.
     """
 
+    _counts_batches = False
+
     def __init__(
         self,
         gamma: float = 0.1,
@@ -180,6 +186,7 @@ class FunctionSchedule(Schedule):
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self._of = _argument(function)
+        self._counts_batches = function is not _constant and self._of != "epoch"
 
     def _check_names(self, names: Collection[str]) -> None:  # noqa: ARG002
         if self._of is None:

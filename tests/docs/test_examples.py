@@ -113,6 +113,10 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
     ("name", "arguments"),
     [
         ("sentiment", ["--epochs", "0"]),
+        ("sentiment", ["--epochs", "many"]),
+        ("forecast", ["--column", "x"]),
+        ("alarm", ["--minutes", "1"]),
+        ("alarm", ["--model", "nowhere/model.npz"]),
         ("reviews", ["--seed", "-1"]),
         ("poems", ["--dropout", "1"]),
         ("poems", ["--out", "nowhere/model.npz"]),
@@ -127,6 +131,48 @@ def test_arguments_are_refused_before_anything_is_trained(refused, name, argumen
     message = refused(name, *arguments)
     assert f"argument {arguments[0]}" in message
     assert "epoch 1" not in message
+    assert "invalid" not in message
+
+
+def test_line_ends_and_marks_of_other_systems_make_no_difference(tmp_path):
+    common = runpy.run_path(str(ROOT / "examples" / "common.py"))
+    raw = (SAMPLES / "emotions_zh.tsv").read_bytes()
+    rows = common["read_labelled"](SAMPLES / "emotions_zh.tsv")
+    assert len(rows) == raw.count(b"\n")
+    for other in (
+        b"\xef\xbb\xbf" + raw.replace(b"\n", b"\r\n"),
+        raw.replace(b"\n", b"\r"),
+        raw.rstrip(),
+        b"\n \n" + raw,
+    ):
+        (tmp_path / "other.tsv").write_bytes(other)
+        assert common["read_labelled"](tmp_path / "other.tsv") == rows
+
+
+def test_what_is_held_back_is_the_same_each_time_and_not_learned_from(tmp_path):
+    common = runpy.run_path(str(ROOT / "examples" / "common.py"))
+    (tmp_path / "train.tsv").write_text("".join(f"{i % 2}\tsentence {i}\n" for i in range(200)), "utf-8")
+    for path, sizes in ((tmp_path / "train.tsv", (160, 20, 20)), (tmp_path, (180, 20, 0))):
+        parts = common["load"](path, common["read_labelled"], "a file", [".tsv"])
+        assert parts == common["load"](path, common["read_labelled"], "a file", [".tsv"])
+        assert tuple(map(len, parts)) == sizes
+        assert len({row for part in parts for row in part}) == 200
+    labels = {label for label, _ in common["load"](tmp_path / "train.tsv", common["read_labelled"], "", [".tsv"])[1]}
+    assert labels == {"0", "1"}  # in a file where they take turns, too
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (MemoryError("1 TiB"), "not enough memory: 1 TiB")]
+)
+def test_an_example_ends_with_one_line(capsys, error, code):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples" / "common.py"))["run"](main)
+    found = ended.value.code
+    assert found == code if isinstance(code, int) else code in found
+    assert capsys.readouterr().err.count("stopped") == (code == 130)
 
 
 def test_labels_have_to_differ(refused, tmp_path):
@@ -248,6 +294,11 @@ def test_forecast_names_the_row_that_is_wrong(refused, tmp_path, change, message
     found = refused("forecast", "--data", tmp_path / "series.csv")
     assert message in found
     assert "expected a CSV file" in found
+
+
+def test_forecast_refuses_cells_without_end(refused, tmp_path):
+    (tmp_path / "one.json").write_text('[{"a": 1, "b": "' + "x" * 200_000 + '"}]', "utf-8")
+    assert "is no CSV file: field larger than field limit" in refused("forecast", "--data", tmp_path / "one.json")
 
 
 def test_alarm_detects_more_than_thresholds_do(tmp_path):

@@ -78,7 +78,7 @@ def test_batches_cover_everything_once_and_pad_little():
         ({"epochs": 1.5}, "epochs"),
         ({"validation_data": ([1],)}, "validation_data"),
         ({"callbacks": [3]}, "callbacks"),
-        ({"metrics": ["f1_mcro"]}, "metrics.*f1_macro"),
+        ({"metrics": ["f1_mcro"]}, "metrics.*f1_micro"),
         ({"class_weight": "even"}, "balanced"),
         ({"x": [], "y": []}, "no sequences"),
         ({"truncate": 3}, "one output per step"),
