@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,12 @@ def batches(model: Trainable, inputs: Inputs, batch_size: int | None) -> list[An
     """All rows in batches, by length: the least padding. batch_size None: by what their activations take."""
     if batch_size is not None:
         return inputs.sorted_batches(batch_size)
-    (order,) = inputs.sorted_batches(max(1, len(inputs)))
-    costs = _costs(model, inputs)[order]
+    count = len(inputs)
+    per_step, once = _per_sequence(model, inputs)
+    if count == 1 or (count <= _MOST and count * (_longest(inputs) * per_step + once) <= min(_SMALL, BUDGET)):
+        return inputs.sorted_batches(count)  # as most calls are
+    (order,) = inputs.sorted_batches(count)
+    costs = (_steps(inputs) * per_step + once)[order]
     found, start = [], 0
     while start < len(order):
         count = _fitting(costs[start : start + _MOST])
@@ -41,25 +47,55 @@ def _fitting(costs: Any) -> int:
     return max(1, small if small > _USUAL else int(np.searchsorted(together[:_USUAL], BUDGET, "right")))
 
 
-def _costs(model: Trainable, inputs: Inputs) -> Any:
-    """(N,) bytes of a sequence's inputs and of the outputs of all layers, as far as layers say how wide they are."""
+def _per_sequence(model: Trainable, inputs: Inputs) -> tuple[int, int]:
+    """Bytes of the inputs and of the outputs of all layers, as far as layers say how wide they are: of a step, and of a
+    sequence besides."""
     item = max(4, model.dtype.itemsize)
-    steps = np.ones(len(inputs))
-    once = 0
-    per_step = 0
+    wide, narrow = _widths_of(model)
     for part in inputs.parts:
-        form = part.form
-        timed = part.has_steps or len(form) > 2 or (len(form) == 2 and part.dtype.kind in "iub")
-        width = int(np.prod([size or 1 for size in form[2 if timed else 1 :]], dtype=np.int64)) * max(4, item)
-        if not timed:
-            once += width
-            continue
-        per_step += width
-        own = np.full(len(inputs), form[1]) if part.lengths is None else part.lengths
-        steps = np.maximum(steps, own)
-    layers = model.layers if isinstance(model, Container) else [layer for _, layer in named_layers(model)]
-    wide, narrow = _widths(layers)
-    return steps * (per_step + wide * item) + once + narrow * item
+        timed = _is_timed(part)
+        width = math.prod(size or 1 for size in part.form[2 if timed else 1 :])
+        wide, narrow = (wide + width, narrow) if timed else (wide, narrow + width)
+    return wide * item, narrow * item
+
+
+def _is_timed(part: Any) -> bool:
+    form = part.form
+    return part.has_steps or len(form) > 2 or (len(form) == 2 and part.dtype.kind in "iub")
+
+
+def _longest(inputs: Inputs) -> int:
+    longest = 1
+    for part in inputs.parts:
+        if part.lengths is not None:
+            longest = max(longest, int(part.lengths.max()))
+        elif _is_timed(part):
+            longest = max(longest, part.form[1] or 1)
+    return longest
+
+
+def _steps(inputs: Inputs) -> Any:
+    """(N,) steps of each sequence, of several inputs of the longest."""
+    steps: Any = np.ones(len(inputs))
+    for part in inputs.parts:
+        if part.lengths is not None:
+            steps = np.maximum(steps, part.lengths)
+        elif _is_timed(part):
+            steps = np.maximum(steps, part.form[1] or 1)
+    return steps
+
+
+_KNOWN: weakref.WeakKeyDictionary[Any, tuple[Any, tuple[int, int]]] = weakref.WeakKeyDictionary()  # with the layers
+
+
+def _widths_of(model: Any) -> tuple[int, int]:
+    """Asked before every prediction; looking takes as long as a small model."""
+    if not isinstance(model, Container):
+        return _widths([layer for _, layer in named_layers(model)])
+    known = _KNOWN.get(model)
+    if known is None or known[0] is not model.layers:
+        known = _KNOWN[model] = model.layers, _widths(model.layers)
+    return known[1]
 
 
 def _widths(layers: Iterable[Any]) -> tuple[int, int]:
