@@ -370,11 +370,10 @@ class Trainable(Tunable):
                 such a name "npz".
             metadata: a dict of your own, kept as `model.metadata`; None: that of the model as it is. It is loaded equal
                 as it was saved: dicts, lists, tuples, str, bool, None, finite floats, integers of up to 1000 digits, a
-                `Vocabulary`;
-                198 of them in each other, where a tuple counts twice and a dict with other keys than str five times.
-                Keys are str, integers below 2^61, or tuples of these; of integers that do not count up by one there
-                may be 65,536, of those that do 2^20, and 4,096 tuples that hold integers. With the structure 256 MiB
-                of text at most, of .safetensors 100 MB; 2^24 values and 2^19 lists, tuples and dicts.
+                `Vocabulary`; 198 in each other, where a tuple counts twice and a dict with other keys than str five
+                times. Keys are str, integers below 2^61, or tuples of these; of integers that do not count up by one
+                there may be 65,536, of those that do 2^20, and 4,096 tuples that hold integers. With the structure 256
+                MiB of text at most, of .safetensors 100 MB; 2^24 values and 2^19 lists, tuples and dicts.
 
         Raises:
             TypeError: metadata of other kinds, naming its place; layers and models that are neither the library's own
