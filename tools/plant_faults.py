@@ -394,7 +394,7 @@ FAULTS = {
     ),
     "a file that is written to while it is read": Fault(
         "pylstm/files/tensors.py",
-        "            file.check_unchanged()\n",
+        "        file.check_unchanged()\n",
         "",
         "files/test_reading.py -k during",
     ),

@@ -19,6 +19,7 @@ from ..layers.freezing import frozen_names
 from ..layers.layer import Layer
 from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
+from ..losses.objects import LossObject
 from ..losses.saved import is_metric, read_loss, read_metrics, saved_loss
 from .marks import KeyCounts, Unmarking, marked
 from .plain import checked, checked_as_is
@@ -99,6 +100,18 @@ def lost_loss(model: Trainable) -> str | None:
     name = str(getattr(inner, "__name__", type(inner).__name__))
     name = name if name.isidentifier() and len(name) <= 100 else ""
     return f"functools.partial({name}, ...)" if isinstance(loss, partial) else name
+
+
+def without_functions(model: Trainable, attributes: dict[str, Any]) -> None:
+    """Takes functions out of what a pickle of the model holds: they may be local ones, which do not pickle."""
+    if _is_function(attributes.get("_loss")):
+        attributes["_own_loss"], attributes["_loss"] = lost_loss(model), saved_loss(attributes["_loss"])
+    if any(map(_is_function, attributes.get("_metrics") or ())):
+        attributes["_metrics"] = [metric for metric in attributes["_metrics"] if not _is_function(metric)]
+
+
+def _is_function(thing: object) -> bool:
+    return callable(thing) and not isinstance(thing, LossObject)
 
 
 def metadata_of(value: object, name: str) -> dict[str, Any]:

@@ -14,8 +14,6 @@ from ..files.streams import place_of
 from ..layers.drawing import redraw
 from ..losses.by_name import loss_function
 from ..losses.classification import ClassWeight
-from ..losses.objects import LossObject
-from ..losses.saved import saved_loss
 from ..training import loop
 from ..training.batches import gives_batches, planned
 from ..training.checks import check_weights_used
@@ -396,14 +394,5 @@ class Trainable(Tunable):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        own = state["attributes"]
-        # functions may be local ones, which do not pickle
-        if _is_function(own.get("_loss")):
-            own["_own_loss"], own["_loss"] = saving.lost_loss(self), saved_loss(own["_loss"])
-        if any(map(_is_function, own.get("_metrics") or ())):
-            own["_metrics"] = [metric for metric in own["_metrics"] if not _is_function(metric)]
+        saving.without_functions(self, state["attributes"])
         return state
-
-
-def _is_function(thing: object) -> bool:
-    return callable(thing) and not isinstance(thing, LossObject)
