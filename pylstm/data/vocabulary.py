@@ -44,7 +44,8 @@ class Vocabulary:
     Attributes:
         words: by number, a tuple; `words[0]` and `words[1]` are names for padding and unknown words.
         counts: how often each occurred in the texts, (len(words),): `counts[1]` those that are unknown.
-        padding, unknown: 0 and 1.
+        padding: 0.
+        unknown: 1.
 
     A vocabulary never changes. It may stand in a model's metadata, and comes back with the model.
 

@@ -216,7 +216,7 @@ class Value:
         return self._run.apply(operations.relu, (self,), {})
 
     def abs(self) -> Value:
-        """|x|; the derivative at 0 is 0."""
+        """The absolute value; the derivative at 0 is 0."""
         return self._run.apply(operations.absolute, (self,), {})
 
     def __abs__(self) -> Value:

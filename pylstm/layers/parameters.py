@@ -113,7 +113,7 @@ class ParameterSet:
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the parameters. False freezes them: no optimizer moves them or keeps a state for
+        """Whether training changes the parameters. Where it is False, no optimizer moves them or keeps a state for
         them, `backward` has no gradients of them, and what lies before the first trainable layer of a model needs no
         backward pass. All else is as before: the gradient to x, dropout, `load_state_dict`.
 

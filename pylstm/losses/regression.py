@@ -36,7 +36,7 @@ def mse(
 def mae(
     predictions: ArrayLike, targets: ArrayLike, *, lengths: ArrayLike | None = None, sample_weight: Any = None
 ) -> tuple[float, Array]:
-    """The mean of |prediction - target| over every number that counts, as L1Loss of PyTorch.
+    """The mean absolute difference of predictions and targets, over every number that counts, as L1Loss of PyTorch.
 
     It is least at the median, where single far-off targets weigh little; the gradient is 0 where both are equal.
     Arguments, results and errors as of `mse`.
@@ -52,9 +52,9 @@ def huber(
     lengths: ArrayLike | None = None,
     sample_weight: Any = None,
 ) -> tuple[float, Array]:
-    """The mean of d² / 2 where |d| is below `delta`, else delta (|d| - delta / 2), as HuberLoss of PyTorch.
+    """The mean of d² / 2 where d is below `delta`, else of delta (d - delta / 2), as HuberLoss of PyTorch.
 
-    d is prediction - target (Huber 1964). Other arguments, results and errors as of `mse`.
+    d is the absolute difference of prediction and target (Huber 1964). Other arguments, results and errors as of `mse`.
     """
     return _given(huber_loss(predictions, targets, lengths, delta=delta, sample_weight=checked_weights(sample_weight)))
 
