@@ -41,13 +41,10 @@ class Composite(Layer):
             part._set_trainable(value)
 
     def _trained_shapes(self) -> dict[str, tuple[int, ...]]:
-        found: dict[str, tuple[int, ...]] = {}
-        frozen = False
-        for prefix, part in self._parts():
-            own = part._trained_shapes()
-            frozen = frozen or len(own) < len(part._param_shapes)
-            found.update({prefix + name: shape for name, shape in own.items()})
-        return found if frozen else self._param_shapes
+        parts = [(prefix, part._trained_shapes(), part) for prefix, part in self._parts()]
+        if all(own is part._param_shapes for _, own, part in parts):  # nothing is frozen, as a rule
+            return self._param_shapes
+        return {prefix + name: shape for prefix, own, _ in parts for name, shape in own.items()}
 
     def _owners(self) -> list[tuple[str, Layer]]:
         return [(prefix + name, leaf) for prefix, part in self._parts() for name, leaf in part._owners()]
