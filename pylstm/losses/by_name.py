@@ -103,7 +103,10 @@ def sampling(loss: LossFunction) -> Sampling | None:
 def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any) -> Any:
     """The targets of a batch as the loss takes them, of whatever form they were given in."""
     if type(targets) is Weighted:
-        return Weighted(fitted(loss, outputs, targets.targets, lengths), targets.weights)
+        new, weights = fitted(loss, outputs, targets.targets, lengths), targets.weights
+        if np.ndim(weights) > 1 and np.shape(weights) == np.shape(targets.targets) != np.shape(new):
+            weights = np.reshape(weights, np.shape(new))  # each stays with its number
+        return Weighted(new, weights)
     change = getattr(loss, "fitted", None)
     shape = shape_of(outputs)
     return targets if change is None or not shape else change(shape, targets, lengths)
@@ -118,6 +121,11 @@ def check_targets(loss: LossFunction, outputs: Any, form: Any, part: Any) -> Non
     check = getattr(loss, "check", None)
     if check is not None and form is not None and len(form) > 0:
         check(form, part)
+
+
+def takes_logits(loss: LossFunction) -> bool:
+    """Whether the loss puts the outputs through a sigmoid or softmax itself."""
+    return isinstance(loss, _Own) and loss.name in ("binary_cross_entropy", "cross_entropy")
 
 
 def converts_targets(loss: LossFunction) -> bool:

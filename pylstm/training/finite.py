@@ -13,6 +13,7 @@ from .counted import Counted
 from .gradients import all_finite
 
 _HINT = "check_finite=False takes such numbers as they are"
+_MISSING = "missing='nan' leaves such targets out; "
 
 
 def check_data(part: Counted, what: str, axis: str, dtype: np.dtype[Any] | None = None) -> None:
@@ -35,7 +36,7 @@ def check_data(part: Counted, what: str, axis: str, dtype: np.dtype[Any] | None 
     do = "does" if len(wrong) == 1 else "do"
     raise ValueError(
         f"{part.name}[{wrong[0]}] holds {value}{' at ' * bool(place)}{place}; {len(wrong)} of {len(part)} {what} {do}. "
-        f"{_HINT}"
+        f"{_MISSING if part.name == 'y' and value == 'NaN' else ''}{_HINT}"
     )
 
 

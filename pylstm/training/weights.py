@@ -102,7 +102,7 @@ class WeightedTargets:
         elif self._steps is not None:
             weights = self._steps.batch(rows, steps)[0]
             if self._lengths is not None:
-                weights = weights * _inside(weights.shape, self._lengths[rows])
+                weights = np.where(_inside(weights.shape, self._lengths[rows]), weights, weights.dtype.type(0))
         if self._missing and (self._ignored is not None or self.weighs):
             targets, weights = self._present(targets, weights, rows)
         return (targets if weights is None else Weighted(targets, weights)), own
@@ -198,6 +198,7 @@ def check_weights(part: Counted) -> None:
     """Raises ValueError unless all that counts are finite numbers from 0, and none is lost in float32."""
 
     def wrong(piece: Array) -> Array:
+        piece = piece.astype(np.float64, copy=False)  # in float16 the largest would be infinite
         found: Array = ~((piece == 0) | ((piece >= _LEAST) & (piece <= 1 / _LEAST)))
         return found
 

@@ -319,3 +319,47 @@ def test_refused(name):
         model.fit(**{"x": X, "y": LABELS, "loss": "cross_entropy", "verbose": 0, **options})
     assert all((model.params[key] == value).all() for key, value in before.items())
     assert model._loss is None
+
+
+def test_missing_numbers_of_several_axes():
+    """Targets (N, H, F) for outputs (N, H * F), with NaN and with weights of sequences."""
+    y = RNG.standard_normal((N, 4, 3))
+    y[RNG.random(y.shape) < 0.3] = np.nan
+    weight = RNG.random(N)
+    model, there = net(12), ~np.isnan(y)
+    off = np.abs(model.predict(X).reshape(y.shape) - np.nan_to_num(y))
+    for given, share in ((None, np.ones((N, 1, 1))), (weight, weight[:, None, None])):
+        got = model.evaluate(X, y, loss="mae", missing="nan", sample_weight=given, metrics=["mae"])
+        want = (off * there * share).sum() / (there * share).sum()
+        assert got["loss"] == pytest.approx(want, rel=1e-12)
+        assert got["mae"] == pytest.approx(want, rel=1e-12)
+    whole, flat = one_step(net(12), X, y, loss="mae", missing="nan"), y.reshape(N, 12)
+    other = one_step(net(12), X, flat, loss="mae", missing="nan")
+    assert whole[0] == other[0]
+    for name, value in whole[1].items():
+        np.testing.assert_allclose(value, other[1][name], rtol=0, atol=1e-15)
+
+
+def test_weights_past_an_end_may_be_anything():
+    y, weight = RNG.integers(0, 3, (N, T)), STEPS.copy()
+    model = net(3, per_step=True)
+    want = model.evaluate(X, y, loss="cross_entropy", lengths=LENGTHS, sample_weight=weight)
+    weight[~INSIDE] = np.nan
+    assert model.evaluate(X, y, loss="cross_entropy", lengths=LENGTHS, sample_weight=weight) == want
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_of_half_precision():
+    y, weight = RNG.integers(0, 3, N), np.linspace(0, 2, N).astype(np.float16)
+    want = net(3).evaluate(X, y, loss="cross_entropy", sample_weight=weight.astype(np.float64))
+    assert net(3).evaluate(X, y, loss="cross_entropy", sample_weight=weight) == pytest.approx(want)
+    weight[7] = np.inf
+    with pytest.raises(ValueError, match=r"sample_weight must hold finite numbers from 0.*sample_weight\[7\]"):
+        net(3).evaluate(X, y, loss="cross_entropy", sample_weight=weight)
+
+
+def test_what_is_missing_is_told_apart_from_what_is_not_finite():
+    y = RNG.standard_normal((N, 1))
+    y[3] = np.nan
+    with pytest.raises(ValueError, match=r"y\[3\] holds NaN.*missing='nan' leaves such targets out"):
+        net(1).fit(X, y, loss="mse", verbose=0)
