@@ -16,7 +16,7 @@ class Tunable(Looked):
     def find_learning_rate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         loss: Any,
         optimizer: Optimizer | str = "adam",

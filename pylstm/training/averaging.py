@@ -63,7 +63,7 @@ class WeightAverage(Callback):
         with Uninterrupted():
             if not self._count:
                 self._average = model.state_dict()
-            for name in model._trained_shapes() if self._count else ():  # what is frozen is its own average
+            for name in self._average if self._count else ():  # of what a callback has frozen since, too
                 _move(self._average[name].reshape(-1), np.ascontiguousarray(params[name]).reshape(-1), share)
             self._count += 1
 

@@ -81,11 +81,8 @@ class Training:
         self.names: list[str] | None = None  # the same, where nobody may add others
         self.error: BaseException | None = None  # what ended training, if an exception did
         self.first_rate = self.rate  # with which the training began
-        self._stopped, self._ended, self._stepped = (
-            False,
-            False,
-            False,
-        )  # ended: for good, by another than EarlyStopping
+        self._stopped = self._ended = False  # ended: for good, by another than EarlyStopping
+        self._stepped = self._within = False  # within an epoch, where callbacks see it
         self._source: resuming.Source | None = None
         self._finite: list[str] = []  # parameters that were finite when training began
 
@@ -98,7 +95,14 @@ class Training:
         self._stopped = True
 
     def save(self, path: str) -> None:
-        """Write a checkpoint: the model, and all that is needed to go on after this epoch."""
+        """Write a checkpoint: the model, and all that is needed to go on after this epoch.
+
+        Raises ValueError in the middle of an epoch, in `end_batch`.
+        """
+        if self._within:
+            raise ValueError(
+                "a checkpoint is of the end of an epoch: in end_batch, training.model.save writes the model"
+            )
         saving.save(self.model, path, training=checkpoint.capture(self))
 
     def run(
@@ -307,8 +311,12 @@ class Training:
             raise
         if self._per_batch:
             self.batch_logs = {"loss": loss.mean if summed is None else summed.loss, "lr": optimizer.lr}
-            for callback in self._per_batch:
-                callback.end_batch(self)
+            self._within = True
+            try:
+                for callback in self._per_batch:
+                    callback.end_batch(self)
+            finally:
+                self._within = False
         return after
 
     def _gradients(self, running: Running, piece: Piece, state: Any, summed: bool) -> tuple[Loss, dict[str, Any], Any]:

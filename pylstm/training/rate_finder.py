@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .callbacks import Callback
+from .schedules import FunctionSchedule
 
 if TYPE_CHECKING:
     import os
@@ -98,8 +99,10 @@ def find(
         ) from error
     optimizer.lr = lowest
     ramp = _Ramp(lowest, highest, steps)
+    schedule = FunctionSchedule(ramp.factor)
+    schedule._counts_batches = False  # it counts updates itself: x may give batches, nobody knows how many
     try:
-        model.fit(x, y, optimizer=optimizer, epochs=steps, schedule=ramp.factor, callbacks=[ramp], metrics=[],
+        model.fit(x, y, optimizer=optimizer, epochs=steps, schedule=schedule, callbacks=[ramp], metrics=[],
                   verbose=0, **options)  # fmt: skip
     except _EnoughError:
         pass

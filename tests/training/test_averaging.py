@@ -144,23 +144,6 @@ def test_a_training_that_ended_is_resumed_with_its_averages(tmp_path):
     assert same_bits(first, trained())
 
 
-def test_a_file_in_the_middle_of_an_epoch_goes_on_with_both(tmp_path):
-    x, y, _ = sequences()
-
-    class Saves(pylstm.Callback):
-        def end_batch(self, training):
-            if (training.epoch, training.batch) == (1, training.batches - 1):
-                training.save(str(tmp_path / "c.npz"))
-
-    def trained(**options):
-        net = model()
-        fit(net, x, y, epochs=4, callbacks=[pylstm.EMA(0.9), Saves()], **options)
-        return net
-
-    # (its history lacks that epoch; a callback that saves so says nothing of it)
-    assert same_bits(trained(), trained(resume=tmp_path / "c.npz"))
-
-
 @pytest.mark.parametrize("frozen", ["0", "4"])
 def test_what_is_frozen_stays_and_joins_when_it_is_trained(frozen):
     class Unfreezes(pylstm.Callback):
@@ -229,3 +212,19 @@ def test_a_second_fit_averages_anew():
 def test_wrong_averages_are_refused(wrong, message):
     with pytest.raises((TypeError, ValueError), match=message):
         wrong()
+
+
+def test_layers_that_a_callback_freezes_are_averaged_as_they_stand():
+    class Freezes(pylstm.Callback):
+        def end_epoch(self, training):
+            if training.epoch == 1:
+                training.model.freeze(0)
+            if training.epoch == 3:
+                training.model.unfreeze(0)
+
+    x, y, _ = sequences()
+    net, sees = model(), Sees()
+    fit(net, x, y, epochs=6, callbacks=[Freezes(), sees, pylstm.SWA(0)])
+    ends = sees.trained[5::6]
+    assert len(ends) == 6
+    close(net.state_dict(), means(ends, lambda k: 1 / (k + 1))[-1])

@@ -472,3 +472,17 @@ def test_unfrozen_layers_join_a_kept_optimizer():
     assert after["steps"] == dict.fromkeys(net.params, 2) | dict.fromkeys(of(["3"], net.params), 4)
     assert changed(net, kept) == net.params.keys() - of(["5"], net.params)
     assert after["slots"]["5.weight"]["mean"].tobytes() == slots
+
+
+def test_a_callback_that_freezes_everything_before_a_head_of_many_labels():
+    """Training goes on, and changes nothing more."""
+
+    class Freezes(pylstm.Callback):
+        def end_epoch(self, training):
+            training.model.trainable = False
+
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((16, 4, 3)), rng.integers(0, 20, 16)
+    net = pylstm.Sequential([pylstm.LSTM(3, 4, batch_first=True), pylstm.LastStep(), pylstm.Linear(4, 20)], seed=0)
+    history = net.fit(x, y, loss="cross_entropy", epochs=4, shuffle=False, callbacks=[Freezes()], verbose=0)
+    assert history["loss"][0] > history["loss"][1] == history["loss"][2] == history["loss"][3]

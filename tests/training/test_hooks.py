@@ -189,3 +189,15 @@ def test_functions_of_anything_else_are_refused_before_training(wrong):
     x, y, _ = sequences()
     with pytest.raises(TypeError, match=r"is called with \(epoch, batch, batches\).*or write it as .*\(epoch\)"):
         fit(model(), x, y, schedule=wrong)
+
+
+def test_a_checkpoint_in_the_middle_of_an_epoch_is_refused(tmp_path):
+    class Saves(pylstm.Callback):
+        def end_batch(self, training):
+            training.save(tmp_path / "c.npz")
+
+    x = np.random.default_rng(0).standard_normal((8, 3, 2))
+    net = pylstm.Sequential([pylstm.LSTM(2, 3, batch_first=True), pylstm.LastStep(), pylstm.Linear(3, 1)], seed=0)
+    with pytest.raises(ValueError, match=r"a checkpoint is of the end of an epoch.*training\.model\.save"):
+        net.fit(x, x[:, 0, :1], loss="mse", callbacks=[Saves()], verbose=0)
+    assert not list(tmp_path.iterdir())

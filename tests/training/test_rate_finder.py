@@ -213,3 +213,17 @@ def test_the_same_seed_gives_the_same_losses():
     x, y = data()
     one, two = (net().find_learning_rate(x, y, optimizer=pylstm.Adam(), **BASE) for _ in range(2))
     assert one.losses.tobytes() == two.losses.tobytes()
+
+
+def test_data_in_batches():
+    x, y = np.random.default_rng(0).standard_normal((2, 64, 1)).astype(np.float32)
+    x = np.repeat(x[:, None], 3, axis=1)
+
+    def batches():
+        for start in range(0, 64, 16):
+            yield x[start : start + 16], y[start : start + 16]
+
+    net = pylstm.Sequential([pylstm.LSTM(1, 4, batch_first=True), pylstm.LastStep(), pylstm.Linear(4, 1)], seed=0)
+    found = net.find_learning_rate(batches, loss="mse", steps=30)
+    want = net.find_learning_rate(x, y, loss="mse", steps=30, batch_size=16, shuffle=False)
+    assert found.losses.tobytes() == want.losses.tobytes()
