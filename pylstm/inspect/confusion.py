@@ -130,7 +130,7 @@ def _names(labels: Sequence[Any] | None, own: NDArray[Any], other: NDArray[Any])
             names: tuple[Any, ...] = tuple(np.unique(np.concatenate([own, other])).tolist())
         else:
             names = tuple(range(_few(int(max(own.max(initial=-1), other.max(initial=-1))) + 1)))
-    elif isinstance(labels, str) or not hasattr(labels, "__len__"):
+    elif isinstance(labels, (str, set, frozenset)) or not hasattr(labels, "__len__"):  # a set has no order
         raise TypeError(f"labels must be a list of names, got {_checks.kind(labels)}")
     else:
         _few(len(labels))

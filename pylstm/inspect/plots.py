@@ -101,7 +101,8 @@ def plot_trace(
     bars = None if saliency is None else np.asarray(saliency)[:steps]
     if bars is not None and (bars.shape != (steps,) or bars.dtype.kind not in "biuf"):
         raise ValueError(f"saliency must be {steps} numbers, one per step, got shape {bars.shape} of {bars.dtype}")
-    settings, readable = fonts([*(tokens or ()), *(features or ())], font, "steps and features are numbered")
+    texts = [text for some in (tokens, features) if some is not None for text in some]
+    settings, readable = fonts(texts, font, "steps and features are numbered")
     if not readable:
         tokens, marks = None, list(map(str, range(len(marks))))
     sides = [side for side in (_of_direction(arrays, False), _of_direction(arrays, True)) if side]

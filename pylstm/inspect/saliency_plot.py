@@ -46,7 +46,8 @@ def plot_saliency(
         if texts is not None and (isinstance(texts, str) or len(texts) != wanted):
             raise ValueError(f"{name} must be {wanted} texts, got {len(texts)}")
     heading = "saliency" if title is None else _checks.text("title", title)
-    settings, readable = fonts([*(tokens or ()), *(features or ()), heading], font, "steps and features are numbered")
+    written = [text for some in (tokens, features) if some is not None for text in some]
+    settings, readable = fonts([*written, heading], font, "steps and features are numbered")
     if not readable:
         tokens = features = None
         heading = heading if heading.isascii() else "saliency"

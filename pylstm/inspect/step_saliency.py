@@ -28,7 +28,7 @@ def step_saliency(
     if target is not None:
         outputs = model.shapes()[-1][-1]
         target = _checks.integer("target", target, minimum=-(outputs or 0), maximum=(outputs or 2**63) - 1)
-    parts = [part._without_dropout() for part in model.layers]
+    parts = [part._without_dropout() for part in model._in_line()]
     backs = []
     y: Any = array
     lens = lengths

@@ -45,6 +45,9 @@ class Activation(Layer):
         super().__init__()
         self.function = _checks.choice("function", function, tuple(_FUNCTIONS))
 
+    def _gives_probabilities(self) -> bool:
+        return self.function in ("sigmoid", "softmax")
+
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         if (run := ACTIVE.get()) is not None:
             return run.call(self, (x,), {"lengths": lengths})  # type: ignore[no-any-return]

@@ -224,6 +224,14 @@ class Layer(Described, abc.ABC):
     def _check_carry(self) -> None:
         """Raises ValueError if a sequence cannot be cut into pieces that the state is carried through."""
 
+    def _gives_probabilities(self) -> bool:
+        """Whether the outputs have been through a sigmoid or a softmax last."""
+        return False
+
+    def _in_line(self) -> list[Layer]:
+        """The layer, or of a chain those that x goes through one after the other."""
+        return [self]
+
     def _without_dropout(self) -> Layer:
         """The same layer, sharing its parameters, whose `forward` drops nothing."""
         return self

@@ -17,9 +17,10 @@ _ONE_OF_MANY, _EACH = "cross_entropy", "binary_cross_entropy"
 class Classes:
     """Of outputs (.., K): the number of the largest, or of each whether it is on."""
 
-    def __init__(self, loss: object, threshold: float | None) -> None:
+    def __init__(self, loss: object, threshold: float | None, probabilities: bool = False) -> None:
         """loss: what the model was trained with; None, or somebody's own: the outputs tell, one alone is on or off, and
-        of several one is the largest. threshold: a probability; given, each output is decided alone.
+        of several one is the largest. threshold: a probability; given, each output is decided alone. probabilities: the
+        outputs are some, and no logits.
 
         Raises TypeError or ValueError for another threshold, ValueError for a loss that is not of classes.
         """
@@ -32,7 +33,8 @@ class Classes:
                 "with cross_entropy, and its class is the largest output"
             )
         # of the logit; at one half it is 0, which no rounding of a sigmoid moves
-        self._least = math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
+        logit = math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
+        self._least = share if probabilities else logit
 
     def __call__(self, y: Array) -> Array:
         """(..) integers; where each is decided alone (.., K), or (..) where K is 1."""

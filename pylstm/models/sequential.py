@@ -191,6 +191,12 @@ class Sequential(Container, Trainable):
                 break  # a layer of the user's, which takes what it takes
         return None
 
+    def _gives_probabilities(self) -> bool:
+        return self.layers[-1]._gives_probabilities()
+
+    def _in_line(self) -> list[Layer]:
+        return [part for layer in self.layers for part in layer._in_line()]
+
     # ---- looking at it -------------------------------------------------------------------------------------------
 
     def shapes(self) -> list[Shape]:

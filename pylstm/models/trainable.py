@@ -335,7 +335,8 @@ class Trainable(Tunable):
                 some, lengths=lens, threshold=threshold, batch_size=batch_size))  # fmt: skip
         inputs = self._inputs(x, lengths)
         size = None if batch_size is None else _checks.integer("batch_size", batch_size)
-        return predicted(self, inputs, size, Classes(self._loss, threshold), counted=True)
+        classes = Classes(self._loss, threshold, self._gives_probabilities())
+        return predicted(self, inputs, size, classes, counted=True)
 
     # ---- arguments -----------------------------------------------------------------------------------------------
 

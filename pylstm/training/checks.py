@@ -8,10 +8,18 @@ refuse it: whether it does, it says itself.)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..losses.by_name import LossFunction, call_of, check_takes_weights, check_targets, converts_targets
+from ..losses.by_name import (
+    LossFunction,
+    call_of,
+    check_takes_weights,
+    check_targets,
+    converts_targets,
+    takes_logits,
+)
 from ..losses.targets import Form, check_numbers_of
 from .batches import BatchInputs, held
 from .data import AllTargets, Inputs
@@ -48,6 +56,13 @@ def before_training(
     check_weights_used(y, training.loss, training.metrics)
     if training.model._param_shapes and not training.model._trained_shapes():
         raise ValueError("all layers of the model are frozen, so that there is nothing to train: model.unfreeze(..)")
+    if training.model._gives_probabilities() and takes_logits(training.loss):
+        warnings.warn(
+            f"the model ends in a sigmoid or softmax, and {training.loss.name} puts one around the outputs itself: "  # type: ignore[attr-defined]
+            "leave that layer out, predict(x, activation=..) gives probabilities",
+            UserWarning,
+            stacklevel=4,  # where fit was called
+        )
     training.schedule._check_names(training.figures)
     for callback in training.callbacks:
         callback._check(training)

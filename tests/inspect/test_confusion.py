@@ -163,3 +163,8 @@ def test_without_matplotlib(monkeypatch):
                  lambda: pylstm.plot_trace({"h_l0": np.zeros((2, 3))})):  # fmt: skip
         with pytest.raises(ImportError, match=r"pictures need matplotlib: pip install 'pylstm\[train\]'"):
             draw()
+
+
+def test_names_without_an_order_are_refused():
+    with pytest.raises(TypeError, match="labels must be a list of names, got set"):
+        pylstm.confusion_matrix([0, 1], [1, 1], labels={"no", "yes"})

@@ -181,3 +181,16 @@ def test_a_font_that_is_given(plt, chinese, only_latin):  # noqa: ARG001
     trace, tokens = {"h_l0": traced()[1]["h_l0"]}, list("好好学习天")
     assert "好" in drawn(pylstm.plot_trace(trace, tokens, font=chinese))
     assert "学" in drawn(pylstm.plot_trace(trace, tokens, font="A few boxes"))
+
+
+def test_texts_in_arrays():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    lstm = pylstm.LSTM(2, 3, seed=0)
+    x = np.random.default_rng(0).standard_normal((4, 2)).astype(np.float32)
+    for figure in (
+        pylstm.plot_trace(lstm.trace(x), tokens=np.array(list("abcd")), x=x, features=np.array(["p", "q"])),
+        pylstm.plot_saliency(x, tokens=np.array(list("abcd")), features=np.array(["p", "q"])),
+    ):
+        texts = {text.get_text() for ax in figure.axes for text in (*ax.get_xticklabels(), *ax.get_yticklabels())}
+        assert {"a", "d", "p", "q"} <= texts
+        plt.close(figure)

@@ -170,3 +170,20 @@ def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'pylstm\[train\]'"):
         pylstm.plot_history({"loss": [1.0]})
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 2, 4]])
+@pytest.mark.parametrize("signed", [False, True])
+def test_saliency_of_steps_in_chains_within_a_chain(lengths, signed):
+    symbols = np.random.default_rng(0).integers(1, 7, (3, 5))
+    flat = pylstm.Sequential(
+        [pylstm.Embedding(7, 3), pylstm.LSTM(3, 4, batch_first=True), pylstm.MaxOverTime(), pylstm.Linear(4, 2)], seed=0
+    )
+    want = flat.saliency(symbols, 0, lengths=lengths, signed=signed)
+    assert want.shape == (3, 5)
+    for nested in (
+        pylstm.Sequential([flat]),
+        pylstm.Sequential([flat[:2], flat[2], flat[3]]),
+        pylstm.Sequential([flat[0], pylstm.Sequential([flat[1:3], flat[3]])]),
+    ):
+        assert nested.saliency(symbols, 0, lengths=lengths, signed=signed).tobytes() == want.tobytes()

@@ -163,3 +163,17 @@ def test_wrong_arguments(options, error, text):
 def test_of_nothing():
     assert model(3).predict_classes(X[:0]).shape == (0,)
     assert model(3, per_step=True).predict_classes([]) == []
+
+
+def test_outputs_that_are_probabilities():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50, 4, 3)).astype(np.float32)
+    lstm, last, linear = pylstm.LSTM(3, 4, batch_first=True), pylstm.LastStep(), pylstm.Linear(4, 1)
+    logits = pylstm.Sequential([lstm, last, linear], seed=0)
+    middle = np.median(logits.predict(x), axis=0)
+    linear.load_state_dict({"weight": 9 * linear.params["weight"], "bias": 9 * (linear.params["bias"] - middle)})
+    probabilities = pylstm.Sequential([lstm, pylstm.Sequential([last, linear, pylstm.Activation("sigmoid")])])
+    for threshold in (None, 0.45, 0.5):
+        want = logits.predict_classes(x, threshold=threshold)
+        assert 0 < want.mean() < 1
+        np.testing.assert_array_equal(probabilities.predict_classes(x, threshold=threshold), want)
