@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import _checks
 from .strict_json import ModelFileError, parse
 
@@ -102,7 +104,7 @@ def put(file: Any, data: bytes) -> None:
                 if isinstance(file, io.RawIOBase):
                     raise BlockingIOError("path is a file that would have to be waited for, and does not block")
                 break  # objects of somebody's own need not say how much they took: it is all
-            if not isinstance(count, int) or not 0 < count <= len(left):
+            if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 0 < count <= len(left):
                 raise OSError(f"write of {_checks.kind(file)} said it took {count!r} of {len(left)} bytes")
             left = left[count:]
         if callable(flush := getattr(file, "flush", None)):

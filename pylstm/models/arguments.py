@@ -52,9 +52,9 @@ def pairs(
         return found, None if validation_data is None else _validation(model, validation_data, function, missing)
     if validation_data is not None:
         raise ValueError("give validation_data or validation_split, not both")
-    if data.y is None and isinstance(data.x, Windows):
+    if isinstance(data.x, Windows):
         raise ValueError(
-            "validation_split would leave steps in both parts of windows: train, validation = x.split(0.8)"
+            "validation_split would leave steps of windows in both parts: train, validation = x.split(0.8)"
         )
     if gives_batches(data.x) or data.y is None:
         raise ValueError("validation_split needs x and y as a whole: give validation_data")

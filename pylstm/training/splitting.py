@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import _checks
 
 
@@ -37,11 +39,25 @@ def split(data: Data, share: object, *, several: bool) -> tuple[Data, Data]:
     at = int(count * (1.0 - fraction))
     if not 0 < at < count:
         raise ValueError(f"validation_split={fraction:g} leaves one part of {count} sequences empty")
+    if any(_share_numbers(part, at) for part in _parts(data.y, several)):
+        raise ValueError(
+            "validation_split would leave numbers of y in both parts, as windows over a series have them in common: "
+            "train, validation = pylstm.windows(..).split(0.8)"
+        )
     before, behind = (
         Data(*(None if value is None else _cut(value, some, several) for value in data))
         for some in (slice(None, at), slice(at, None))
     )
     return before, behind
+
+
+def _share_numbers(part: Any, at: int) -> bool:
+    if not isinstance(part, np.ndarray):
+        return False
+    try:
+        return np.shares_memory(part[:at], part[at:], max_work=10**5)  # type: ignore[arg-type]
+    except Exception:  # too hard to tell, for strides that no window has
+        return False
 
 
 def _parts(value: Any, several: bool) -> list[Any]:

@@ -305,3 +305,20 @@ def test_a_full_disk(tmp_path):
     found = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "m.npz")], cwd=tmp_path, check=True,
                            capture_output=True, text=True)  # fmt: skip
     assert found.stdout.splitlines() == ["refused 27", "b'mine'"] * 2
+
+
+def test_a_write_that_tells_its_count_in_another_way():
+    class Writes:
+        def __init__(self, answer):
+            self.data, self.answer = b"", answer
+
+        def write(self, data):
+            self.data += bytes(data)
+            return self.answer(len(data))
+
+    model = pylstm.Sequential([pylstm.Linear(2, 1)], seed=0)
+    file = Writes(np.int64)
+    model.save(file)
+    assert pylstm.load(io.BytesIO(file.data)).params["0.weight"].tobytes() == model.params["0.weight"].tobytes()
+    with pytest.raises(OSError, match="said it took True"):
+        model.save(Writes(bool))

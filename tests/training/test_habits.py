@@ -153,3 +153,25 @@ def test_weighted_training_resumes_with_the_same_bits(tmp_path):
     for name, value in straight.params.items():
         assert value.tobytes() == resumed.params[name].tobytes()
     np.testing.assert_equal(figures(found), figures(history))  # of an area that there is not, too
+
+
+@pytest.mark.parametrize(("function", "loss"), [("sigmoid", "binary_cross_entropy"), ("softmax", "cross_entropy")])
+def test_a_sigmoid_or_softmax_before_a_loss_of_logits_is_told(function, loss):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 3, 2)), rng.integers(0, 2, 8)
+    inner = pylstm.Sequential([pylstm.Linear(4, 1 if function == "sigmoid" else 2), pylstm.Activation(function)])
+    net = pylstm.Sequential([pylstm.LSTM(2, 4, batch_first=True), pylstm.LastStep(), inner], seed=0)
+    with pytest.warns(UserWarning, match=f"ends in a sigmoid or softmax, and {loss} puts one around") as said:
+        net.fit(x, y, loss=loss, verbose=0)
+    assert said[0].filename == __file__
+
+
+def test_a_split_of_windows_that_have_targets_in_common_is_refused():
+    x, y = pylstm.windows(np.arange(60.0), 6, 4)
+    net = pylstm.Sequential([pylstm.LSTM(1, 3, batch_first=True), pylstm.LastStep(), pylstm.Linear(3, 4)], seed=0)
+    with pytest.raises(ValueError, match=r"numbers of y in both parts.*split\(0\.8\)"):
+        net.fit(x, y, loss="mse", validation_split=0.2, verbose=0)
+    apart = pylstm.windows(np.arange(60.0), 6, 4, stride=4)
+    assert net.fit(apart.x, apart.y, loss="mse", validation_split=0.2, verbose=0)["val_loss"]
+    turned = np.zeros((6, 20, 4)).transpose(1, 2, 0)[:, :, 0]  # rows that lie in each other, and have nothing in common
+    assert net.fit(np.zeros((20, 5, 1)), turned, loss="mse", validation_split=0.2, verbose=0)["val_loss"]
