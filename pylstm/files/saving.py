@@ -20,7 +20,7 @@ from ..layers.layer import Layer
 from ..layers.parameters import outside
 from ..layers.registry import built_in_class, registered_class, registered_name
 from ..losses.objects import LossObject
-from ..losses.saved import is_metric, read_loss, read_metrics, saved_loss
+from ..losses.saved import read_loss, read_metrics, saved_loss, saved_metrics
 from .marks import KeyCounts, Unmarking, marked
 from .plain import checked, checked_as_is
 from .streams import kind_of, place_of
@@ -83,7 +83,7 @@ def describe(model: Trainable) -> dict[str, Any]:
         "dropout": model._dropout_state(),
         "loss": saved_loss(model._loss),
         **({} if (own_loss := lost_loss(model)) is None else {"own_loss": own_loss}),
-        "metrics": None if metrics is None else [name for name in metrics if is_metric(name)],
+        "metrics": None if metrics is None else saved_metrics(metrics),
         **_metadata_form(model.metadata, "metadata", budget.counts),
     }
 

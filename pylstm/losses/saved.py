@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from .by_name import BY_NAME, evaluated_as, named
@@ -52,8 +53,19 @@ def read_loss(form: Any) -> str | LossObject | None:
     raise ValueError(f"{form!r:.80}")
 
 
-def read_metrics(form: Any) -> list[str] | None:
-    """Of what a file says. Raises ValueError if these are none."""
-    if form is None or (isinstance(form, list) and len(form) <= 100 and all(map(is_metric, form))):
-        return form
-    raise ValueError(f"{form!r:.80}")
+def saved_metrics(metrics: Iterable[object]) -> list[str | dict[str, Any]]:
+    """Those that are the library's, by name or with their options."""
+    forms = (as_form(metric) if isinstance(metric, LossObject) else metric for metric in metrics)
+    return [form for form in forms if isinstance(form, dict) or (isinstance(form, str) and is_metric(form))]
+
+
+def read_metrics(form: Any) -> list[str | LossObject] | None:
+    """Of what a file says. Raises TypeError, ValueError or KeyError if these are none."""
+    if form is None:
+        return None
+    if not isinstance(form, list) or len(form) > 100:
+        raise ValueError(f"{form!r:.80}")
+    found = [from_form(one) if isinstance(one, dict) else one for one in form]
+    if not all(isinstance(one, LossObject) or is_metric(one) for one in found):
+        raise ValueError(f"{form!r:.80}")
+    return found

@@ -154,6 +154,10 @@ STRUCTURES = {
     "metrics_many": (change(metrics=["f1"] * 1000), "unknown metrics"),
     "metrics_large": (change(metrics=["top_" + "9" * 5000]), "unknown metrics"),
     "metrics": (change(metrics=["f2"]), "unknown metrics"),
+    "metrics_kind": (change(metrics=[{"name": "adam"}]), "unknown metrics"),
+    "metrics_nameless": (change(metrics=[{}]), "unknown metrics"),
+    "metrics_list": (change(metrics=[{"name": []}]), "unknown metrics"),
+    "metrics_option": (change(metrics=[{"name": "huber", "delta": "x"}]), "unknown metrics"),
     "metadata": (change(metadata=[1]), "metadata is malformed"),
     "training": (change(training=[1]), "training is malformed"),
 }  # fmt: skip

@@ -175,3 +175,12 @@ def test_a_split_of_windows_that_have_targets_in_common_is_refused():
     assert net.fit(apart.x, apart.y, loss="mse", validation_split=0.2, verbose=0)["val_loss"]
     turned = np.zeros((6, 20, 4)).transpose(1, 2, 0)[:, :, 0]  # rows that lie in each other, and have nothing in common
     assert net.fit(np.zeros((20, 5, 1)), turned, loss="mse", validation_split=0.2, verbose=0)["val_loss"]
+
+
+def test_metrics_with_options_are_in_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((12, 3, 2)), rng.standard_normal((12, 1))
+    net = pylstm.Sequential([pylstm.LSTM(2, 4, batch_first=True), pylstm.LastStep(), pylstm.Linear(4, 1)], seed=0)
+    net.fit(x, y, loss="mse", metrics=[pylstm.Huber(0.3), "mae", pylstm.QuantileLoss(0.9)], verbose=0)
+    net.save(tmp_path / "m.npz")
+    assert pylstm.load(tmp_path / "m.npz").evaluate(x, y) == net.evaluate(x, y)
