@@ -105,10 +105,14 @@ def _flat(name: str, given: Any, lengths: ArrayLike | None) -> tuple[NDArray[Any
 
 
 def _classes(name: str, given: Any) -> NDArray[Any]:
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(f"{name} must hold classes, got a masked array; fill or drop the masked entries first")
     try:
         array = np.asarray(given)
     except ValueError:
         array = np.empty(0, object)
+    if array.dtype.kind == "O" and array.size and all(isinstance(text, str) for text in array.flat):
+        array = array.astype(np.str_)  # as columns of tables have them
     if array.dtype.kind == "f" and (array == np.floor(array)).all():
         array = array.astype(np.int64)
     if array.size == 0 and array.dtype.kind == "f":

@@ -168,3 +168,13 @@ def test_without_matplotlib(monkeypatch):
 def test_names_without_an_order_are_refused():
     with pytest.raises(TypeError, match="labels must be a list of names, got set"):
         pylstm.confusion_matrix([0, 1], [1, 1], labels={"no", "yes"})
+
+
+def test_texts_as_columns_of_tables_have_them_and_masks():
+    y, predicted = ["a", "b", "b"], ["a", "a", "b"]
+    want = pylstm.confusion_matrix(y, predicted)
+    got = pylstm.confusion_matrix(np.array(y, object), np.array(predicted, object))
+    assert got.labels == want.labels
+    np.testing.assert_array_equal(got.matrix, want.matrix)
+    with pytest.raises(TypeError, match="y must hold classes, got a masked array"):
+        pylstm.confusion_matrix(np.ma.array([0, 1], mask=[0, 1]), [0, 0])
