@@ -144,7 +144,7 @@ class _Compiled(Recurrent[Any]):
             raise _no_memory(x) from error
 
         rows = (x, given[1].rows) if type(given) is tuple and isinstance(x, TableRows) else None
-        options = () if self._trainable else (False,)  # need_params
+        need_params = self._trainable
 
         def run_backward(
             d_output: Array | None, d_states: tuple[Array | None, ...], into: dict[str, Array] | None
@@ -152,7 +152,7 @@ class _Compiled(Recurrent[Any]):
             sums = None
             if into is not None:
                 sums = [[into.get(kind + suffix) for kind in self._kinds()] for suffix in self._suffixes()]
-            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads, sums, *options)
+            dx, d_initial, arrays = tape.backward(d_output, d_states, need_dx, num_threads, sums, need_params)
             d_params = {
                 kind + suffix: array
                 for suffix, row in zip(self._suffixes(), arrays, strict=True)

@@ -6,7 +6,7 @@ import pytest
 
 import machine_training
 import pylstm
-from pylstm.training import loop as training
+from pylstm.training import undoing
 
 
 def test_random_trainings_with_faults():
@@ -15,7 +15,7 @@ def test_random_trainings_with_faults():
 
 FAULTS = {
     "masks of a failed batch": lambda m: m.setattr(pylstm.Sequential, "_set_dropout_state", lambda *_: None),
-    "nothing is put back": lambda m: m.setattr(training._Before, "restore", lambda _: None),
+    "nothing is put back": lambda m: m.setattr(undoing.Before, "restore", lambda _: None),
     "the best weights stay away": lambda m: m.setattr(pylstm.EarlyStopping, "end", lambda *_: None),
     "gradients are not looked at": lambda m: m.setattr(pylstm.training.optimizer, "all_finite", lambda _: True),
 }

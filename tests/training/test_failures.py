@@ -14,14 +14,7 @@ from pylstm import _arrays
 from pylstm.training.block_optimizer import BlockOptimizer
 from support.trainings import data, everything, net
 
-
-@pytest.fixture(autouse=True)
-def python_hears_the_signal():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
+pytestmark = pytest.mark.usefixtures("sigint_heard")
 OPTIONS = {"loss": "mse", "batch_size": 8, "verbose": 0}
 
 

@@ -153,14 +153,6 @@ def test_a_loss_that_is_not_finite_leaves_the_model_alone():
         np.testing.assert_array_equal(net.params[name], value)
 
 
-@pytest.fixture
-def sigint_heard():
-    """Python's own handler: a process started in the background of a shell ignores the signal."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("sigint_heard")
 def test_ctrl_c_ends_at_a_batch_and_the_model_is_usable():
     x, y, _ = sequences(200)

@@ -12,6 +12,8 @@ import pytest
 import pylstm
 from support.trainings import data, everything, net
 
+pytestmark = pytest.mark.usefixtures("sigint_heard")
+
 BASE = {"loss": "mse", "batch_size": 8, "seed": 0}
 
 
