@@ -39,10 +39,15 @@ class Crowd {
   // By the caller, after a job.
   void ran(Clock::time_point began) {
     const auto now = Clock::now();
+    // Behind a pause the others were asleep, and idle cores take long to come back: that says nothing of a crowd.
+    if (std::exchange(cold_, false)) return void(lost_.store(0, std::memory_order_relaxed));
     ran_ += now - began;
-    if (ran_ < (trying_ ? shortest_try : window)) return;
+    if (ran_ < window) return;
     const bool crowded = double(lost_.exchange(0, std::memory_order_relaxed)) > most_lost * double(ran_.count());
     ran_ = Clock::duration();
+    // One window by itself is a hiccup: with pauses for these, quiet cores had one thread for 1 to 5 % of the time.
+    if (crowded && !trying_ && !std::exchange(suspected_, true)) return;
+    suspected_ = false;
     if (crowded) {
       until_ = now + pause_, pause_ = std::min<Clock::duration>(2 * pause_, longest_pause), trying_ = true;
     } else if (!std::exchange(trying_, false)) {
@@ -53,19 +58,19 @@ class Crowd {
   bool now() {
     if (until_ == Clock::time_point()) return false;
     if (Clock::now() < until_) return true;
-    until_ = Clock::time_point();
+    until_ = Clock::time_point(), cold_ = true;
     return false;
   }
 
  private:
-  static constexpr double most_lost = 0.3;
-  static constexpr Clock::duration window = milliseconds(20), shortest_try = milliseconds(10);
-  static constexpr Clock::duration first_pause = milliseconds(100), longest_pause = milliseconds(1600);
+  static constexpr double most_lost = 0.5;  // two threads that wait for less than half of it are faster than one
+  static constexpr Clock::duration window = milliseconds(20);
+  static constexpr Clock::duration first_pause = milliseconds(100), longest_pause = milliseconds(800);
 
   std::atomic<Clock::rep> lost_{0};
   Clock::duration ran_{}, pause_ = first_pause;
   Clock::time_point until_{};
-  bool trying_ = false;
+  bool suspected_ = false, trying_ = false, cold_ = false;
 };
 
 // Of the pool for which this thread is at work.
