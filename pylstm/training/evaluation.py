@@ -12,6 +12,7 @@ from ..losses.loss import Loss
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
+from .carrying import Carried
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
 
@@ -58,10 +59,12 @@ def evaluate(
     metrics: Mapping[str, Metric],
     *,
     look: bool = False,
+    stateful: bool = False,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
+    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch;
+    stateful: states go on from batch to batch."""
     with x.naming():
-        return _evaluated(model, x, y, size, loss, metrics, look)
+        return _evaluated(model, x, y, size, loss, metrics, look, stateful)
 
 
 def _evaluated(
@@ -72,15 +75,20 @@ def _evaluated(
     loss: LossFunction,
     metrics: Mapping[str, Metric],
     look: bool,
+    stateful: bool,
 ) -> dict[str, float]:
-    running = Running(loss, metrics)
-    for rows in x.sorted_batches(size):
+    running, carried = Running(loss, metrics), Carried(stateful)
+    for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
         if look:
-            outputs, look = model._watched(x, rows, running.deferred)[0], False
-        else:
+            outputs = model._watched(x, rows, running.deferred)[0]
+        if stateful:
+            outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
+            carried.after(state)
+        elif not look:
             outputs = model._predicted(batch, running.deferred)
+        look = False
         lens, more = asked_for(model, batch, own, loss)
         targets = fitted(loss, outputs, targets, lens)
         found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
