@@ -39,6 +39,7 @@ BY_NAME: dict[str, LossFunction] = {
     "quantile": quantile_loss,
 }  # fmt: skip
 FUNCTIONS = (binary_cross_entropy, cross_entropy, mse, mae, huber)  # which stand for the loss of their name
+_OPTIONS = {"class_weight", "delta", "ignore_index", "label_smoothing"}  # of these functions, in a `functools.partial`
 OF_NUMBERS = ("mse", "mae", "huber", "quantile")
 OF_LINEAR: dict[str, LossFunction] = {"cross_entropy": ce_of_linear}  # of `LinearOutputs`
 MORE = ("target_lengths", "input_lengths", "inputs", "mask")  # what a function of somebody's own gets if it names it
@@ -68,14 +69,28 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
         raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}{call}")
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
-    return _Wrapped(loss)
+    return _Wrapped(loss, _ours(loss))
+
+
+def _ours(function: Any) -> _Own | None:
+    """The loss of the library's that a `functools.partial` of one of its functions is, with options."""
+    # that of a subclass of partial may compute something else
+    if type(function) is partial and not function.args and function.keywords.keys() <= _OPTIONS:
+        name = _name_of(function.func)
+        return None if name is None else _Own(name, function.keywords)
+    return None
+
+
+def _name_of(function: object) -> str | None:
+    """The loss that one of the library's functions stands for; None of anything else."""
+    return next((one.__name__ for one in FUNCTIONS if one is function), None)
 
 
 def named(loss: object) -> tuple[object, dict[str, Any]]:
     """The name and options of a loss of the library's; anything else, or a name, as it is."""
     if isinstance(loss, LossObject) and loss._name in BY_NAME:
         return loss._name, dict(loss._options)
-    return next((function.__name__ for function in FUNCTIONS if loss is function), loss), {}
+    return _name_of(loss) or loss, {}
 
 
 def evaluated_as(loss: object) -> object:
@@ -139,8 +154,8 @@ def label_ignored(loss: LossFunction) -> int | None:
         return IGNORED
     if isinstance(loss, _Own):
         return int(loss.options.get("ignore_index", IGNORED)) if loss.name == "cross_entropy" else None
-    if isinstance(loss, _Wrapped) and loss.takes_linear:
-        return int(loss.function.keywords.get("ignore_index", IGNORED))
+    if isinstance(loss, _Wrapped) and loss.ours is not None:
+        return label_ignored(loss.ours)
     return None
 
 
@@ -220,19 +235,12 @@ class _Own:
 class _Wrapped:
     """A loss of somebody's own, or one of the library's with arguments (`functools.partial`)."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function: Any = function
-        self.takes_linear = (
-            type(function) is partial  # that of a subclass may compute something else
-            and function.func is cross_entropy
-            and not function.args
-            and function.keywords.keys() <= {"class_weight", "ignore_index", "label_smoothing"}
-        )
-        self._ours: LossFunction | None = None  # that of the library which it is, with options
-        if type(function) is partial and not function.args and function.keywords.keys() <= _OPTIONS:
-            self._ours = _OF_OURS.get(function.func)
-        if self.takes_linear:  # it is a cross_entropy
-            self.fitted, self.check = self._labels, self._check_labels
+    def __init__(self, function: Callable[..., Any], ours: _Own | None) -> None:
+        """ours: that of the library which it is."""
+        self.function, self.ours = function, ours
+        self.takes_linear = ours is not None and ours.takes_linear
+        if ours is not None and ours.name == "cross_entropy":
+            self.fitted, self.check = ours.fitted, ours.check
         self.wants: frozenset[str] = frozenset()
         self.takes_weight = False
         # whether it has been seen to leave its gradient to the graph, or to give it
@@ -241,13 +249,6 @@ class _Wrapped:
             parameters = inspect.signature(function).parameters.values()
             known = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD)}
             self.wants, self.takes_weight = frozenset(known & set(MORE)), "sample_weight" in known
-
-    def _labels(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
-        return as_labels(targets, shape, lengths)
-
-    def _check_labels(self, form: Form, part: Any) -> None:
-        options = self.function.keywords
-        check_labels_of(part, form, options.get("ignore_index", IGNORED), options.get("class_weight"))
 
     def __call__(
         self,
@@ -259,19 +260,13 @@ class _Wrapped:
         need_largest: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> Loss:
+        weighted = targets
         targets, given = apart(targets)
         if given is not None:
             check_takes_weights(self)
-        if type(y) is LinearOutputs:
-            options = {"need_gradient": need_gradient, "need_largest": need_largest, **self.function.keywords}
-            if given is not None:
-                options["sample_weight"] = given
-            return _counted_so(ce_of_linear(y, targets, lengths, **options), _count(y, given))
-        if self._ours is not None and not isinstance(y, (tuple, list, dict)):
-            options = {"need_gradient": need_gradient, **self.function.keywords}
-            if given is not None:
-                options["sample_weight"] = given
-            return _counted_so(self._ours(y, targets, lengths, **options), _count(y, given))
+        if self.ours is not None and not isinstance(y, (tuple, list, dict)):
+            loss = self.ours(y, weighted, lengths, need_gradient=need_gradient, need_largest=need_largest)
+            return _counted_so(loss, _count(y, given))
         asked = {"lengths": lengths, **{name: (more or {}).get(name) for name in self.wants}}
         if given is not None:
             asked["sample_weight"] = given
@@ -324,10 +319,6 @@ def _count(outputs: Any, weights: Any) -> float:
     if weights is None:
         return float(count_of(outputs))
     return float(sum(np.sum(one, dtype=np.float64) for one in leaves(weights)))
-
-
-_OF_OURS: dict[Any, LossFunction] = {binary_cross_entropy: bce_loss, cross_entropy: ce_loss, mse: mse_loss}
-_OPTIONS = {"class_weight", "ignore_index", "label_smoothing"}
 
 
 def _counted_so(loss: Loss, count: float) -> Loss:
