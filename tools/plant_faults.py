@@ -345,8 +345,8 @@ FAULTS = {
     ),
     "all targets not looked at before training": Fault(
         "pylstm/training/checks.py",
-        "    if len(parts) == 1:\n        check_targets(",
-        "    if len(parts) == 0:\n        check_targets(",
+        "    if len(parts) == 1:\n        if outputs",
+        "    if len(parts) == 0:\n        if outputs",
         "training/test_checks.py -k late",
     ),
     "NaN looked for past the lengths": Fault(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_linear, wants
+from ..losses.by_name import fitted, sampling, shape_of
 from ..losses.loss import Loss
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
@@ -27,7 +28,7 @@ class Running:
         do without; need_largest: but for the place of the largest."""
         needs = {metric.needs for metric in metrics.values()}
         self.metrics, self.need_largest = metrics, "largest" in needs
-        self.deferred = takes_linear(loss) and "outputs" not in needs
+        self.deferred = loss.takes_linear and "outputs" not in needs
         self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
         self.scores = {name: metric.collect() for name, metric in metrics.items() if metric.collect is not None}
 
@@ -135,7 +136,7 @@ def asked_for(model: Trainable, batch: Batch, own: Any, loss: LossFunction) -> t
     own: lengths that the targets have of their own. A loss that asks for these is given the outputs' beside them; to
     all others they are the outputs', which have a number for each target.
     """
-    wanted = wants(loss)
+    wanted = loss.wants
     lens = own if own is not None and "target_lengths" not in wanted else model.output_lengths(batch.lengths)
     if not wanted:
         return lens, {}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, label_ignored, loss_function, named
+from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, loss_function, named
 from ..losses.classification import ce_loss
 from ..losses.loss import Loss, counted, weighted
 from ..losses.objects import LossObject
@@ -116,7 +116,7 @@ class _Kind:
             self.name = getattr(loss, "__name__", "")
         self.is_default = self.name in ("binary_cross_entropy", "cross_entropy")
         known = loss_function(loss) if self.name in BY_NAME or callable(loss) else None
-        self.ignored = None if known is None else label_ignored(known)
+        self.ignored = None if known is None else known.label_ignored
         if self.ignored is None and self.name == "cross_entropy":  # a function of that name
             self.ignored = -100
         self.binary = self.name == "binary_cross_entropy"
