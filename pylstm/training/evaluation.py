@@ -61,31 +61,19 @@ def evaluate(
     look: bool = False,
 ) -> dict[str, float]:
     """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
-    with x.naming():
-        return _evaluated(model, x, y, size, loss, metrics, look)
-
-
-def _evaluated(
-    model: Trainable,
-    x: Inputs,
-    y: AllTargets,
-    size: int,
-    loss: LossFunction,
-    metrics: Mapping[str, Metric],
-    look: bool,
-) -> dict[str, float]:
     running = Running(loss, metrics)
-    for rows in x.sorted_batches(size):
-        batch = x.batch(rows)
-        targets, own = y.batch(rows, batch.steps)
-        if look:
-            outputs, look = model._watched(x, rows, running.deferred)[0], False
-        else:
-            outputs = model._predicted(batch, running.deferred)
-        lens, more = asked_for(model, batch, own, loss)
-        targets = fitted(loss, outputs, targets, lens)
-        found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
-        running.add(found, outputs, targets, lens)
+    with x.naming():
+        for rows in x.sorted_batches(size):
+            batch = x.batch(rows)
+            targets, own = y.batch(rows, batch.steps)
+            if look:
+                outputs, look = model._watched(x, rows, running.deferred)[0], False
+            else:
+                outputs = model._predicted(batch, running.deferred)
+            lens, more = asked_for(model, batch, own, loss)
+            targets = fitted(loss, outputs, targets, lens)
+            found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+            running.add(found, outputs, targets, lens)
     return running.means()
 
 
