@@ -63,6 +63,11 @@ PLACES = {name: module for module, names in _MODULES.items() for name in names.s
 _ROOT = __name__.partition(".")[0]
 
 
+def of_library(thing: Any) -> bool:
+    """Whether a class or function is written here, and not by somebody who uses pylstm."""
+    return str(thing.__module__).partition(".")[0] == _ROOT
+
+
 def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package: its modules, and the public names in them.
 
