@@ -93,6 +93,12 @@ def named(loss: object) -> tuple[object, dict[str, Any]]:
     return _name_of(loss) or loss, {}
 
 
+def quantiles_of(options: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Of a loss with these options that has several of them, and so as many outputs for each target; else None."""
+    q = options.get("q")
+    return q if isinstance(q, tuple) else None
+
+
 def evaluated_as(loss: object) -> object:
     """What it is wherever nothing is trained: the loss itself, but for those that say otherwise."""
     return getattr(loss, "_evaluated_as", loss)
@@ -143,15 +149,14 @@ class _Named(LossFunction):
 
     def _number_form(self, form: Any) -> Any:
         """The form of the targets for outputs of this form: those of several quantiles have one for all."""
-        return (*form[:-1], 1) if isinstance(self.options.get("q"), tuple) else form
+        return (*form[:-1], 1) if quantiles_of(self.options) else form
 
     def check_targets(self, form: Form, part: Any) -> None:
         if self.label_ignored is not None:
             check_labels_of(part, form, self.label_ignored, self.options.get("class_weight"))
             return
         if self.name in OF_NUMBERS:
-            q = self.options.get("q")
-            if isinstance(q, tuple) and form[-1] not in (None, len(q)):
+            if (q := quantiles_of(self.options)) and form[-1] not in (None, len(q)):
                 raise ValueError(
                     f"QuantileLoss of {len(q)} quantiles needs a last layer of as many outputs, and this model's has "
                     f"{form[-1]}"
