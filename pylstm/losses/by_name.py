@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -199,13 +197,10 @@ class _Function(LossFunction):
         if ours is not None and ours.label_ignored is not None:
             self.takes_linear, self.label_ignored = ours.takes_linear, ours.label_ignored
             self.fitted, self.check_targets = ours.fitted, ours.check_targets  # type: ignore[method-assign]
-        self.takes_weight = False
+        known = _checks.keywords(function)
+        self.wants, self.takes_weight = known & set(MORE), "sample_weight" in known
         # whether it has been seen to leave its gradient to the graph, or to give it
         self._recorded = self._by_hand = False
-        with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
-            parameters = inspect.signature(function).parameters.values()
-            known = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-            self.wants, self.takes_weight = frozenset(known & set(MORE)), "sample_weight" in known
 
     def check_takes_weights(self) -> None:
         if not self.takes_weight:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -87,7 +86,7 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
             own, one = function, _of_loss(function, kind)
         elif callable(metric) and not isinstance(metric, type):
             own = str(getattr(metric, "__name__", repr(metric)))
-            takes = _takes_weight(metric)
+            takes = "sample_weight" in _checks.keywords(metric)
             one = Metric(_averaged(own, metric, takes), "outputs", own=metric, takes_weight=takes)
         else:
             raise TypeError(
@@ -195,13 +194,6 @@ def _top(k: int, ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, s
 def _plain_cross_entropy(ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> Any:  # noqa: ARG001
     found = ce_loss(y, targets, lengths, ignore_index=ignored, need_gradient=False, sample_weight=sample_weight)
     return found.total, found.weight
-
-
-def _takes_weight(function: Callable[..., Any]) -> bool:
-    try:
-        return "sample_weight" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of something built in there is no signature
-        return False
 
 
 def _averaged(name: str, function: Callable[..., Any], takes_weight: bool) -> Callable[..., tuple[float, float]]:
