@@ -13,7 +13,9 @@ from typing import Any
 
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
+    "data.audio": "deltas log_mel mfcc read_wav",
     "data.series": "Windows windows",
+    "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",

@@ -13,6 +13,7 @@ from ..losses.loss_function import LossFunction
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
+from .carrying import Carried
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
 
@@ -59,17 +60,23 @@ def evaluate(
     metrics: Mapping[str, Metric],
     *,
     look: bool = False,
+    stateful: bool = False,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
-    running = Running(loss, metrics)
+    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch;
+    stateful: states go on from batch to batch."""
+    running, carried = Running(loss, metrics), Carried(stateful)
     with x.naming():
-        for rows in x.sorted_batches(size):
+        for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
             batch = x.batch(rows)
             targets, own = y.batch(rows, batch.steps)
             if look:
-                outputs, look = model._watched(x, rows, running.deferred)[0], False
-            else:
+                outputs = model._watched(x, rows, running.deferred)[0]
+            if stateful:
+                outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
+                carried.after(state)
+            elif not look:
                 outputs = model._predicted(batch, running.deferred)
+            look = False
             lens, more = asked_for(model, batch, own, loss)
             targets = fitted(loss, outputs, targets, lens)
             found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
