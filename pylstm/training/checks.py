@@ -90,13 +90,9 @@ def before_batches(
         form = (form[0], None, *form[2:])
 
     def look(some: Inputs, targets: AllTargets) -> None:
-        model = training.model
-        if check_finite:
-            for part in some.parts:
-                check_data(part, "sequences", "feature", model._converts_to(some))
-        model._check_values_of(some)
+        _check_values(training.model, some, check_finite)
         check_weights_used(targets, training.loss, training.metrics)
-        _check_y(training, targets, model._output_form(some) or form, None, check_finite)
+        _check_y(training, targets, training.model._output_form(some) or form, None, check_finite)
 
     for one in (x, None if validation is None else validation[0]):
         if isinstance(one, BatchInputs):
@@ -118,11 +114,15 @@ def _check_x(
     model: Trainable, x: Inputs, batch_size: int, check_finite: bool, truncate: int | None
 ) -> tuple[Form | None, Any]:
     """What `output_form` gives."""
+    _check_values(model, x, check_finite)
+    return output_form(model, x, batch_size, truncate)
+
+
+def _check_values(model: Trainable, x: Inputs, check_finite: bool) -> None:
     if check_finite:
         for part in x.parts:
             check_data(part, "sequences", "feature", model._converts_to(x))
     model._check_values_of(x)
-    return output_form(model, x, batch_size, truncate)
 
 
 def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
