@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_linear, wants
+from ..losses.by_name import LossFunction, call_of, fitted, sampling, shape_of, takes_linear, wants
 from ..losses.loss import Loss
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
 from .data import AllTargets, Batch, Inputs
-from .metrics import Metric
+from .finite import check_missing
+from .metrics import Metric, check_outputs
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -35,6 +37,7 @@ class Running:
         self.sums["loss"][0] += loss.total
         self.sums["loss"][1] += loss.weight
         targets, weights = apart(targets)
+        check_outputs(self.metrics, y)
         for name, metric in self.metrics.items():
             if name in self.scores:
                 self.scores[name].add(y, targets, lengths, loss, weights)
@@ -57,11 +60,15 @@ def evaluate(
     loss: LossFunction,
     metrics: Mapping[str, Metric],
     *,
-    look: bool = False,
+    looked: bool = True,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
+    """The mean loss and metrics over all of x.
+
+    looked: whether the data have been looked at. If not, raises ValueError where the first run shows that x gives no
+    batch, and for NaN in y that makes the loss NaN, or that it refuses.
+    """
     with x.naming():
-        return _evaluated(model, x, y, size, loss, metrics, look)
+        return _evaluated(model, x, y, size, loss, metrics, looked)
 
 
 def _evaluated(
@@ -71,9 +78,10 @@ def _evaluated(
     size: int,
     loss: LossFunction,
     metrics: Mapping[str, Metric],
-    look: bool,
+    looked: bool,
 ) -> dict[str, float]:
     running = Running(loss, metrics)
+    look = not looked and model._may_misread(x)
     for rows in x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
@@ -82,10 +90,22 @@ def _evaluated(
         else:
             outputs = model._predicted(batch, running.deferred)
         lens, more = asked_for(model, batch, own, loss)
-        targets = fitted(loss, outputs, targets, lens)
-        found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+        try:
+            targets = fitted(loss, outputs, targets, lens)
+            found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+        except (TypeError, ValueError):
+            if not looked and call_of(loss) is None:
+                _check_missing(y)
+            raise
+        if not looked and math.isnan(found.total):
+            _check_missing(y)
         running.add(found, outputs, targets, lens)
     return running.means()
+
+
+def _check_missing(y: AllTargets) -> None:
+    for part in y.all_parts:
+        check_missing(part)
 
 
 def output_form(model: Trainable, x: Inputs, size: int, truncate: int | None = None) -> tuple[Form | None, Any]:
