@@ -25,6 +25,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from . import reference as reference
     from .data.series import Windows as Windows
     from .data.series import windows as windows
+    from .data.texts import TextBatches as TextBatches
+    from .data.texts import text_batches as text_batches
     from .data.vocabulary import Vocabulary as Vocabulary
     from .decoding.sampling import sample as sample
     from .files.strict_json import ModelFileError as ModelFileError

@@ -14,6 +14,7 @@ from typing import Any
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
     "data.series": "Windows windows",
+    "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",

@@ -221,8 +221,14 @@ class Layer(Described, abc.ABC):
         """The shape of x as far as the layer itself knows it, None if it does not."""
         return None
 
-    def _check_carry(self) -> None:
-        """Raises ValueError if a sequence cannot be cut into pieces that the state is carried through."""
+    def _check_carry(self, option: str) -> None:
+        """Raises ValueError, naming the option, if a state cannot be carried through from piece to piece of x."""
+
+    def _carried(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+        """Inference in which states go on: the output, and the state after it, None of a layer that has none."""
+        if self.returns_state:
+            return self(x, state, lengths=lengths)  # type: ignore[no-any-return]
+        return self(x, lengths=lengths), None
 
     def _gives_probabilities(self) -> bool:
         """Whether the outputs have been through a sigmoid or a softmax last."""

@@ -15,7 +15,7 @@ from .._arrays import Array, float_array
 from ..graph.recording import Chain
 from ..graph.values import Value
 from ..layers.activation import Activation
-from ..layers.containers import Columns, Container, inferred
+from ..layers.containers import Columns, Container, carried, inferred
 from ..layers.dropout import Dropout
 from ..layers.layer import VJP, Layer, Outputs, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
@@ -110,6 +110,16 @@ class Sequential(Container, Trainable):
         vjp = self._deferred_vjp if deferred and self._can_defer() else self.vjp
         (y, after), run_back = vjp(batch.inputs[0], state, lengths=batch.lengths, need_dx=False)
         return y, lambda dy: run_back(dy)[1], after
+
+    def _predicted_on(self, batch: Batch, state: Any, deferred: bool = False) -> tuple[Any, Any]:
+        if not (deferred and self._can_defer()):
+            return super()._predicted_on(batch, state)
+
+        def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, Any]:
+            return (layer._deferred(x, lengths), None) if layer is last else carried(layer, x, state, lengths, as_rows)
+
+        last = self.layers[-1]
+        return self._run(call, self._input(batch.inputs[0], None), state, batch.lengths)
 
     def _can_defer(self) -> bool:
         return self._runs(_WRITTEN) and self.layers[-1]._can_defer()

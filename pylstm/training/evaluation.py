@@ -13,6 +13,7 @@ from ..losses.loss import Loss
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
+from .carrying import Carried
 from .data import AllTargets, Batch, Inputs
 from .finite import check_missing
 from .metrics import Metric, check_outputs
@@ -61,14 +62,15 @@ def evaluate(
     metrics: Mapping[str, Metric],
     *,
     looked: bool = True,
+    stateful: bool = False,
 ) -> dict[str, float]:
     """The mean loss and metrics over all of x.
 
     looked: whether the data have been looked at. If not, raises ValueError where the first run shows that x gives no
-    batch, and for NaN in y that makes the loss NaN, or that it refuses.
+    batch, and for NaN in y that makes the loss NaN, or that it refuses. stateful: states go on from batch to batch.
     """
     with x.naming():
-        return _evaluated(model, x, y, size, loss, metrics, looked)
+        return _evaluated(model, x, y, size, loss, metrics, looked, stateful)
 
 
 def _evaluated(
@@ -79,16 +81,21 @@ def _evaluated(
     loss: LossFunction,
     metrics: Mapping[str, Metric],
     looked: bool,
+    stateful: bool,
 ) -> dict[str, float]:
-    running = Running(loss, metrics)
+    running, carried = Running(loss, metrics), Carried(stateful)
     look = not looked and model._may_misread(x)
-    for rows in x.sorted_batches(size):
+    for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
         batch = x.batch(rows)
         targets, own = y.batch(rows, batch.steps)
         if look:
-            outputs, look = model._watched(x, rows, running.deferred)[0], False
-        else:
+            outputs = model._watched(x, rows, running.deferred)[0]
+        if stateful:
+            outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
+            carried.after(state)
+        elif not look:
             outputs = model._predicted(batch, running.deferred)
+        look = False
         lens, more = asked_for(model, batch, own, loss)
         try:
             targets = fitted(loss, outputs, targets, lens)
