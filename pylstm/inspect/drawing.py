@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import _checks
@@ -27,6 +27,17 @@ def finish(figure: Any, path: str | os.PathLike[str] | None) -> Any:
     if path is not None:
         figure.savefig(path, dpi=110)
     return figure
+
+
+def number_of(texts: Sequence[object]) -> str:
+    """What an error says came in place of so many texts."""
+    return f"{texts!r:.60}, a single one: a picture's file is path=" if isinstance(texts, str) else str(len(texts))
+
+
+def by_steps(ax: Any) -> None:
+    """An axis of steps, none of which is a fraction."""
+    ax.set_xlabel("step")
+    ax.xaxis.get_major_locator().set_params(integer=True)
 
 
 def visible(token: object) -> str:
