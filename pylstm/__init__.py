@@ -23,6 +23,10 @@ from .layers.stream import Stream
 if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of types
     from . import model as model
     from . import reference as reference
+    from .data.audio import deltas as deltas
+    from .data.audio import log_mel as log_mel
+    from .data.audio import mfcc as mfcc
+    from .data.audio import read_wav as read_wav
     from .data.series import Windows as Windows
     from .data.series import windows as windows
     from .data.texts import TextBatches as TextBatches
@@ -52,6 +56,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .inspect.plots import plot_trace as plot_trace
     from .inspect.saliency_plot import plot_saliency as plot_saliency
     from .layers.activation import Activation as Activation
+    from .layers.attention import Attention as Attention
+    from .layers.attention_memory import AttentionMemory as AttentionMemory
     from .layers.containers import Columns as Columns
     from .layers.containers import Residual as Residual
     from .layers.dropout import Dropout as Dropout

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
+from .._names import of_library
 from ..files.paths import EXAMPLE, check_place, check_template, fill_template, fixed_folder
 from ..losses.saved import larger_is_better
 from . import checkpoint
@@ -264,4 +265,4 @@ def callback_list(callbacks: object) -> list[Callback]:
 
 def is_own(callback: Callback) -> bool:
     """Whether it is one of the library's, or a function, which cannot add figures to the logs."""
-    return type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return of_library(type(callback))

@@ -12,14 +12,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..losses.by_name import (
-    LossFunction,
-    call_of,
-    check_takes_weights,
-    check_targets,
-    converts_targets,
-    takes_logits,
-)
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, check_numbers_of
 from .batches import BatchInputs, held
 from .counting import check_anything_counts
@@ -57,9 +50,9 @@ def before_training(
     check_weights_used(y, training.loss, training.metrics)
     if training.model._param_shapes and not training.model._trained_shapes():
         raise ValueError("all layers of the model are frozen, so that there is nothing to train: model.unfreeze(..)")
-    if training.model._gives_probabilities() and takes_logits(training.loss):
+    if training.model._gives_probabilities() and training.loss.takes_logits:
         warnings.warn(
-            f"the model ends in a sigmoid or softmax, and {training.loss.name} puts one around the outputs itself: "  # type: ignore[attr-defined]
+            f"the model ends in a sigmoid or softmax, and {training.loss.name} puts one around the outputs itself: "
             "leave that layer out, predict(x, activation=..) gives probabilities",
             UserWarning,
             stacklevel=4,  # where fit was called
@@ -114,8 +107,9 @@ def before_batches(
 
 
 def _check_functions(training: Training) -> None:
-    if (loss := call_of(training.loss)) is not None:
-        takes("the loss function", loss[0], "outputs", "targets", named=("lengths", *loss[1]))
+    loss = training.loss
+    if loss.own is not None:
+        takes(loss.name, loss.own, "outputs", "targets", named=("lengths", *loss.wants))
     for name, metric in training.metrics.items():
         if metric.own is not None:
             takes(f"the metric {name}", metric.own, "outputs", "targets", "lengths")
@@ -138,7 +132,7 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
     whole, y = y, held(y)
     parts = y.all_parts
     if check_finite:
-        dtype = getattr(outputs, "dtype", training.model.dtype) if converts_targets(training.loss) else None
+        dtype = getattr(outputs, "dtype", training.model.dtype) if training.loss.converts_targets else None
         for one in parts:
             check_data(one, "targets", "column", dtype)
     if isinstance(y, WeightedTargets):
@@ -146,7 +140,10 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
     if outputs is not None:
         check_outputs(training.metrics, outputs)
     if len(parts) == 1:
-        check_targets(training.loss, outputs, form, parts[0])
+        if outputs is not None:
+            training.loss.check_outputs(outputs)
+        if form:
+            training.loss.check_targets(form, parts[0])
         for name, metric in training.metrics.items():
             if metric.targets == "numbers" and form is not None and outputs is not None:
                 try:
@@ -166,7 +163,7 @@ def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, 
     y = held(y)
     if not isinstance(y, WeightedTargets) or not y.weighs:
         return
-    check_takes_weights(loss)
+    loss.check_takes_weights()
     for name, metric in metrics.items():
         if not metric.takes_weight:
             raise TypeError(
@@ -177,6 +174,6 @@ def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, 
 def _check_alike(training: Training, y: AllTargets, validation: AllTargets) -> None:
     """Targets of a loss of somebody's own are its business; but it has seen no others than those of training."""
     forms, others = ([part.form for part in one.all_parts] for one in (y, validation))
-    if call_of(training.loss) is not None and [len(form) for form in forms] != [len(form) for form in others]:
+    if training.loss.own is not None and [len(form) for form in forms] != [len(form) for form in others]:
         shown = " and ".join(part.shown for part in validation.all_parts)
         raise ValueError(f"y has {shown}, other axes than y of the training")

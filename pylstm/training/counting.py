@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, call_of, label_ignored
 from ..losses.loss import counted, weighted
+from ..losses.loss_function import LossFunction
 from ..losses.weighted import apart
 from .data import AllTargets, Inputs
 from .evaluation import asked_for
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def check_anything_counts(model: Trainable, loss: LossFunction, x: Inputs, y: AllTargets, size: int) -> None:
     """Raises ValueError if nothing in y counts: every label is one that does not, lies past its sequence's end or
     weighs 0. It looks no further than the first batch in which something does."""
-    ignored = label_ignored(loss)
-    if (ignored is None and call_of(loss) is not None) or len(y.all_parts) > 1:  # what counts is the loss's business
+    ignored = loss.label_ignored
+    if (ignored is None and loss.own is not None) or len(y.all_parts) > 1:  # what counts is the loss's business
         return
     labels = False
     for rows in x.sorted_batches(size):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, call_of, fitted, sampling, shape_of, takes_linear, wants
+from ..losses.by_name import fitted, sampling, shape_of
 from ..losses.loss import Loss
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
@@ -30,7 +31,7 @@ class Running:
         do without; need_largest: but for the place of the largest."""
         needs = {metric.needs for metric in metrics.values()}
         self.metrics, self.need_largest = metrics, "largest" in needs
-        self.deferred = takes_linear(loss) and "outputs" not in needs
+        self.deferred = loss.takes_linear and "outputs" not in needs
         self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
         self.scores = {name: metric.collect() for name, metric in metrics.items() if metric.collect is not None}
 
@@ -64,49 +65,36 @@ def evaluate(
     looked: bool = True,
     stateful: bool = False,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x.
+    """The mean loss and metrics over all of x. stateful: states go on from batch to batch.
 
     looked: whether the data have been looked at. If not, raises ValueError where the first run shows that x gives no
-    batch, and for NaN in y that makes the loss NaN, or that it refuses. stateful: states go on from batch to batch.
+    batch, and for NaN in y that makes the loss NaN, or that it refuses.
     """
-    with x.naming():
-        return _evaluated(model, x, y, size, loss, metrics, looked, stateful)
-
-
-def _evaluated(
-    model: Trainable,
-    x: Inputs,
-    y: AllTargets,
-    size: int,
-    loss: LossFunction,
-    metrics: Mapping[str, Metric],
-    looked: bool,
-    stateful: bool,
-) -> dict[str, float]:
     running, carried = Running(loss, metrics), Carried(stateful)
-    look = not looked and model._may_misread(x)
-    for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
-        batch = x.batch(rows)
-        targets, own = y.batch(rows, batch.steps)
-        if look:
-            outputs = model._watched(x, rows, running.deferred)[0]
-        if stateful:
-            outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
-            carried.after(state)
-        elif not look:
-            outputs = model._predicted(batch, running.deferred)
-        look = False
-        lens, more = asked_for(model, batch, own, loss)
-        try:
-            targets = fitted(loss, outputs, targets, lens)
-            found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
-        except (TypeError, ValueError):
-            if not looked and call_of(loss) is None:
+    with x.naming():
+        look = not looked and model._may_misread(x)
+        for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
+            batch = x.batch(rows)
+            targets, own = y.batch(rows, batch.steps)
+            if look:
+                outputs = model._watched(x, rows, running.deferred)[0]
+            if stateful:
+                outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
+                carried.after(state)
+            elif not look:
+                outputs = model._predicted(batch, running.deferred)
+            look = False
+            lens, more = asked_for(model, batch, own, loss)
+            try:
+                targets = fitted(loss, outputs, targets, lens)
+                found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+            except (TypeError, ValueError):
+                if not looked and loss.own is None:
+                    _check_missing(y)
+                raise
+            if not looked and math.isnan(found.total):
                 _check_missing(y)
-            raise
-        if not looked and math.isnan(found.total):
-            _check_missing(y)
-        running.add(found, outputs, targets, lens)
+            running.add(found, outputs, targets, lens)
     return running.means()
 
 
@@ -162,7 +150,7 @@ def asked_for(model: Trainable, batch: Batch, own: Any, loss: LossFunction) -> t
     own: lengths that the targets have of their own. A loss that asks for these is given the outputs' beside them; to
     all others they are the outputs', which have a number for each target.
     """
-    wanted = wants(loss)
+    wanted = loss.wants
     lens = own if own is not None and "target_lengths" not in wanted else model.output_lengths(batch.lengths)
     if not wanted:
         return lens, {}

@@ -14,8 +14,9 @@ import numpy as np
 from .. import _checks
 from .._interrupts import Interrupts
 from ..files import saving
-from ..losses.by_name import LossFunction, fitted, sampling
+from ..losses.by_name import fitted, sampling
 from ..losses.loss import Loss
+from ..losses.loss_function import LossFunction
 from . import checkpoint, resuming
 from .averaging import averaged, go_on
 from .batches import BatchInputs

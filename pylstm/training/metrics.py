@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from ..layers.linear import LinearOutputs
-from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, label_ignored, loss_function, named
-from ..losses.classification import ClassWeight, ce_loss
+from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, loss_function, named
+from ..losses.classification import IGNORED, ClassWeight, ce_loss
 from ..losses.linear_head import ce_of_linear
 from ..losses.loss import Loss, counted, weighted
 from ..losses.objects import LossObject
@@ -133,14 +133,14 @@ class _Kind:
             self.name = getattr(loss, "__name__", "")
         self.is_default = self.name in ("binary_cross_entropy", "cross_entropy")
         known = loss_function(loss) if self.name in BY_NAME or callable(loss) else None
-        self.ignored = None if known is None else label_ignored(known)
+        self.ignored = None if known is None else known.label_ignored
         if self.ignored is None and self.name == "cross_entropy":  # a function of that name
-            self.ignored = -100
+            self.ignored = IGNORED
         self.binary = self.name == "binary_cross_entropy"
         self.numbers = True if self.name in OF_NUMBERS else None
         self.several = isinstance(self.options.get("q"), tuple)
-        self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing")
-        self.is_plain &= class_weight is None
+        weights = self.options.get("class_weight", class_weight)
+        self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing") and weights is None
 
 
 def _by_name(name: str, kind: _Kind) -> Metric:

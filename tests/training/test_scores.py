@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -186,16 +187,23 @@ def test_perplexity_is_of_the_plain_cross_entropy():
 
 @pytest.mark.parametrize(
     "loss",
-    ["cross_entropy", pylstm.CrossEntropy(), pylstm.CrossEntropy(label_smoothing=0.3), pylstm.SampledSoftmax(4)],
-    ids=str,
+    [
+        "cross_entropy",
+        pylstm.CrossEntropy(),
+        pylstm.CrossEntropy(label_smoothing=0.3),
+        pylstm.SampledSoftmax(4),
+        functools.partial(pylstm.cross_entropy, class_weight={0: 7.0, 1: 0.0}),
+    ],
+    ids=["name", "object", "smoothed", "sampled", "partial"],
 )
 @pytest.mark.parametrize("classes", [C, 12])
 def test_perplexity_has_no_weights_of_classes(loss, classes):
     z, labels = RNG.standard_normal((N, classes)), RNG.integers(0, classes, N)
+    weights = {} if isinstance(loss, functools.partial) else {"class_weight": {0: 7.0, 1: 0.0}}
     plain = given(classes).evaluate(z, labels, loss="cross_entropy", metrics=["perplexity"])["perplexity"]
     history = given(classes).fit(
-        z, labels, loss=loss, optimizer=pylstm.SGD(0.0), class_weight={0: 7.0, 1: 0.0}, metrics=["perplexity"],
-        validation_data=(z, labels), batch_size=N, verbose=0,
+        z, labels, loss=loss, optimizer=pylstm.SGD(0.0), metrics=["perplexity"],
+        validation_data=(z, labels), batch_size=N, verbose=0, **weights,
     )  # fmt: skip
     np.testing.assert_allclose(history["val_perplexity"], plain, rtol=1e-12)
     np.testing.assert_allclose(history.get("perplexity", plain), plain, rtol=1e-12)
