@@ -183,6 +183,10 @@ def model_file(text: str) -> Path:
     return _new_file(text, (".npz", ".safetensors"))
 
 
+def weights_file(text: str) -> Path:
+    return _new_file(text, (".npz",))
+
+
 def picture_file(text: str) -> Path:
     if find_spec("matplotlib") is None:
         raise argparse.ArgumentTypeError("drawing needs `pip install matplotlib`")

@@ -29,6 +29,17 @@ def finish(figure: Any, path: str | os.PathLike[str] | None) -> Any:
     return figure
 
 
+def number_of(texts: Sequence[object]) -> str:
+    """What an error says came in place of so many texts."""
+    return f"{texts!r:.60}, a single one: a picture's file is path=" if isinstance(texts, str) else str(len(texts))
+
+
+def by_steps(ax: Any) -> None:
+    """An axis of steps, none of which is a fraction."""
+    ax.set_xlabel("step")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
+
 def visible(token: object) -> str:
     """A text as a label shows it."""
     text = str(token)

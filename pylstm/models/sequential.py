@@ -191,7 +191,7 @@ class Sequential(Container, Trainable):
         wanted, given = self.shapes()[0], inputs.parts[0]
         hint = ""
         if len(given.form) == len(wanted) - 1 and not given.is_list:
-            hint = ". One sequence needs an axis for the batch: x[None]"
+            hint = ". One sequence needs an axis for the batch: x[None], or [x] of a list"
         return f"x must give batches {shown(wanted)}, got {given.shown}: {error}{hint}"
 
     def _takes_rows(self) -> bool | None:
