@@ -139,8 +139,8 @@ class _Kind:
         self.binary = self.name == "binary_cross_entropy"
         self.numbers = True if self.name in OF_NUMBERS else None
         self.quantiles = quantiles_of(self.options)
-        weights = self.options.get("class_weight", class_weight)
-        self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing") and weights is None
+        smoothed = bool(self.options.get("label_smoothing"))
+        self.is_plain = self.name == "cross_entropy" and not smoothed and class_weight is None
 
 
 def _by_name(name: str, kind: _Kind) -> Metric:
