@@ -48,6 +48,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .graph.functions import tanh as tanh
     from .graph.functions import where as where
     from .graph.values import Value as Value
+    from .inspect.attention_plot import plot_attention as plot_attention
     from .inspect.confusion import ConfusionMatrix as ConfusionMatrix
     from .inspect.confusion import confusion_matrix as confusion_matrix
     from .inspect.confusion import plot_confusion_matrix as plot_confusion_matrix
@@ -60,10 +61,12 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.attention_memory import AttentionMemory as AttentionMemory
     from .layers.containers import Columns as Columns
     from .layers.containers import Residual as Residual
+    from .layers.convolution import Conv1d as Conv1d
     from .layers.dropout import Dropout as Dropout
     from .layers.embedding import Embedding as Embedding
     from .layers.layer import Layer as Layer
     from .layers.linear import Linear as Linear
+    from .layers.normalization import LayerNorm as LayerNorm
     from .layers.pooling import LastStep as LastStep
     from .layers.pooling import MaxOverTime as MaxOverTime
     from .layers.pooling import MeanOverTime as MeanOverTime

@@ -70,7 +70,11 @@ def fonts(texts: Iterable[object] | None, font: str | None, instead: str) -> tup
             return {}, True
         font = _found(needed)
         if font is None:
-            warnings.warn(f"no font has these characters, so {instead}: install one, or give font=", stacklevel=3)
+            warnings.warn(
+                f"no font has these characters, so {instead}: install one (Noto Sans CJK has Chinese, on Debian and "
+                "Ubuntu the package fonts-noto-cjk), or give font=",
+                stacklevel=3,
+            )
             return {}, False
     return {"font.family": [font, "DejaVu Sans"]}, True  # by name: what it means is asked when the figure is drawn
 
