@@ -48,6 +48,8 @@ class Example(NamedTuple):
 class Captioner(pylstm.Model):
     """(N, 32, 32, 4) pixels and (N, T) words so far -> (N, T, words) logits of the next ones."""
 
+    keeps_time = True  # a word of the output for each word of the input
+
     def __init__(self, words: int, channels: int, size: int) -> None:
         self.words, self.channels, self.size = words, channels, size
         self.edges = pylstm.Linear(9 * CHANNELS, channels)
