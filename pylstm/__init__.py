@@ -26,6 +26,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .data.series import Windows as Windows
     from .data.series import windows as windows
     from .data.vocabulary import Vocabulary as Vocabulary
+    from .decoding.beam_search import beam_search as beam_search
     from .decoding.sampling import sample as sample
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate

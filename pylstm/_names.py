@@ -15,6 +15,7 @@ _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
     "data.series": "Windows windows",
     "data.vocabulary": "Vocabulary",
+    "decoding.beam_search": "beam_search",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
