@@ -51,6 +51,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .inspect.plots import plot_trace as plot_trace
     from .inspect.saliency_plot import plot_saliency as plot_saliency
     from .layers.activation import Activation as Activation
+    from .layers.attention import Attention as Attention
+    from .layers.attention_memory import AttentionMemory as AttentionMemory
     from .layers.containers import Columns as Columns
     from .layers.containers import Residual as Residual
     from .layers.dropout import Dropout as Dropout

@@ -28,6 +28,8 @@ _MODULES = {
     "inspect.plots": "plot_trace",
     "inspect.saliency_plot": "plot_saliency",
     "layers.activation": "Activation",
+    "layers.attention": "Attention",
+    "layers.attention_memory": "AttentionMemory",
     "layers.compiled": "GRU LSTM RNN",
     "layers.containers": "Columns Residual",
     "layers.dropout": "Dropout",
