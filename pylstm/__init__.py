@@ -26,7 +26,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .data.series import Windows as Windows
     from .data.series import windows as windows
     from .data.vocabulary import Vocabulary as Vocabulary
-    from .decoding.beam_search import beam_search as beam_search
+    from .decoding.beams import beam_search as beam_search
     from .decoding.sampling import sample as sample
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate
@@ -75,6 +75,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .losses.regression import mae as mae
     from .losses.regression import mse as mse
     from .losses.sampled_softmax import SampledSoftmax as SampledSoftmax
+    from .models.encoder_decoder import EncoderDecoder as EncoderDecoder
     from .models.gradients import value_and_grad as value_and_grad
     from .models.loading import load as load
     from .models.model import Model as Model

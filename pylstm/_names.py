@@ -15,7 +15,7 @@ _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
     "data.series": "Windows windows",
     "data.vocabulary": "Vocabulary",
-    "decoding.beam_search": "beam_search",
+    "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
@@ -47,6 +47,7 @@ _MODULES = {
     "losses.objects": "CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
+    "models.encoder_decoder": "EncoderDecoder",
     "models.gradients": "value_and_grad",
     "models.loading": "load",
     "models.model": "Model",

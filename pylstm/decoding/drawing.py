@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .beam_search import log_sums
+from .beams import log_sums
 from .rows import Axis
 from .sampling import Way, drawn
 from .search import Hypothesis, Index, Scores, Search

@@ -9,7 +9,7 @@ from ..files.saving import read_model
 from ..files.streams import place_of
 from ..files.tensors import opened
 from ..layers import activation, attention, compiled, containers, dropout, embedding, linear, pooling  # noqa: F401
-from . import sequential  # noqa: F401
+from . import encoder_decoder, sequential  # noqa: F401
 from .trainable import Trainable
 
 
