@@ -23,8 +23,14 @@ from .layers.stream import Stream
 if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of types
     from . import model as model
     from . import reference as reference
+    from .data.audio import deltas as deltas
+    from .data.audio import log_mel as log_mel
+    from .data.audio import mfcc as mfcc
+    from .data.audio import read_wav as read_wav
     from .data.series import Windows as Windows
     from .data.series import windows as windows
+    from .data.texts import TextBatches as TextBatches
+    from .data.texts import text_batches as text_batches
     from .data.vocabulary import Vocabulary as Vocabulary
     from .decoding.beams import beam_search as beam_search
     from .decoding.sampling import sample as sample

@@ -13,7 +13,9 @@ from typing import Any
 
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
+    "data.audio": "deltas log_mel mfcc read_wav",
     "data.series": "Windows windows",
+    "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
     "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
@@ -63,6 +65,11 @@ _MODULES = {
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
 _ROOT = __name__.partition(".")[0]
+
+
+def of_library(thing: Any) -> bool:
+    """Whether a class or function is written here, and not by somebody who uses pylstm."""
+    return str(thing.__module__).partition(".")[0] == _ROOT
 
 
 def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._cells import CELLS
-from .drawing import finish, fonts, pyplot, visible
+from .drawing import finish, fonts, mark_steps, pyplot, visible
 from .trace import meanings_of
 
 
@@ -125,8 +125,7 @@ def plot_trace(
             for unused in left:
                 unused.remove()
             if tokens is not None:
-                upright = max((len(str(token)) for token in tokens), default=0) <= 2
-                last.set_xticks(np.arange(steps), list(map(visible, tokens)), rotation=0 if upright else 90)
+                mark_steps(last, tokens)
             last.tick_params(labelbottom=True)
             last.set_xlabel("step" if tokens is None else "")
         return finish(figure, path)

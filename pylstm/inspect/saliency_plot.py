@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .drawing import finish, fonts, pyplot, visible
+from .drawing import finish, fonts, mark_steps, pyplot, visible
 
 
 def plot_saliency(
@@ -68,8 +68,7 @@ def plot_saliency(
             ax.set_ylabel("feature")
             figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
         if tokens is not None:
-            upright = max(len(str(token)) for token in tokens) <= 2
-            ax.set_xticks(np.arange(steps), list(map(visible, tokens)), rotation=0 if upright else 90)
+            mark_steps(ax, tokens)
         else:
             ax.set_xlabel("step")
         ax.set_title(heading.replace("$", r"\$"), loc="left")

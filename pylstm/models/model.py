@@ -236,11 +236,11 @@ class Model(Composite, Trainable):
         kinds = {layer.dtype for _, layer in self._parts() if layer._param_shapes}
         return np.result_type(*kinds) if kinds else np.dtype(np.float32)
 
-    def _check_carry(self) -> None:
+    def _check_carry(self, option: str) -> None:
         for prefix, layer in named_layers(self):
             if layer.returns_state:
                 raise ValueError(
-                    f"truncate cannot carry a state through {prefix[:-1]} in {type(self).__name__}: a model's run "
+                    f"{option} cannot carry a state through {prefix[:-1]} in {type(self).__name__}: a model's run "
                     "begins its states anew; put the layer into the Sequential itself"
                 )
 

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array
+from .._names import of_library
 from ..graph.recording import Chain
 from ..graph.values import Value
 from ..layers.activation import Activation
-from ..layers.containers import Columns, Container, inferred
+from ..layers.containers import Columns, Container, carried, inferred
 from ..layers.dropout import Dropout
 from ..layers.layer import VJP, Layer, Outputs, Params, Shape
 from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
@@ -111,6 +112,16 @@ class Sequential(Container, Trainable):
         (y, after), run_back = vjp(batch.inputs[0], state, lengths=batch.lengths, need_dx=False)
         return y, lambda dy: run_back(dy)[1], after
 
+    def _predicted_on(self, batch: Batch, state: Any, deferred: bool = False) -> tuple[Any, Any]:
+        if not (deferred and self._can_defer()):
+            return super()._predicted_on(batch, state)
+
+        def call(layer: Layer, x: Any, state: Any, lengths: Any, as_rows: bool) -> tuple[Any, Any]:
+            return (layer._deferred(x, lengths), None) if layer is last else carried(layer, x, state, lengths, as_rows)
+
+        last = self.layers[-1]
+        return self._run(call, self._input(batch.inputs[0], None), state, batch.lengths)
+
     def _can_defer(self) -> bool:
         return self._runs(_WRITTEN) and self.layers[-1]._can_defer()
 
@@ -168,8 +179,8 @@ class Sequential(Container, Trainable):
 
     def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:
         first = _first(self)
-        written = type(first).__module__.partition(".")[0] == __name__.partition(".")[0]
-        return first.dtype if self._output_form(inputs) is not None and written and first._param_shapes else None
+        known = self._output_form(inputs) is not None and of_library(type(first))
+        return first.dtype if known and first._param_shapes else None
 
     def _check_values_of(self, inputs: Inputs) -> None:
         if self._output_form(inputs) is not None:

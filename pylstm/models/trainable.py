@@ -16,6 +16,7 @@ from ..losses.by_name import loss_function
 from ..losses.classification import ClassWeight
 from ..training import loop
 from ..training.batches import gives_batches, planned
+from ..training.carrying import check_stateful
 from ..training.checks import check_weights_used
 from ..training.data import Inputs
 from ..training.evaluation import evaluate
@@ -96,6 +97,7 @@ class Trainable(Tunable):
         clip_value: float | None = None,
         schedule: Any = None,
         truncate: int | None = None,
+        stateful: bool = False,
         shuffle: bool = True,
         seed: int | None = None,
         resume: str | os.PathLike[str] | None = None,
@@ -160,7 +162,11 @@ class Trainable(Tunable):
                 0, that gives what the optimizer's rate is multiplied by.
             truncate: update after every so many steps and carry the states on (truncated back-propagation through
                 time): for long or endless sequences, with one target per step. Of a `Sequential` only.
-            shuffle: draw a new order every epoch. Where x gives batches, they keep theirs.
+            stateful: each sequence goes on where the one in its place in the batch before has ended: the states are
+                handed on from batch to batch, in training and in validation, and are zero when either begins. The order
+                is kept, and all batches are of one size. `pylstm.text_batches` cuts a long text so. With `truncate`,
+                too; of a `Sequential` only.
+            shuffle: draw a new order every epoch. Where x gives batches, they keep theirs; with `stateful`, too.
             seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
                 weights the same bits, whatever the number of threads. None: not reproducible.
             resume: a file of `ModelCheckpoint`: go on after its epoch, up to `epochs`, as if never interrupted; a path
@@ -219,6 +225,7 @@ class Trainable(Tunable):
             clip_norm=clip_norm,
             clip_value=clip_value,
             truncate=None if truncate is None else _checks.integer("truncate", truncate),
+            stateful=_checks.flag("stateful", stateful),
             reduce=reduce,
             micro=None if micro_batch_size is None else _checks.integer("micro_batch_size", micro_batch_size),
         )
@@ -240,6 +247,7 @@ class Trainable(Tunable):
         loss: Any = None,
         metrics: Sequence[object] | None = None,
         batch_size: int = 128,
+        stateful: bool = False,
     ) -> dict[str, float]:
         """The mean loss and the metrics over x and y.
 
@@ -253,6 +261,7 @@ class Trainable(Tunable):
             loss: by default that of fit, if it is known: a file holds no function of yours, and the error says so.
             metrics: by default those of fit.
             batch_size: sequences that are computed together.
+            stateful: the states are handed on from batch to batch, as fit does it; of one size, in the given order.
 
         Returns:
             A dict, name -> number, of the loss and the metrics.
@@ -268,7 +277,10 @@ class Trainable(Tunable):
         size = _checks.integer("batch_size", batch_size)
         figures = metric_functions(metrics, loss)
         check_weights_used(targets, function, figures)
-        return evaluate(self, inputs, targets, size, function, figures, look=self._may_misread(inputs))
+        if _checks.flag("stateful", stateful):
+            check_stateful(self, inputs, size)
+        look = self._may_misread(inputs)
+        return evaluate(self, inputs, targets, size, function, figures, look=look, stateful=stateful)
 
     def predict(
         self,

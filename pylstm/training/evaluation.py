@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_linear, wants
+from ..losses.by_name import fitted, sampling, shape_of
 from ..losses.loss import Loss
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
+from .carrying import Carried
 from .data import AllTargets, Batch, Inputs
 from .metrics import Metric
 
@@ -27,7 +29,7 @@ class Running:
         do without; need_largest: but for the place of the largest."""
         needs = {metric.needs for metric in metrics.values()}
         self.metrics, self.need_largest = metrics, "largest" in needs
-        self.deferred = takes_linear(loss) and "outputs" not in needs
+        self.deferred = loss.takes_linear and "outputs" not in needs
         self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
         self.scores = {name: metric.collect() for name, metric in metrics.items() if metric.collect is not None}
 
@@ -58,33 +60,27 @@ def evaluate(
     metrics: Mapping[str, Metric],
     *,
     look: bool = False,
+    stateful: bool = False,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch."""
+    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch;
+    stateful: states go on from batch to batch."""
+    running, carried = Running(loss, metrics), Carried(stateful)
     with x.naming():
-        return _evaluated(model, x, y, size, loss, metrics, look)
-
-
-def _evaluated(
-    model: Trainable,
-    x: Inputs,
-    y: AllTargets,
-    size: int,
-    loss: LossFunction,
-    metrics: Mapping[str, Metric],
-    look: bool,
-) -> dict[str, float]:
-    running = Running(loss, metrics)
-    for rows in x.sorted_batches(size):
-        batch = x.batch(rows)
-        targets, own = y.batch(rows, batch.steps)
-        if look:
-            outputs, look = model._watched(x, rows, running.deferred)[0], False
-        else:
-            outputs = model._predicted(batch, running.deferred)
-        lens, more = asked_for(model, batch, own, loss)
-        targets = fitted(loss, outputs, targets, lens)
-        found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
-        running.add(found, outputs, targets, lens)
+        for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
+            batch = x.batch(rows)
+            targets, own = y.batch(rows, batch.steps)
+            if look:
+                outputs = model._watched(x, rows, running.deferred)[0]
+            if stateful:
+                outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
+                carried.after(state)
+            elif not look:
+                outputs = model._predicted(batch, running.deferred)
+            look = False
+            lens, more = asked_for(model, batch, own, loss)
+            targets = fitted(loss, outputs, targets, lens)
+            found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+            running.add(found, outputs, targets, lens)
     return running.means()
 
 
@@ -135,7 +131,7 @@ def asked_for(model: Trainable, batch: Batch, own: Any, loss: LossFunction) -> t
     own: lengths that the targets have of their own. A loss that asks for these is given the outputs' beside them; to
     all others they are the outputs', which have a number for each target.
     """
-    wanted = wants(loss)
+    wanted = loss.wants
     lens = own if own is not None and "target_lengths" not in wanted else model.output_lengths(batch.lengths)
     if not wanted:
         return lens, {}

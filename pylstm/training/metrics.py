@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -12,11 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, label_ignored, loss_function, named
-from ..losses.classification import ce_loss
+from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, loss_function, named, quantiles_of
+from ..losses.classification import IGNORED, ce_loss
 from ..losses.loss import Loss, counted, weighted
 from ..losses.objects import LossObject
 from ..losses.saved import METRICS, SCORES, top_of
+from ..losses.weighted import Weighted
 from . import scores
 
 
@@ -86,7 +86,7 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
             own, one = function, _of_loss(function, kind)
         elif callable(metric) and not isinstance(metric, type):
             own = str(getattr(metric, "__name__", repr(metric)))
-            takes = _takes_weight(metric)
+            takes = "sample_weight" in _checks.keywords(metric)
             one = Metric(_averaged(own, metric, takes), "outputs", own=metric, takes_weight=takes)
         else:
             raise TypeError(
@@ -116,12 +116,12 @@ class _Kind:
             self.name = getattr(loss, "__name__", "")
         self.is_default = self.name in ("binary_cross_entropy", "cross_entropy")
         known = loss_function(loss) if self.name in BY_NAME or callable(loss) else None
-        self.ignored = None if known is None else label_ignored(known)
+        self.ignored = None if known is None else known.label_ignored
         if self.ignored is None and self.name == "cross_entropy":  # a function of that name
-            self.ignored = -100
+            self.ignored = IGNORED
         self.binary = self.name == "binary_cross_entropy"
         self.numbers = True if self.name in OF_NUMBERS else None
-        self.several = isinstance(self.options.get("q"), tuple)
+        self.quantiles = quantiles_of(self.options)
         self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing")
 
 
@@ -159,24 +159,24 @@ def _by_name(name: str, kind: _Kind) -> Metric:
 def _of_loss(loss: str | LossObject, kind: _Kind) -> Metric:
     """The value of a loss of the library's as a figure."""
     name = loss if isinstance(loss, str) else loss.name
-    own = named("mse" if loss == "rmse" else loss)[0]
+    of = "mse" if loss == "rmse" else loss
+    own, options = named(of)
     if own in OF_NUMBERS:
         if kind.ignored is not None or kind.binary:
             raise ValueError(f"{name}, of metrics, needs a loss of numbers, such as mse, not {kind.name}")
-        if kind.several and not (isinstance(loss, LossObject) and loss._options.get("q") == kind.options["q"]):
+        if kind.quantiles and options.get("q") != kind.quantiles:
             raise ValueError(
                 f"{name}, of metrics, needs one output for each target, and the loss has several quantiles"
             )
     elif (kind.ignored if own == "cross_entropy" else kind.binary or None) is None:
         raise ValueError(f"{name}, of metrics, needs the loss {own}")
-    function = loss_function("mse" if loss == "rmse" else loss)
-    several = isinstance(loss, LossObject) and isinstance(loss._options.get("q"), tuple)
-    if several and not kind.several:
+    function = loss_function(of)
+    if quantiles_of(options) and not kind.quantiles:
         raise ValueError(f"{name}, of metrics, needs several outputs for each target: a loss with the same quantiles")
 
     def value(y: Any, targets: Any, lengths: Any, of_batch: Loss, sample_weight: Any) -> tuple[float, float]:  # noqa: ARG001
-        options = {} if sample_weight is None else {"sample_weight": sample_weight}
-        found = BY_NAME[function.name](y, targets, lengths, need_gradient=False, **function.options, **options)  # type: ignore[attr-defined]
+        given = targets if sample_weight is None else Weighted(targets, sample_weight)
+        found = function(y, given, lengths, need_gradient=False)
         return found.total, found.weight
 
     unknown = "numbers" if kind.numbers is None and own in OF_NUMBERS else ""
@@ -194,13 +194,6 @@ def _top(k: int, ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, s
 def _plain_cross_entropy(ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> Any:  # noqa: ARG001
     found = ce_loss(y, targets, lengths, ignore_index=ignored, need_gradient=False, sample_weight=sample_weight)
     return found.total, found.weight
-
-
-def _takes_weight(function: Callable[..., Any]) -> bool:
-    try:
-        return "sample_weight" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of something built in there is no signature
-        return False
 
 
 def _averaged(name: str, function: Callable[..., Any], takes_weight: bool) -> Callable[..., tuple[float, float]]:

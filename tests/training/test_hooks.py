@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pylstm
+from pylstm.training.callbacks import callback_list
 from support.fits import fit, model, same_bits, sequences
 
 # ---- a hook per batch ------------------------------------------------------------------------------------------------
@@ -201,3 +202,16 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a checkpoint is of the end of an epoch.*training\.model\.save"):
         net.fit(x, x[:, 0, :1], loss="mse", callbacks=[Saves()], verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_averages_are_called_first_and_checkpoints_last_whatever_is_derived_from_them():
+    class Mine(pylstm.ModelCheckpoint):
+        """Somebody's own."""
+
+    class Average(pylstm.EMA):
+        """Somebody's own."""
+
+    given = [Mine("m.npz"), pylstm.EarlyStopping(), pylstm.ModelCheckpoint("n.npz"), pylstm.Callback(), Average(0.5)]
+    assert [type(one).__name__ for one in callback_list(given)] == [
+        "Average", "EarlyStopping", "Callback", "Mine", "ModelCheckpoint"
+    ]  # fmt: skip
