@@ -10,7 +10,7 @@ What it teaches:
 
 Data: a UTF-8 text in any language, of 20,000 words or (much better) a million; its last tenth is held back, half of it
 to watch the training with. Without --data: the language reference that every CPython carries, about a minute.
-With --out the model is kept, and a second run with the same --out loads it and goes on to write.
+With --model the model is kept, and a second run loads it instead of training.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--prompt", default="the value of", help="what the text that is written begins with")
     add("--write", type=common.positive_int, default=60, metavar="N", help="words to write (default: 60)")
     add("--test", action="store_true", help="the figures on the very end of the text, too")
-    add("--out", type=common.model_file, help="where the model goes, or is (.npz or .safetensors)")
+    add("--model", type=common.model_file, help="where the model goes; if it is there, it is loaded instead of trained")
     return parser.parse_args()
 
 
@@ -99,15 +99,8 @@ def main() -> None:
     text = common.text_of(args.data, FORM) if args.data else python_documentation()
     ends = [int(len(text) * share) for share in (0.9, 0.95)]
     parts = text[: ends[0]], text[ends[0] : ends[1]], text[ends[1] :]
-    model: Any = None
-    if args.out is not None and args.out.exists():
-        model = pylstm.load(args.out)
-        vocabulary = model.metadata.get("vocabulary")
-        if not (isinstance(model, pylstm.Sequential) and isinstance(vocabulary, pylstm.Vocabulary)):
-            raise common.DataError(f"{args.out} holds a model of another kind: give --out another name")
-        print(f"{args.out} is there, and is not trained again")
-    else:
-        vocabulary = pylstm.Vocabulary([parts[0]], max_size=args.max_words)
+    model = common.kept(args.model, "vocabulary")
+    vocabulary = model.metadata["vocabulary"] if model else pylstm.Vocabulary([parts[0]], max_size=args.max_words)
     ids, dev, test = (vocabulary.encode(part) for part in parts)
     if len(ids) <= args.batch * STEPS or len(dev) < 10 or len(test) < 10:
         raise common.DataError(f"{len(ids)} words to learn from are too few, {args.batch * STEPS} needed at least")
@@ -116,8 +109,8 @@ def main() -> None:
           f"{len(vocabulary):,} different ones")  # fmt: skip
     if model is None:
         model = train(vocabulary, ids, dev, args)
-        if args.out is not None:
-            model.save(args.out, metadata={"vocabulary": vocabulary})
+        if args.model is not None:
+            model.save(args.model, metadata={"vocabulary": vocabulary})
 
     trigram = KneserNey([ids.tolist()], order=3)
     for name, some in (("held back", dev), ("test", test))[: 1 + args.test]:

@@ -17,6 +17,7 @@ _MODULES = {
     "data.series": "Windows windows",
     "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
+    "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
@@ -51,6 +52,7 @@ _MODULES = {
     "losses.objects": "CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
+    "models.encoder_decoder": "EncoderDecoder",
     "models.gradients": "value_and_grad",
     "models.loading": "load",
     "models.model": "Model",

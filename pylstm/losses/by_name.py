@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -93,6 +91,12 @@ def named(loss: object) -> tuple[object, dict[str, Any]]:
     return _name_of(loss) or loss, {}
 
 
+def quantiles_of(options: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Of a loss with these options that has several of them, and so as many outputs for each target; else None."""
+    q = options.get("q")
+    return q if isinstance(q, tuple) else None
+
+
 def evaluated_as(loss: object) -> object:
     """What it is wherever nothing is trained: the loss itself, but for those that say otherwise."""
     return getattr(loss, "_evaluated_as", loss)
@@ -143,15 +147,14 @@ class _Named(LossFunction):
 
     def _number_form(self, form: Any) -> Any:
         """The form of the targets for outputs of this form: those of several quantiles have one for all."""
-        return (*form[:-1], 1) if isinstance(self.options.get("q"), tuple) else form
+        return (*form[:-1], 1) if quantiles_of(self.options) else form
 
     def check_targets(self, form: Form, part: Any) -> None:
         if self.label_ignored is not None:
             check_labels_of(part, form, self.label_ignored, self.options.get("class_weight"))
             return
         if self.name in OF_NUMBERS:
-            q = self.options.get("q")
-            if isinstance(q, tuple) and form[-1] not in (None, len(q)):
+            if (q := quantiles_of(self.options)) and form[-1] not in (None, len(q)):
                 raise ValueError(
                     f"QuantileLoss of {len(q)} quantiles needs a last layer of as many outputs, and this model's has "
                     f"{form[-1]}"
@@ -194,13 +197,10 @@ class _Function(LossFunction):
         if ours is not None and ours.label_ignored is not None:
             self.takes_linear, self.label_ignored = ours.takes_linear, ours.label_ignored
             self.fitted, self.check_targets = ours.fitted, ours.check_targets  # type: ignore[method-assign]
-        self.takes_weight = False
+        known = _checks.keywords(function)
+        self.wants, self.takes_weight = known & set(MORE), "sample_weight" in known
         # whether it has been seen to leave its gradient to the graph, or to give it
         self._recorded = self._by_hand = False
-        with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
-            parameters = inspect.signature(function).parameters.values()
-            known = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-            self.wants, self.takes_weight = frozenset(known & set(MORE)), "sample_weight" in known
 
     def check_takes_weights(self) -> None:
         if not self.takes_weight:

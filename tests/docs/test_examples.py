@@ -125,6 +125,12 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
         ("sentiment", ["--picture", "picture.npz"]),
         ("binary_addition", ["--pairs", "99999"]),
         ("char_lm", ["--lr", "nan"]),
+        ("char_lm", ["--out", "x.foo"]),
+        ("char_lm", ["--out", "nowhere/w.npz"]),
+        ("forecast", ["--out", "x.foo"]),
+        ("poems", ["--out", "x.foo"]),
+        ("sentiment", ["--out", "x.foo"]),
+        ("alarm", ["--model", "x.foo"]),
     ],
     ids=str,
 )
@@ -242,11 +248,11 @@ def test_char_lm_of_its_own_text_and_of_another(tmp_path):
 
 def test_words_of_a_text_are_learned_once(tmp_path):
     (tmp_path / "text").write_text("the cat sat on the mat . the dog lay on the rug . " * 60, "utf-8")
-    tiny = ["--data", "text", "--hidden", 8, "--embed", 8, "--batch", 2, "--epochs", 1, "--out", "w.npz", "--test"]
+    tiny = ["--data", "text", "--hidden", 8, "--embed", 8, "--batch", 2, "--epochs", 1, "--model", "w.npz", "--test"]
     first = run(tmp_path, "words", *tiny, "--sampled", 4)
     assert "epoch 1/1" in first
     again = run(tmp_path, "words", *tiny, "--prompt", "the dog")
-    assert "is not trained again" in again
+    assert "w.npz is loaded" in again
     assert "epoch" not in again
     assert "\nthe dog" in again
     found = [re.findall(r"perplexity per word [\d.]+; trigram .* smoothing [\d.]+", text) for text in (first, again)]
