@@ -48,8 +48,6 @@ class Example(NamedTuple):
 class Captioner(pylstm.Model):
     """(N, 32, 32, 4) pixels and (N, T) words so far -> (N, T, words) logits of the next ones."""
 
-    keeps_time = True  # a word of the output for each word of the input
-
     def __init__(self, words: int, channels: int, size: int) -> None:
         self.words, self.channels, self.size = words, channels, size
         self.edges = pylstm.Linear(9 * CHANNELS, channels)
@@ -181,17 +179,7 @@ def read(path: Path) -> dict[str, list[Example]]:
             f"{path} holds {count} examples, {len(parts['train'])} of them to learn from; at least {common.FEWEST} are "
             f"needed; expected {FORM}"
         )
-    return parts if "split" in columns else held_back(parts["train"])
-
-
-def held_back(examples: list[Example]) -> dict[str, list[Example]]:
-    """A tenth to watch the training with, and a tenth for --test; the same ones each time."""
-    held = Random(0).sample(range(len(examples)), 2 * (len(examples) // 10))
-    dev, test = set(held[::2]), set(held[1::2])
-    parts: dict[str, list[Example]] = {name: [] for name in PARTS}
-    for i, example in enumerate(examples):
-        parts["dev" if i in dev else "test" if i in test else "train"].append(example)
-    return parts
+    return parts if "split" in columns else dict(zip(PARTS, common.held_back(parts["train"]), strict=True))
 
 
 def picture(path: Path) -> Array:
@@ -368,7 +356,9 @@ def main() -> None:
 
 
 def data(args: argparse.Namespace) -> dict[str, list[Example]]:
-    return read(args.data) if args.data else held_back(drawn(1500, args.seed))
+    if args.data:
+        return read(args.data)
+    return dict(zip(PARTS, common.held_back(drawn(1500, args.seed)), strict=True))
 
 
 def figures(describer: Describer, parts: dict[str, list[Example]], args: argparse.Namespace) -> None:
