@@ -49,6 +49,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .graph.functions import tanh as tanh
     from .graph.functions import where as where
     from .graph.values import Value as Value
+    from .inspect.attention_plot import plot_attention as plot_attention
     from .inspect.confusion import ConfusionMatrix as ConfusionMatrix
     from .inspect.confusion import confusion_matrix as confusion_matrix
     from .inspect.confusion import plot_confusion_matrix as plot_confusion_matrix

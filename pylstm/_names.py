@@ -24,6 +24,7 @@ _MODULES = {
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
     ),
     "graph.values": "Value",
+    "inspect.attention_plot": "plot_attention",
     "inspect.confusion": "ConfusionMatrix confusion_matrix plot_confusion_matrix",
     "inspect.history": "plot_history",
     "inspect.input_gradients": "saliency",
