@@ -34,7 +34,7 @@ _MODULES = {
     "layers.embedding": "Embedding",
     "layers.layer": "Layer",
     "layers.linear": "Linear",
-    "layers.pooling": "LastStep MaxOverTime MeanOverTime",
+    "layers.pooling": "BothEnds LastStep MaxOverTime MeanOverTime",
     "layers.recurrent": "Gradients",
     "layers.registry": "register",
     "layers.row_gradient": "RowGradient",
