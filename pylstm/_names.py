@@ -60,6 +60,7 @@ _MODULES = {
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
 _ROOT = __name__.partition(".")[0]
+_OPTIONAL = ("sklearn",)  # modules for the libraries of these names
 
 
 def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -84,7 +85,8 @@ def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callabl
         return value
 
     def names() -> list[str]:
-        modules = pkgutil.iter_modules(sys.modules[package].__path__)
-        return sorted({*vars(sys.modules[package]), *own, *(m.name for m in modules if not m.name.startswith("_"))})
+        modules = [m.name for m in pkgutil.iter_modules(sys.modules[package].__path__) if not m.name.startswith("_")]
+        absent = {name for name in modules if name in _OPTIONAL and importlib.util.find_spec(name) is None}
+        return sorted({*vars(sys.modules[package]), *own, *modules} - absent)
 
     return get, names
