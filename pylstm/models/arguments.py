@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _checks
 from ..data.series import Windows
-from ..losses.by_name import LossFunction, loss_function, named, wants
+from ..losses.by_name import loss_function, named
 from ..losses.classification import ClassWeight
+from ..losses.loss_function import LossFunction
 from ..training.batches import gives_batches, opened
 from ..training.class_weights import balanced
 from ..training.data import AllTargets, Inputs, SeveralTargets, Targets
@@ -31,7 +32,7 @@ def pair(model: Trainable, data: Data, loss: LossFunction, missing: str | None =
     inputs = model._inputs(data.x, data.lengths)
     if len(inputs) == 0:
         raise ValueError("x holds no sequences")
-    free = "target_lengths" in wants(loss)
+    free = "target_lengths" in loss.wants
     kind = SeveralTargets if model._several and isinstance(data.y, (tuple, dict)) else Targets
     targets: AllTargets = kind(data.y, inputs, model.keeps_time, free=free, lengths=data.target_lengths)
     if data.sample_weight is None and missing is None:

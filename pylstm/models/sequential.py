@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array
+from .._names import of_library
 from ..graph.recording import Chain
 from ..graph.values import Value
 from ..layers.activation import Activation
@@ -178,8 +179,8 @@ class Sequential(Container, Trainable):
 
     def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:
         first = _first(self)
-        written = type(first).__module__.partition(".")[0] == __name__.partition(".")[0]
-        return first.dtype if self._output_form(inputs) is not None and written and first._param_shapes else None
+        known = self._output_form(inputs) is not None and of_library(type(first))
+        return first.dtype if known and first._param_shapes else None
 
     def _check_values_of(self, inputs: Inputs) -> None:
         if self._output_form(inputs) is not None:
@@ -190,7 +191,7 @@ class Sequential(Container, Trainable):
         wanted, given = self.shapes()[0], inputs.parts[0]
         hint = ""
         if len(given.form) == len(wanted) - 1 and not given.is_list:
-            hint = ". One sequence needs an axis for the batch: x[None]"
+            hint = ". One sequence needs an axis for the batch: x[None], or [x] of a list"
         return f"x must give batches {shown(wanted)}, got {given.shown}: {error}{hint}"
 
     def _takes_rows(self) -> bool | None:
