@@ -68,6 +68,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.layer import Layer as Layer
     from .layers.linear import Linear as Linear
     from .layers.normalization import LayerNorm as LayerNorm
+    from .layers.pooling import BothEnds as BothEnds
     from .layers.pooling import LastStep as LastStep
     from .layers.pooling import MaxOverTime as MaxOverTime
     from .layers.pooling import MeanOverTime as MeanOverTime

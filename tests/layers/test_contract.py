@@ -23,6 +23,7 @@ LAYERS = {
     "Dropout": lambda: pylstm.Dropout(0.5, seed=3),
     "Activation": lambda: pylstm.Activation("tanh"),
     "LastStep": pylstm.LastStep,
+    "BothEnds": pylstm.BothEnds,
     "MeanOverTime": pylstm.MeanOverTime,
     "MaxOverTime": pylstm.MaxOverTime,
     "LSTM": lambda: lstm(num_layers=2, dropout=0.5),
