@@ -17,6 +17,8 @@ _MODULES = {
     "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
     "decoding.sampling": "sample",
+    "files.pytorch.exporting": "to_torch",
+    "files.pytorch.loading": "from_torch",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
