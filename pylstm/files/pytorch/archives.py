@@ -57,7 +57,8 @@ def opened(path: Any) -> Iterator[Open]:
     """The tree of a path or a file object: dicts, lists and values, in which tensors have a `shape`. Nothing of the
     tensors is read before somebody asks for one. Raises ModelFileError, or OSError where the file cannot be read."""
     if not isinstance(path, (str, os.PathLike)):
-        with _checked(lambda: Memory(_taken(path)), "the file") as found:
+        data = _taken(path)
+        with _checked(lambda: Memory(data), "the file") as found:
             yield found
         return
     own = _checks.path("weights", path)

@@ -3,7 +3,7 @@
 A pickle is a program for a small machine with a stack, and two of its opcodes are why unpickling a stranger's file is
 dangerous: GLOBAL imports whatever it names, REDUCE calls it. Here GLOBAL asks a table that the caller gives, which has
 functions of this library's own, and REDUCE calls those alone. The opcodes are described in CPython's
-Lib/pickletools.py. What is made of a pickle takes at most some times its memory, and 64 MiB.
+Lib/pickletools.py. What is made of a pickle takes at most some times its memory, and 48 MiB.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..strict_json import ModelFileError
 _WINDOW = 2**16  # bytes that are read at once
 _LINE = 512  # of the names in a GLOBAL
 _LONG = 64  # bytes of an integer
-_ROOM, _PER_BYTE = 64 << 20, 6  # what may be made of a pickle: bytes, and so many more for each of its own
+_ROOM, _PER_BYTE = 48 << 20, 3  # what may be made of a pickle: bytes, and so many more for each of its own
 # What the opcodes make takes, at most, in bytes
-_CONTAINER, _ITEM, _MEMO, _VALUE = 120, 170, 100, 40
+_CONTAINER, _ITEM, _MEMO, _VALUE = 120, 170, 100, 60
 
 
 class Made:
@@ -101,12 +101,12 @@ class _Machine:
     def run(self) -> Any:
         take, actions = self.take, _ACTIONS
         while (code := take(1)) != b".":
-            try:
-                action, cost = actions[code[0]]
-            except KeyError:
+            found = actions[code[0]]
+            if found is None:
                 raise ModelFileError(
                     f"its pickle has the opcode {code!r}, which no state_dict has: nothing of it is read"
-                ) from None
+                )
+            action, cost = found
             self.room -= cost
             if self.room < 0:
                 raise ModelFileError("its pickle makes far more objects than a file of its size has weights")
@@ -228,7 +228,7 @@ def _pairs(items: Any = ()) -> dict[Any, Any]:
 
 ORDERED_DICT = Made("OrderedDict", _pairs)
 _Action = tuple[Callable[[_Machine], object], int]
-_ACTIONS: dict[int, _Action] = {
+_KNOWN: dict[int, _Action] = {
     code[0]: (action, cost)
     for code, cost, action in (
         (b"\x80", _VALUE, lambda m: m.take(1)),  # the protocol
@@ -236,9 +236,9 @@ _ACTIONS: dict[int, _Action] = {
         (b"N", _VALUE, lambda m: m.stack.append(None)),
         (b"\x88", _VALUE, lambda m: m.stack.append(True)),
         (b"\x89", _VALUE, lambda m: m.stack.append(False)),
-        (b"J", _VALUE, lambda m: m.stack.append(m.number("<i"))),
+        (b"J", _VALUE, lambda m: m.stack.append(int.from_bytes(m.take(4), "little", signed=True))),
         (b"K", _VALUE, lambda m: m.stack.append(m.take(1)[0])),
-        (b"M", _VALUE, lambda m: m.stack.append(m.number("<H"))),
+        (b"M", _VALUE, lambda m: m.stack.append(int.from_bytes(m.take(2), "little"))),
         (b"\x8a", _VALUE, lambda m: m.push_long("<B")),
         (b"\x8b", _VALUE, lambda m: m.push_long("<i")),
         (b"G", _VALUE, lambda m: m.stack.append(m.number(">d"))),
@@ -265,10 +265,10 @@ _ACTIONS: dict[int, _Action] = {
         (b"u", _VALUE, lambda m: m.set_items(m.marked())),
         (b"c", _CONTAINER, lambda m: m.named(m.line(), m.line())),
         (b"\x93", _CONTAINER, lambda m: m.named_by_stack()),
-        (b"R", 4 * _CONTAINER, lambda m: m.call()),
-        (b"\x81", 4 * _CONTAINER, lambda m: m.call()),  # of a class
+        (b"R", 2 * _CONTAINER, lambda m: m.call()),
+        (b"\x81", 2 * _CONTAINER, lambda m: m.call()),  # of a class
         (b"b", _VALUE, lambda m: m.build()),
-        (b"Q", 4 * _CONTAINER, lambda m: m.push_persistent()),
+        (b"Q", 2 * _CONTAINER, lambda m: m.push_persistent()),
         (b"q", _MEMO, lambda m: m.remember(m.take(1)[0])),
         (b"r", _MEMO, lambda m: m.remember(m.number("<I"))),
         (b"\x94", _MEMO, lambda m: m.remember(len(m.memo))),
@@ -277,3 +277,4 @@ _ACTIONS: dict[int, _Action] = {
         (b"0", _VALUE, lambda m: m.stack.pop()),
     )
 }
+_ACTIONS = [_KNOWN.get(code) for code in range(256)]
