@@ -34,6 +34,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .data.vocabulary import Vocabulary as Vocabulary
     from .decoding.beams import beam_search as beam_search
     from .decoding.sampling import sample as sample
+    from .files.pytorch.exporting import to_torch as to_torch
+    from .files.pytorch.loading import from_torch as from_torch
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate
     from .graph.functions import exp as exp

@@ -19,6 +19,8 @@ _MODULES = {
     "data.vocabulary": "Vocabulary",
     "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
+    "files.pytorch.exporting": "to_torch",
+    "files.pytorch.loading": "from_torch",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
