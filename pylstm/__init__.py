@@ -64,6 +64,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.table_rows import TableRows as TableRows
     from .losses.classification import binary_cross_entropy as binary_cross_entropy
     from .losses.classification import cross_entropy as cross_entropy
+    from .losses.ctc import ctc_loss as ctc_loss
     from .losses.linear_head import linear_cross_entropy as linear_cross_entropy
     from .losses.objects import CrossEntropy as CrossEntropy
     from .losses.objects import Huber as Huber

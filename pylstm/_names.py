@@ -40,6 +40,7 @@ _MODULES = {
     "layers.stream": "Stream",
     "layers.table_rows": "TableRows",
     "losses.classification": "binary_cross_entropy cross_entropy",
+    "losses.ctc": "ctc_loss",
     "losses.linear_head": "linear_cross_entropy",
     "losses.objects": "CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
