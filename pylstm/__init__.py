@@ -26,6 +26,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .data.series import Windows as Windows
     from .data.series import windows as windows
     from .data.vocabulary import Vocabulary as Vocabulary
+    from .decoding.ctc import Labelling as Labelling
+    from .decoding.ctc import ctc_decode as ctc_decode
     from .decoding.sampling import sample as sample
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate
@@ -66,6 +68,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .losses.classification import cross_entropy as cross_entropy
     from .losses.ctc import ctc_loss as ctc_loss
     from .losses.linear_head import linear_cross_entropy as linear_cross_entropy
+    from .losses.objects import CTC as CTC
     from .losses.objects import CrossEntropy as CrossEntropy
     from .losses.objects import Huber as Huber
     from .losses.objects import QuantileLoss as QuantileLoss

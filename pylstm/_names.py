@@ -15,6 +15,7 @@ _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
     "data.series": "Windows windows",
     "data.vocabulary": "Vocabulary",
+    "decoding.ctc": "Labelling ctc_decode",
     "decoding.sampling": "sample",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
@@ -42,7 +43,7 @@ _MODULES = {
     "losses.classification": "binary_cross_entropy cross_entropy",
     "losses.ctc": "ctc_loss",
     "losses.linear_head": "linear_cross_entropy",
-    "losses.objects": "CrossEntropy Huber QuantileLoss",
+    "losses.objects": "CTC CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
     "models.gradients": "value_and_grad",

@@ -23,6 +23,8 @@ from .classification import (
     cross_entropy,
     weight_array,
 )  # fmt: skip
+from .ctc import ctc_loss, ctc_loss_of
+from .ctc_targets import check_label_lists, label_lists
 from .linear_head import ce_of_linear
 from .loss import Loss, one_output
 from .objects import LossObject
@@ -36,9 +38,12 @@ from .weighted import Weighted, apart
 LossFunction = Callable[..., Loss]
 BY_NAME: dict[str, LossFunction] = {
     "binary_cross_entropy": bce_loss, "cross_entropy": ce_loss, "mse": mse_loss, "mae": mae_loss, "huber": huber_loss,
-    "quantile": quantile_loss,
+    "quantile": quantile_loss, "ctc": ctc_loss_of,
 }  # fmt: skip
-FUNCTIONS = (binary_cross_entropy, cross_entropy, mse, mae, huber)  # which stand for the loss of their name
+FUNCTIONS = {  # which stand for the loss of a name
+    binary_cross_entropy: "binary_cross_entropy", cross_entropy: "cross_entropy", mse: "mse", mae: "mae",
+    huber: "huber", ctc_loss: "ctc",
+}  # fmt: skip
 OF_NUMBERS = ("mse", "mae", "huber", "quantile")
 OF_LINEAR: dict[str, LossFunction] = {"cross_entropy": ce_of_linear}  # of `LinearOutputs`
 MORE = ("target_lengths", "input_lengths", "inputs", "mask")  # what a function of somebody's own gets if it names it
@@ -58,7 +63,7 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
         _checks.choice("loss", loss, tuple(BY_NAME))
         if class_weight is None:
             return _Own(loss, options)
-        if loss in OF_NUMBERS:
+        if loss in OF_NUMBERS or loss == "ctc":
             raise ValueError(f"class_weight is for classification, not for {loss}")
         return _Own(loss, {**options, "class_weight": class_weight})
     if isinstance(loss, SampledSoftmax):
@@ -75,7 +80,7 @@ def named(loss: object) -> tuple[object, dict[str, Any]]:
     """The name and options of a loss of the library's; anything else, or a name, as it is."""
     if isinstance(loss, LossObject) and loss._name in BY_NAME:
         return loss._name, dict(loss._options)
-    return next((function.__name__ for function in FUNCTIONS if loss is function), loss), {}
+    return next((name for function, name in FUNCTIONS.items() if loss is function), loss), {}
 
 
 def evaluated_as(loss: object) -> object:
@@ -100,8 +105,12 @@ def sampling(loss: LossFunction) -> Sampling | None:
     return loss if isinstance(loss, Sampling) else None
 
 
-def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any) -> Any:
-    """The targets of a batch as the loss takes them, of whatever form they were given in."""
+def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any, own: Any = None) -> Any:
+    """The targets of a batch as the loss takes them, of whatever form they were given in. own: lengths of theirs."""
+    if is_ctc(loss):
+        given, weights = apart(targets)
+        lists = label_lists(given, own)
+        return lists if weights is None else Weighted(lists, weights)
     if type(targets) is Weighted:
         new, weights = fitted(loss, outputs, targets.targets, lengths), targets.weights
         if np.ndim(weights) > 1 and np.shape(weights) == np.shape(targets.targets) != np.shape(new):
@@ -123,9 +132,19 @@ def check_targets(loss: LossFunction, outputs: Any, form: Any, part: Any) -> Non
         check(form, part)
 
 
+def is_ctc(loss: LossFunction) -> bool:
+    """Whether the targets are labels without places: sequences of lengths of their own, one loss for each."""
+    return isinstance(loss, _Own) and loss.name == "ctc"
+
+
+def needs_room(loss: LossFunction) -> bool:
+    """Whether targets that have more labels than fit into the steps of their outputs are an error."""
+    return is_ctc(loss) and not loss.options.get("zero_infinity", False)  # type: ignore[attr-defined]
+
+
 def takes_logits(loss: LossFunction) -> bool:
     """Whether the loss puts the outputs through a sigmoid or softmax itself."""
-    return isinstance(loss, _Own) and loss.name in ("binary_cross_entropy", "cross_entropy")
+    return isinstance(loss, _Own) and loss.name in ("binary_cross_entropy", "cross_entropy", "ctc")
 
 
 def converts_targets(loss: LossFunction) -> bool:
@@ -170,6 +189,7 @@ class _Own:
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options, self.takes_linear = name, options, name in OF_LINEAR
+        self.wants = frozenset(("target_lengths",) if name == "ctc" else ())
 
     def fitted(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
         if self.name == "cross_entropy":
@@ -183,6 +203,9 @@ class _Own:
     def check(self, form: Form, part: Any) -> None:
         if self.name == "cross_entropy":
             check_labels_of(part, form, self.options.get("ignore_index", IGNORED), self.options.get("class_weight"))
+            return
+        if self.name == "ctc":
+            check_label_lists(part, form, self.options.get("blank", 0))
             return
         if self.name in OF_NUMBERS:
             q = self.options.get("q")

@@ -53,7 +53,7 @@ def ctc_loss(
     Raises TypeError or ValueError, naming the argument.
 
     >>> value, d_logits = pylstm.ctc_loss(np.zeros((1, 3, 2)), [[1]])
-    >>> round(np.exp(-value), 4)                                # of 8 paths 001 010 100 011 110 111
+    >>> round(float(np.exp(-value)), 4)                         # of 8 paths 001 010 100 011 110 111
     0.75
     """
     loss = ctc_loss_of(

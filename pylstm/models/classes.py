@@ -61,6 +61,8 @@ def _kind(loss: object) -> str | None:
     loss = named(loss)[0]
     if loss in (_ONE_OF_MANY, _EACH):
         return str(loss)
+    if loss == "ctc":
+        raise ValueError("this model was trained with ctc: pylstm.ctc_decode(model.predict(x)) gives its labels")
     module = getattr(loss, "__module__", None) or type(loss).__module__
     if loss is None or (not isinstance(loss, str) and module.partition(".")[0] != __name__.partition(".")[0]):
         return None

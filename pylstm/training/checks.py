@@ -12,14 +12,18 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..losses.by_name import (
     LossFunction,
     call_of,
     check_takes_weights,
     check_targets,
     converts_targets,
+    needs_room,
     takes_logits,
 )
+from ..losses.ctc_targets import check_room
 from ..losses.targets import Form, check_numbers_of
 from .batches import BatchInputs, held
 from .data import AllTargets, Inputs
@@ -70,13 +74,13 @@ def before_training(
         check_params(training.model)
     with x.naming():
         form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
-        _check_y(training, y, form, outputs, check_finite)
+        _check_y(training, x, y, form, outputs, check_finite)
     if validation is not None:
         try:
             others = validation[0]
             check_weights_used(validation[1], training.loss, training.metrics)
             found = _check_x(training.model, others, batch_size, check_finite, None)
-            _check_y(training, validation[1], *found, check_finite)
+            _check_y(training, others, validation[1], *found, check_finite)
             _check_alike(training, y, validation[1])
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"validation_data: {error}") from error
@@ -103,7 +107,7 @@ def before_batches(
                 check_data(part, "sequences", "feature", model._converts_to(some))
         model._check_values_of(some)
         check_weights_used(targets, training.loss, training.metrics)
-        _check_y(training, targets, model._output_form(some) or form, None, check_finite)
+        _check_y(training, some, targets, model._output_form(some) or form, None, check_finite)
 
     for one in (x, None if validation is None else validation[0]):
         if isinstance(one, BatchInputs):
@@ -131,7 +135,7 @@ def _check_x(
     return output_form(model, x, batch_size, truncate)
 
 
-def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
+def _check_y(training: Training, x: Inputs, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
     whole, y = y, held(y)
     parts = y.all_parts
     if check_finite:
@@ -142,12 +146,22 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
         y.check(training.loss, form, alone=training.reduce is None and y is whole)
     if len(parts) == 1:
         check_targets(training.loss, outputs, form, parts[0])
+        if needs_room(training.loss) and form is not None:
+            _check_room(training.model, x, y, form)
         for name, metric in training.metrics.items():
             if metric.targets == "numbers" and form is not None and outputs is not None:
                 try:
                     check_numbers_of(parts[0], form, probabilities=False)
                 except ValueError as error:
                     raise ValueError(f"{name}, of metrics: {error}") from None
+
+
+def _check_room(model: Trainable, x: Inputs, y: AllTargets, form: Form) -> None:
+    steps = None if x.lengths is None else model.output_lengths(x.lengths)
+    if steps is None and form[1] is not None:
+        steps = np.full(len(x), form[1])
+    if isinstance(steps, np.ndarray) and steps.shape == (len(x),):
+        check_room(y.all_parts[0], steps, y.counts if isinstance(y, WeightedTargets) else None)
 
 
 def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, Metric]) -> None:

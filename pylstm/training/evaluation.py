@@ -82,7 +82,7 @@ def _evaluated(
         else:
             outputs = model._predicted(batch, running.deferred)
         lens, more = asked_for(model, batch, own, loss)
-        targets = fitted(loss, outputs, targets, lens)
+        targets = fitted(loss, outputs, targets, lens, own)
         found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
         running.add(found, outputs, targets, lens)
     return running.means()

@@ -14,7 +14,7 @@ import numpy as np
 from .. import _checks
 from .._interrupts import Interrupts
 from ..files import saving
-from ..losses.by_name import LossFunction, fitted, sampling
+from ..losses.by_name import LossFunction, fitted, is_ctc, sampling
 from ..losses.loss import Loss
 from . import checkpoint, resuming
 from .averaging import averaged, go_on
@@ -66,6 +66,8 @@ class Training:
         self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
         self.truncate, self.reduce, self.micro = truncate, reduce, micro
         if truncate is not None:
+            if is_ctc(loss):
+                raise ValueError("truncate needs a target for each step, and the loss is ctc")
             check_truncation(model)
             if micro is not None:
                 raise ValueError("micro_batch_size and truncate: only one of them")
@@ -324,7 +326,7 @@ class Training:
         batch, targets, own = piece
         outputs, backward, after = self.model._trained(batch, state, running.deferred)
         lens, more = asked_for(self.model, batch, own, self.loss)
-        targets = fitted(self.loss, outputs, targets, lens)
+        targets = fitted(self.loss, outputs, targets, lens, own)
         loss = self.loss(outputs, targets, lens, need_largest=running.need_largest, more=more)
         if self.reduce is None and not math.isfinite(loss.total):
             raise FloatingPointError(self._about(loss.total))

@@ -120,6 +120,7 @@ class _Kind:
         if self.ignored is None and self.name == "cross_entropy":  # a function of that name
             self.ignored = -100
         self.binary = self.name == "binary_cross_entropy"
+        self.blank = self.options.get("blank", 0) if self.name == "ctc" else None
         self.numbers = True if self.name in OF_NUMBERS else None
         self.several = isinstance(self.options.get("q"), tuple)
         self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing")
@@ -142,6 +143,10 @@ def _by_name(name: str, kind: _Kind) -> Metric:
             return Metric(partial(_top, k, kind.ignored), "outputs")
         score, _, average = name.partition("_")
         return Metric(_none, largest, collect=partial(scores.Counts, score, average or None, kind.ignored))
+    if name == "label_error_rate":
+        if kind.blank is None:
+            raise ValueError("label_error_rate, of metrics, needs the loss ctc")
+        return Metric(_none, "outputs", collect=partial(scores.LabelErrors, kind.blank))
     if name == "perplexity":
         if kind.ignored is None:
             raise ValueError("perplexity, of metrics, needs the loss cross_entropy")
@@ -161,13 +166,13 @@ def _of_loss(loss: str | LossObject, kind: _Kind) -> Metric:
     name = loss if isinstance(loss, str) else loss.name
     own = named("mse" if loss == "rmse" else loss)[0]
     if own in OF_NUMBERS:
-        if kind.ignored is not None or kind.binary:
+        if kind.ignored is not None or kind.binary or kind.blank is not None:
             raise ValueError(f"{name}, of metrics, needs a loss of numbers, such as mse, not {kind.name}")
         if kind.several and not (isinstance(loss, LossObject) and loss._options.get("q") == kind.options["q"]):
             raise ValueError(
                 f"{name}, of metrics, needs one output for each target, and the loss has several quantiles"
             )
-    elif (kind.ignored if own == "cross_entropy" else kind.binary or None) is None:
+    elif {"cross_entropy": kind.ignored, "ctc": kind.blank}.get(str(own), kind.binary or None) is None:
         raise ValueError(f"{name}, of metrics, needs the loss {own}")
     function = loss_function("mse" if loss == "rmse" else loss)
     several = isinstance(loss, LossObject) and isinstance(loss._options.get("q"), tuple)
