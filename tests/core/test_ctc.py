@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,25 +52,18 @@ def of_twin(logits, targets, lengths, blank, zero_infinity=False):
     return value, gradient
 
 
-@pytest.fixture(autouse=True)
-def torch_on_one_thread():
-    """More wait for each other on a busy machine."""
-    torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def of_torch(logits, targets, lengths, blank, zero_infinity=False):
     torch = pytest.importorskip("torch")
     array, numbers = padded(targets, blank + 1 if blank == 0 else 0)
     z = torch.tensor(logits, requires_grad=True)
     log_p = z.transpose(0, 1).log_softmax(-1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # more wait for each other on a busy machine
     loss = torch.nn.functional.ctc_loss(
         log_p, torch.tensor(array), torch.tensor(lengths), torch.tensor(numbers), blank, "mean", zero_infinity
     )
     loss.backward()
+    torch.set_num_threads(before)
     return float(loss.detach()), z.grad.numpy()
 
 
@@ -439,3 +434,28 @@ def test_targets_and_lengths_that_another_thread_writes_to():
         done.set()
         writer.join()
     assert seen < 300
+
+
+def test_ctrl_c_ends_a_long_call():
+    z = np.zeros((4, 40_000, 50), np.float32)
+    targets = [[1, 2] * 300] * 4
+    wanted = pylstm.ctc_loss(z[:, :50], [[1, 2]] * 4)
+    sent = []
+
+    def send():
+        sent.append(time.perf_counter())
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.2, send)
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            timer.start()
+            while True:  # each takes some tenths of a second
+                pylstm.ctc_loss(z, targets)
+        assert time.perf_counter() - sent[0] < 1.0
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGINT, before)
+    assert bits(pylstm.ctc_loss(z[:, :50], [[1, 2]] * 4)) == bits(wanted)
