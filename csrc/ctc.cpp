@@ -16,9 +16,11 @@ namespace {
 constexpr double none = -std::numeric_limits<double>::infinity();
 constexpr ptrdiff_t line = 8;  // numbers of a cache line
 
-// The states of a path: a blank before, between and behind the labels. Two more than these are computed with: rows of
-// states lie one behind the other, and those before a row's first state have no chance.
+// The states of a path: a blank before, between and behind the labels. They are odd in number, so that there is one
+// more in the lines computed with. Rows of states lie one behind the other, and the two before a row's first state have
+// no chance.
 ptrdiff_t states_of(ptrdiff_t labels) { return 2 * labels + 1; }
+ptrdiff_t computed_of(ptrdiff_t labels) { return ceil_div(states_of(labels), line) * line; }
 ptrdiff_t row_of(ptrdiff_t labels) { return ceil_div(states_of(labels) + 2, line) * line; }
 
 // Steps that the targets of sequence n need: one each, and one between two that are equal.
@@ -101,7 +103,7 @@ class Paths {
     for (ptrdiff_t i = 0; i < labels; ++i)
       slot_[size_t(i)] = 1 + (std::lower_bound(classes_.begin(), classes_.end(), label[i]) - classes_.begin());
     classes_.insert(classes_.begin(), call_.blank);
-    states_ = states_of(labels), row_ = row_of(labels);
+    states_ = states_of(labels), computed_ = computed_of(labels), row_ = row_of(labels);
     double* const skip = skip_.data();
     std::fill_n(skip, row_ + line, none);
     for (ptrdiff_t i = 0; i < labels; ++i)
@@ -124,7 +126,7 @@ class Paths {
     std::fill_n(before_.data(), row_ + line, none);
     before_.data()[line - 1] = 0;
     CtcStepArgs step;
-    step.states = row_, step.skip = skip_.data(), step.label = label_.data();
+    step.states = computed_, step.skip = skip_.data(), step.label = label_.data();
     step.from = before_.data() + line;
     CtcRowArgs<T> softmax;
     softmax.classes = call_.classes, softmax.scale = scale;
@@ -137,6 +139,7 @@ class Paths {
       for (size_t i = 0; i < classes_.size(); ++i) to[i] = double(z[classes_[i]]) - log_sum;
       spread(to);
       step.to = alpha(t);
+      std::fill_n(step.to + computed_, row_ - computed_, none);
       of_states_.ctc.forward(step);
       step.from = step.to;
       interrupt.poll(id);
@@ -153,7 +156,7 @@ class Paths {
     std::fill_n(beta_.data(), row_ + line, none);
     beta_.data()[states_] = 0;
     CtcStepArgs step;
-    step.states = row_, step.skip = skip_.data(), step.label = label_.data();
+    step.states = computed_, step.skip = skip_.data(), step.label = label_.data();
     step.beta = beta_.data(), step.to = chance_.data(), step.total = total;
     const auto count = ptrdiff_t(classes_.size());
     double *const sum = sum_.data(), *const p = p_.data();
@@ -184,9 +187,9 @@ class Paths {
   // Of states: beta, skip, the label's log probability, alpha before the first step, the chance of being there.
   AlignedBuffer<double> beta_, skip_, label_, before_, chance_;
   AlignedBuffer<double> p_, sum_;  // of classes of the targets
-  std::vector<ptrdiff_t> slot_;          // of every label, its place in classes_
+  std::vector<ptrdiff_t> slot_;    // of every label, its place in classes_
   std::vector<int64_t> classes_;
-  ptrdiff_t states_ = 0, row_ = 0;  // of the sequence at hand
+  ptrdiff_t states_ = 0, computed_ = 0, row_ = 0;  // of the sequence at hand
 };
 
 }  // namespace

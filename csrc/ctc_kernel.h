@@ -27,13 +27,14 @@ inline f64v log_from_1(f64v x) {
   return fma(n, splat<f64v>(C::ln2_hi), f - (half - tail));
 }
 
-// The logarithm of the sum of three chances. NaN stays.
+// The logarithm of the sum of three chances, the largest of which needs no exponential. NaN is left in one of each
+// pair.
 inline f64v log_sum(f64v a, f64v b, f64v c) {
   const f64v none = splat<f64v>(-__builtin_huge_val());
-  f64v most = b > a ? b : a;
-  most = c > most ? c : most;
+  const f64v more = b > a ? b : a, less = b > a ? a : b;
+  const f64v most = c > more ? c : more, other = c > more ? more : c;
   const f64v base = most == none ? f64v{} : most;
-  const f64v sum = exp(a - base) + exp(b - base) + exp(c - base);
+  const f64v sum = 1.0 + (exp(less - base) + exp(other - base));
   return sum == sum ? most + log_from_1(sum) : sum;
 }
 
