@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pylstm
 
 T = TypeVar("T")
 SAMPLES = Path(__file__).resolve().parent / "data"  # small ones, made by make_samples.py there
@@ -89,16 +91,23 @@ def load(
         if not dev:
             train, dev = [row for i, row in enumerate(train) if i % every], train[::every]
     else:
-        rows = read(path)
-        held = Random(0).sample(range(len(rows)), 2 * (len(rows) // every))  # the same ones each time
-        left_out = set(held)
-        dev, last = [rows[i] for i in held[::2]], [rows[i] for i in held[1::2]]
-        train = [row for i, row in enumerate(rows) if i not in left_out]
+        train, dev, last = held_back(read(path), every)
     if len(train) + len(dev) + len(last) < FEWEST:
         raise DataError(
             f"{path} holds {len(train + dev + last)} examples, at least {FEWEST} are needed; expected {form}"
         )
     return train, dev, last
+
+
+def held_back(rows: list[T], every: int = 10) -> tuple[list[T], list[T], list[T]]:
+    """Rows to learn from, and one in `every` to watch the training with, and one for a figure: always the same ones."""
+    held = Random(0).sample(range(len(rows)), 2 * (len(rows) // every))
+    left_out = set(held)
+    return (
+        [row for i, row in enumerate(rows) if i not in left_out],
+        [rows[i] for i in held[::2]],
+        [rows[i] for i in held[1::2]],
+    )
 
 
 def read_part(folder: Path, part: str, read: Callable[[Path], list[T]], form: str, endings: Sequence[str]) -> list[T]:
@@ -181,6 +190,10 @@ def model_file(text: str) -> Path:
     return _new_file(text, (".npz", ".safetensors"))
 
 
+def weights_file(text: str) -> Path:
+    return _new_file(text, (".npz",))
+
+
 def picture_file(text: str) -> Path:
     if find_spec("matplotlib") is None:
         raise argparse.ArgumentTypeError("drawing needs `pip install matplotlib`")
@@ -196,6 +209,20 @@ def _new_file(text: str, endings: tuple[str, ...]) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder")
     return path
+
+
+def kept(path: Path | None, *keys: str) -> Any:
+    """The model in a file, if it is there, with these keys in its metadata: this example has saved it. Or None."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        model = pylstm.load(path)
+    except pylstm.ModelFileError as error:
+        raise DataError(f"{path} is no model: {error}; expected one that this example saved") from None
+    if not all(key in (model.metadata or {}) for key in keys):
+        raise DataError(f"{path} is a model of something else; expected one that this example saved")
+    print(f"{path} is loaded; delete it to train anew")
+    return model
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array, number_array
 from ..graph.structure import mapped
-from ..losses.by_name import LossFunction, call_of, is_ctc, label_ignored
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, fits, shown
 from ..losses.weighted import Weighted
 from .counted import Counted, Indices
@@ -40,12 +40,12 @@ class WeightedTargets:
         lengths: Any,
     ) -> None:
         """lengths: of padded targets with lengths of their own."""
-        self._targets, self._missing, self._ignored = targets, missing, label_ignored(loss)
+        self._targets, self._missing, self._ignored = targets, missing, loss.label_ignored
         self._each: Array | None = None  # of every sequence
         self._steps: Targets | None = None
         self._numbers: Counted | None = None  # either of these
         self._lengths = _lengths_of(targets, x)
-        if missing and is_ctc(loss):
+        if missing and loss.without_places:
             raise ValueError("missing is for targets at places of their own, and the loss is ctc: leave sequences out")
         if sample_weight is not None:
             if isinstance(lengths, (tuple, dict)):
@@ -72,7 +72,7 @@ class WeightedTargets:
             except ValueError as error:
                 raise ValueError(str(error).replace(" a target for", " a number for")) from None
             self._steps = part = steps
-        if self._steps is not None and is_ctc(loss):
+        if self._steps is not None and loss.without_places:
             raise ValueError("sample_weight must hold a number per sequence, (N,), for the loss ctc")
         check_weights(part)
         self._numbers = part
@@ -142,7 +142,7 @@ class WeightedTargets:
             raise ValueError("sample_weight is 0 everywhere: there is nothing to learn from")
         if alone and self._missing and not any(_any_number(part) for part in self._targets.all_parts):
             raise ValueError("y holds nothing but NaN: with missing='nan' there is no target to learn from")
-        if self._steps is None or form is None or call_of(loss) is not None:
+        if self._steps is None or form is None or loss.own is not None:
             return
         given, wanted = self._steps.form, form if self._ignored is None else form[:-1]
         if given[-1] == 1 and len(given) == len(wanted) + 1:

@@ -1,14 +1,55 @@
-"""Labels without places, as `fit` is given them: what a batch of them is, and what is looked at before training."""
+"""The loss ctc in training: what a batch of labels without places is, and what is looked at before."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import Array
+from .ctc import ctc_loss_of
+from .loss import Loss, one_output
+from .loss_function import LossFunction
 from .targets import Form, labels_of, shown
+from .weighted import apart
+
+
+class CtcFunction(LossFunction):
+    """`ctc_loss` with options; its targets are lists of labels."""
+
+    name = "ctc"
+    takes_logits = True
+    without_places = True
+    wants = frozenset(("target_lengths",))
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+
+    def __call__(
+        self,
+        y: Any,
+        targets: Any,
+        lengths: Any = None,
+        *,
+        need_gradient: bool = True,
+        need_largest: bool = False,  # noqa: ARG002
+        more: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> Loss:
+        one_output(self.name, y)
+        labels, weights = apart(targets)
+        return ctc_loss_of(y, labels, lengths, need_gradient=need_gradient, sample_weight=weights, **self.options)
+
+    def check_outputs(self, outputs: Any) -> None:
+        one_output(self.name, outputs)
+
+    def check_targets(self, form: Form, part: Any) -> None:
+        check_label_lists(part, form, self.options.get("blank", 0))
+
+    def check_room(self, part: Any, steps: NDArray[np.int64], counts: Any) -> None:
+        if not self.options.get("zero_infinity", False):
+            check_room(part, steps, counts)
 
 
 def label_lists(targets: Array, own: NDArray[np.int64] | None) -> list[Array]:
