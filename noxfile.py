@@ -194,6 +194,7 @@ FAULTS = "PYLSTM_PLANT_FAULTS=ON"
 TEST_CELLS = "PYLSTM_TEST_CELLS=ON"
 # Where the core meets arrays of every kind; `nox -s asan -- tests` runs everything.
 MEMORY = [
+    "tests/core/test_ctc.py",
     "tests/core/test_gradient_slices.py::test_slices_change_places",
     "tests/core/test_gradient_slices.py::test_gradients_are_added_to_what_is_there",
     "tests/core/test_linear.py",
@@ -221,6 +222,7 @@ MEMORY = [
 # Where threads meet. Not those of Ctrl-C: their bounds on time do not hold under this sanitizer, which also ends
 # children that start threads.
 THREADING = [
+    "tests/core/test_ctc.py",
     "tests/core/test_gradient_slices.py::test_slices_change_places",
     "tests/core/test_gradient_slices.py::test_gradients_are_added_to_what_is_there",
     "tests/core/test_kept_plans.py",
