@@ -191,6 +191,8 @@ def picture(path: Path) -> Array:
     try:
         with path.open("rb") as file:
             pixels = np.asarray(imread(file, format="png"), np.float32)
+    except FileNotFoundError:
+        raise common.DataError(f"there is no {path}; expected a PNG file") from None
     except OSError as error:
         raise common.DataError(f"cannot read {path}: {error.strerror or 'it is no PNG file'}") from None
     except (SyntaxError, ValueError) as error:
