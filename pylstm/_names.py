@@ -13,27 +13,37 @@ from typing import Any
 
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
+    "data.audio": "deltas log_mel mfcc read_wav",
     "data.series": "Windows windows",
+    "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
+    "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
+    "files.pytorch.exporting": "to_torch",
+    "files.pytorch.loading": "from_torch",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
     ),
     "graph.values": "Value",
+    "inspect.attention_plot": "plot_attention",
     "inspect.confusion": "ConfusionMatrix confusion_matrix plot_confusion_matrix",
     "inspect.history": "plot_history",
     "inspect.input_gradients": "saliency",
     "inspect.plots": "plot_trace",
     "inspect.saliency_plot": "plot_saliency",
     "layers.activation": "Activation",
+    "layers.attention": "Attention",
+    "layers.attention_memory": "AttentionMemory",
     "layers.compiled": "GRU LSTM RNN",
     "layers.containers": "Columns Residual",
+    "layers.convolution": "Conv1d",
     "layers.dropout": "Dropout",
     "layers.embedding": "Embedding",
     "layers.layer": "Layer",
     "layers.linear": "Linear",
-    "layers.pooling": "LastStep MaxOverTime MeanOverTime",
+    "layers.normalization": "LayerNorm",
+    "layers.pooling": "BothEnds LastStep MaxOverTime MeanOverTime",
     "layers.recurrent": "Gradients",
     "layers.registry": "register",
     "layers.row_gradient": "RowGradient",
@@ -44,6 +54,7 @@ _MODULES = {
     "losses.objects": "CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
+    "models.encoder_decoder": "EncoderDecoder",
     "models.gradients": "value_and_grad",
     "models.loading": "load",
     "models.model": "Model",
@@ -59,6 +70,12 @@ _MODULES = {
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
 _ROOT = __name__.partition(".")[0]
+_OPTIONAL = ("sklearn",)  # modules for the libraries of these names
+
+
+def of_library(thing: Any) -> bool:
+    """Whether a class or function is written here, and not by somebody who uses pylstm."""
+    return str(thing.__module__).partition(".")[0] == _ROOT
 
 
 def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -83,7 +100,8 @@ def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callabl
         return value
 
     def names() -> list[str]:
-        modules = pkgutil.iter_modules(sys.modules[package].__path__)
-        return sorted({*vars(sys.modules[package]), *own, *(m.name for m in modules if not m.name.startswith("_"))})
+        modules = [m.name for m in pkgutil.iter_modules(sys.modules[package].__path__) if not m.name.startswith("_")]
+        absent = {name for name in modules if name in _OPTIONAL and importlib.util.find_spec(name) is None}
+        return sorted({*vars(sys.modules[package]), *own, *modules} - absent)
 
     return get, names

@@ -84,6 +84,13 @@ def inferred(layer: Any, x: Any, state: Any, lengths: Any, as_rows: bool = False
     return (y[0] if layer.returns_state else y), None
 
 
+def carried(layer: Any, x: Any, state: Any, lengths: Any, as_rows: bool = False) -> tuple[Any, Any]:
+    """A `Call` for inference in which states go on."""
+    if as_rows:
+        return layer._as_table_rows(x)[0], None
+    return layer._carried(x, state, lengths)  # type: ignore[no-any-return]
+
+
 def output_of(layer: Layer, x: ArrayLike, lengths: ArrayLike | None) -> Array:
     """Inference: what a layer hands on to the next one, without its state."""
     y: Array = inferred(layer, x, None, lengths)[0]
@@ -218,9 +225,8 @@ class Container(Members, Composite):
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y = self._output(value._data) if chain.deferring is None else value._data
         last, nodes, states, parts = value._slot, chain.tape, chain.states, trained(self._parts())
-        form = (
-            None if type(last) is Place or chain.deferring is not None else (y.shape, y.dtype)
-        )  # None: the last layer checks its gradient
+        # a last layer that is given dy checks it
+        form = None if type(last) is Place or chain.deferring is not None else (y.shape, y.dtype)
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
             sums = Sums()
@@ -252,17 +258,24 @@ class Container(Members, Composite):
             raise ValueError(f"{type(self).__name__} cannot stream: it has a __call__ of its own")
         return ChainSteps(self, batch_size, num_threads, one_after_another=type(self)._run is Container._run)
 
-    def _check_carry(self) -> None:
-        if self._own_forward:
-            self._refuse_states()
-        for layer in self.layers:
-            layer._check_carry()
+    def _carried(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+        if not self._runs({"__call__": Container.__call__}):
+            return super()._carried(x, state, lengths)
+        y, after = self._run(carried, self._input(x, None), state, lengths)
+        return self._output(y), after
 
-    def _refuse_states(self) -> None:
-        """Raises ValueError for layers with a state, which nobody carries on."""
+    def _check_carry(self, option: str) -> None:
+        own_call = not self._runs({"__call__": Container.__call__})  # which inference with states would pass by
+        if self._own_forward or (own_call and option == "stateful"):
+            self._refuse_states(option)
+        for layer in self.layers:
+            layer._check_carry(option)
+
+    def _refuse_states(self, option: str) -> None:
+        """Raises ValueError, naming the option, for layers with a state, which nobody carries on."""
         for place, layer in _leaves(type(self).__name__, self):
             if layer.returns_state:
-                raise ValueError(f"truncate cannot carry a state through {place}, {layer!r}")
+                raise ValueError(f"{option} cannot carry a state through {place}, {layer!r}")
 
     def output_shape(self, shape: Shape) -> Shape:
         shape = sizes(shape)
@@ -369,10 +382,10 @@ class Columns(Container):
 
         return rows, backward
 
-    def _check_carry(self) -> None:
-        self._refuse_states()
+    def _check_carry(self, option: str) -> None:
+        self._refuse_states(option)
         for layer in self.layers:
-            layer._check_carry()
+            layer._check_carry(option)
 
     def _without_dropout(self) -> Layer:
         return Columns([layer._without_dropout() for layer in self.layers])

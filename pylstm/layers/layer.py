@@ -41,6 +41,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
+from .._names import of_library
 from .described import Described
 from .parameters import Params as ParamsView
 from .row_gradient import RowGradient
@@ -198,7 +199,7 @@ class Layer(Described, abc.ABC):
         """Whether `output_shape` is known to be that of what a call gives: the last class that has a call of its own
         says so, too, or is the library's."""
         own = next(one for one in type(self).__mro__ if "output_shape" in vars(one) or "__call__" in vars(one))
-        return "output_shape" in vars(own) or own.__module__.partition(".")[0] == __name__.partition(".")[0]
+        return "output_shape" in vars(own) or of_library(own)
 
     def _check_values(self, name: str, x: Array) -> None:
         """Raises TypeError, ValueError or IndexError for values that a call would refuse, x being what counts of some
@@ -221,8 +222,14 @@ class Layer(Described, abc.ABC):
         """The shape of x as far as the layer itself knows it, None if it does not."""
         return None
 
-    def _check_carry(self) -> None:
-        """Raises ValueError if a sequence cannot be cut into pieces that the state is carried through."""
+    def _check_carry(self, option: str) -> None:
+        """Raises ValueError, naming the option, if a state cannot be carried through from piece to piece of x."""
+
+    def _carried(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+        """Inference in which states go on: the output, and the state after it, None of a layer that has none."""
+        if self.returns_state:
+            return self(x, state, lengths=lengths)  # type: ignore[no-any-return]
+        return self(x, lengths=lengths), None
 
     def _gives_probabilities(self) -> bool:
         """Whether the outputs have been through a sigmoid or a softmax last."""

@@ -150,9 +150,9 @@ class RecurrentParameters(Layer):
     def input_shape(self) -> Shape:
         return (None, None, self.input_size)
 
-    def _check_carry(self) -> None:
+    def _check_carry(self, option: str) -> None:
         if self.bidirectional:
-            raise ValueError(f"truncate cannot carry a state through {self!r}, which reads from both ends")
+            raise ValueError(f"{option} cannot carry a state through {self!r}, which reads from both ends")
 
     def _without_dropout(self) -> Layer:
         if self.dropout == 0.0:

@@ -30,6 +30,11 @@ class Looked(Layer):
         """Training: the outputs, a function from their gradients to those of the parameters, and the state after.
         deferred: the outputs as `LinearOutputs`, if the model can, and the gradient as a loss of these gives it."""
 
+    def _predicted_on(self, batch: Batch, state: Any, deferred: bool = False) -> tuple[Any, Any]:  # noqa: ARG002
+        """Inference in which states go on, if the model has been asked for it (`_check_carry`): the outputs, and the
+        state after. deferred: as in `_predicted`."""
+        return self._carried(batch.inputs[0], state, batch.lengths)
+
     def _takes_rows(self) -> bool | None:
         """Whether a list of numbers is a row of features (True) or a sequence of symbols (False); None: either."""
         return None

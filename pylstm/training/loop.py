@@ -14,12 +14,14 @@ import numpy as np
 from .. import _checks
 from .._interrupts import Interrupts
 from ..files import saving
-from ..losses.by_name import LossFunction, fitted, sampling
+from ..losses.by_name import fitted, sampling
 from ..losses.loss import Loss
+from ..losses.loss_function import LossFunction
 from . import checkpoint, resuming
 from .averaging import averaged, go_on
 from .batches import BatchInputs
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
+from .carrying import Carried, check_stateful, check_truncation
 from .checks import before_batches, before_training
 from .counted import Indices
 from .data import AllTargets, Batch, Inputs
@@ -29,6 +31,7 @@ from .metrics import Metric
 from .optimizer import Optimizer
 from .progress import Progress
 from .schedules import Schedule, rate_at
+from .under_way import under_way
 from .undoing import Before
 from .updates import Piece, Reduce, Summed, of_sum, pieces_of
 
@@ -55,6 +58,7 @@ class Training:
         clip_norm: float | None,
         clip_value: float | None,
         truncate: int | None,
+        stateful: bool = False,
         reduce: Reduce | None = None,
         micro: int | None = None,
     ) -> None:
@@ -64,11 +68,13 @@ class Training:
         self.callbacks: list[Callback] = callback_list(callbacks)
         self.clip_norm = None if clip_norm is None else _checks.positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
-        self.truncate, self.reduce, self.micro = truncate, reduce, micro
+        if reduce is not None and not callable(reduce):
+            raise TypeError(f"reduce must be a function (grads, weight), got {_checks.kind(reduce)}")
+        self.truncate, self.stateful, self.reduce, self.micro = truncate, stateful, reduce, micro
         if truncate is not None:
             check_truncation(model)
-            if micro is not None:
-                raise ValueError("micro_batch_size and truncate: only one of them")
+        if micro is not None and (truncate is not None or stateful):
+            raise ValueError(f"micro_batch_size and {'stateful' if stateful else 'truncate'}: only one of them")
         self._per_batch = [one for one in self.callbacks if one._asks_for_batches()]
         self.entropy = int(np.random.SeedSequence().entropy) if seed is None else seed  # type: ignore[arg-type]
         self._seeded, self._remembered = seed is not None, remembered
@@ -118,6 +124,8 @@ class Training:
         resume: Any = None,
         check_finite: bool = True,
     ) -> dict[str, list[float]]:
+        if resume is not None:
+            _checks.path("resume", resume)
         self.figures = ["loss", *self.trained_metrics]
         self.figures += [f"val_{name}" for name in ("loss", *self.metrics)] if validation is not None else []
         self.figures += ["lr", "seconds"]
@@ -127,6 +135,10 @@ class Training:
         elif self.micro is not None and self.micro >= batch_size:
             self.micro = None
         size = self.micro or batch_size  # of what is computed together
+        if self.stateful:
+            check_stateful(self.model, x, batch_size)
+            if validation is not None:
+                check_stateful(self.model, validation[0], batch_size, "x of validation_data")
         if all(map(is_own, self.callbacks)):  # others may add figures
             self.names = self.figures
         form = before_training(self, x, y, validation, size, check_finite=check_finite, resuming=resume is not None)
@@ -134,7 +146,7 @@ class Training:
         before_batches(self, x, validation, form, check_finite=check_finite)
         progress = Progress(verbose, epochs)
         before, updates = Before(self, resume is not None), self.optimizer._updates
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, under_way(self.model):
             try:
                 try:
                     first = self._begin(resume)
@@ -148,7 +160,8 @@ class Training:
                         if self.drawn:
                             key = (_SAMPLES, self.epoch)
                             self.drawn.begin_epoch(np.random.SeedSequence(self.entropy, spawn_key=key))
-                        batches = x.batches(batch_size, rng if shuffle else None, self.epoch)
+                        order = rng if shuffle and not self.stateful else None
+                        batches = x.batches(batch_size, order, self.epoch)
                         self._one_epoch(x, y, batches, validation, size, progress, interrupts)
                         if self._stopped or interrupts.asked:
                             break
@@ -224,7 +237,7 @@ class Training:
         self, validation: tuple[Inputs, AllTargets] | None, size: int, progress: Progress, began: float
     ) -> None:
         if validation is not None:
-            figures = evaluate(self.model, *validation, size, self.loss, self.metrics)
+            figures = evaluate(self.model, *validation, size, self.loss, self.metrics, stateful=self.stateful)
             self.logs.update({f"val_{name}": value for name, value in figures.items()})
         self.logs.update(lr=self.optimizer.lr, seconds=time.perf_counter() - began)
         for name, value in self.logs.items():
@@ -262,24 +275,24 @@ class Training:
     def _epoch(
         self, x: Inputs, y: AllTargets, batches: list[Indices], progress: Progress, interrupts: Interrupts
     ) -> Running:
-        running = Running(self.loss, self.trained_metrics)
+        running, carried = Running(self.loss, self.trained_metrics), Carried(self.stateful)
         for number, rows in enumerate(batches):
             self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
             self.batch, self.batches = number, len(batches)
+            state = carried.before(len(rows))
             if self.truncate is None:
-                self._update(running, pieces_of(x, y, rows, self.micro), None)
+                carried.after(self._update(running, pieces_of(x, y, rows, self.micro), state))
             else:
-                self._chunks(running, x, y, rows, self.truncate)
+                carried.after(self._chunks(running, x, y, rows, self.truncate, state))
             total, weight = running.sums["loss"]
             progress.batch(total / weight if weight else 0.0)
             if interrupts.asked:
                 break
         return running
 
-    def _chunks(self, running: Running, x: Inputs, y: AllTargets, rows: Indices, size: int) -> None:
+    def _chunks(self, running: Running, x: Inputs, y: AllTargets, rows: Indices, size: int, state: Any) -> Any:
         """Truncated back-propagation through time (Williams & Peng 1990): an update after every `size` steps, through
-        which gradients flow; the states go on from chunk to chunk."""
-        state: Any = None
+        which gradients flow; the states go on from chunk to chunk. Returns those after the last one."""
         batch = x.batch(rows)
         array, (targets, own) = batch.first, y.batch(rows, batch.steps)
         for start in range(0, array.shape[1], size):
@@ -290,6 +303,7 @@ class Training:
                 for lengths in (batch.lengths, own)
             )
             state = self._update(running, [(Batch((inputs,), {}, lens), targets[:, piece], rest)], state)
+        return state
 
     def _update(self, running: Running, pieces: Iterable[Piece], state: Any) -> Any:
         """One update: of a batch, or of the pieces that it is cut into. Returns the state after the last of them."""
@@ -336,15 +350,6 @@ class Training:
         if broken := self._broken():
             return f"{text}, but {broken} has overflowed in an update before: the learning rate is far too high"
         return f"{text}. A lower learning rate or clip_norm=1.0 may help; so may a look at the data for NaN."
-
-
-def check_truncation(model: Trainable) -> None:
-    """Truncated back-propagation needs one output per step and layers that read forwards only."""
-    if not model._is_chain:
-        raise ValueError("truncate is for Sequential, whose states can be carried on")
-    if not model.keeps_time:
-        raise ValueError("truncate needs a model with one output per step: a pooling layer needs the whole sequence")
-    model._check_carry()
 
 
 def batch_arguments(batch_size: object, epochs: object, verbose: object) -> tuple[int, int, int]:

@@ -52,11 +52,13 @@ TAKE_FILES = {  # what a file should be, in the words of the errors
     "poems": "one poem on each line",
     "ngram": "one text on each line",
     "char_lm": "a text",
+    "words": "a text",
     "forecast": "a CSV file with a header",
     "alarm": "a WAV file (PCM)",
     "captions": "a table with columns `file` and `caption`",
     "series": "a CSV file with a header",
     "gestures": "a CSV file with columns `series`, `label` and numbers",
+    "translate": "`English<TAB>Chinese`",
 }
 
 
@@ -100,7 +102,7 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
     elif kind == "folder":
         path.mkdir()
     elif kind == "form":
-        if name in ("poems", "ngram", "char_lm"):
+        if name in ("poems", "ngram", "char_lm", "words"):
             pytest.skip("any text is of the form")
         path.write_text("date,value\n" + "2020-01-01,3\n" * 60, "utf-8")
     message = refused(name, "--data", path)
@@ -132,6 +134,12 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
         ("series", ["--column", "x"]),
         ("series", ["--paths", "0"]),
         ("gestures", ["--model", "model.h5"]),
+        ("char_lm", ["--out", "x.foo"]),
+        ("char_lm", ["--out", "nowhere/w.npz"]),
+        ("forecast", ["--out", "x.foo"]),
+        ("poems", ["--out", "x.foo"]),
+        ("sentiment", ["--out", "x.foo"]),
+        ("alarm", ["--model", "x.foo"]),
     ],
     ids=str,
 )
@@ -245,6 +253,20 @@ def test_char_lm_of_its_own_text_and_of_another(tmp_path):
         "春眠不覺曉，處處聞啼鳥。\r\n".encode("utf-8-sig") + "花落知多少。\r\n".encode() * 99
     )
     assert "read back: the same figure" in run(tmp_path, "char_lm", *tiny, "--data", "text")
+
+
+def test_words_of_a_text_are_learned_once(tmp_path):
+    (tmp_path / "text").write_text("the cat sat on the mat . the dog lay on the rug . " * 60, "utf-8")
+    tiny = ["--data", "text", "--hidden", 8, "--embed", 8, "--batch", 2, "--epochs", 1, "--model", "w.npz", "--test"]
+    first = run(tmp_path, "words", *tiny, "--sampled", 4)
+    assert "epoch 1/1" in first
+    again = run(tmp_path, "words", *tiny, "--prompt", "the dog")
+    assert "w.npz is loaded" in again
+    assert "epoch" not in again
+    assert "\nthe dog" in again
+    found = [re.findall(r"perplexity per word [\d.]+; trigram .* smoothing [\d.]+", text) for text in (first, again)]
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
 
 
 TINY = ["--past", 12, "--future", 6, "--stride", 6, "--epochs", 2, "--hidden", 8]
@@ -361,6 +383,28 @@ def test_ctrl_c_ends_the_training_and_the_example_goes_on(tmp_path, name):
     assert example.returncode == 0, errors
     assert "Traceback" not in errors
     assert "held " in text
+
+
+def test_translations_of_the_sample(refused, tmp_path):
+    tiny = ["--epochs", 2, "--hidden", 16, "--embed", 16, "--batch", 32, "--model", "m.npz"]
+    bleu = importlib.util.find_spec("sacrebleu") is not None
+    picture = ["--picture", "a.png"] if importlib.util.find_spec("matplotlib") else []
+    for to, sentence in (("zh", "We saw a dog."), ("en", "我们看见了一只狗。")):
+        first = run(tmp_path, "translate", *tiny, "--to", to, *(["--test"] if bleu else []))
+        assert "epoch 2/2" in first
+        assert "words a second" in first
+        again = run(tmp_path, "translate", *tiny, "--to", to, "--translate", sentence, *picture)
+        assert "m.npz is loaded" in again
+        assert "epoch" not in again
+        assert f"\n{sentence} -> " in again
+        if bleu:
+            assert re.search(r"BLEU [\d.]+ of 54 sentences", first)
+            assert re.search(r"6 to 9 +\d+ +[\d.]+", first)
+        if picture:  # so soon it may write nothing, and says so
+            assert (tmp_path / "a.png").is_file() == ("is drawn in a.png" in again) != ("nothing to draw" in again)
+        (tmp_path / "m.npz").rename(tmp_path / f"{to}.npz")
+    assert "holds a model that writes en" in refused("translate", "--model", tmp_path / "en.npz", "--translate", "a b")
+    assert "has to be even" in refused("translate", "--hidden", 7)
 
 
 def test_binary_addition_is_right_for_every_pair(tmp_path):

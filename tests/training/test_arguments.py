@@ -101,6 +101,7 @@ FIT = {
     "clip_value": [*NUMBERS[1:], 0],
     "schedule": ["x", 3, [], {}, pylstm.StepLR, odd, returns(None), returns(-1), returns(math.nan)],
     "truncate": [*COUNTS[1:], 0, 2],
+    "stateful": FLAGS,
     "shuffle": FLAGS,
     "seed": COUNTS[1:],
     "resume": ["nowhere.npz", 3, {}, [], int, b"x"],
