@@ -238,9 +238,10 @@ def main() -> None:
     for name, part in [("dev", dev)] + ([("test", test)] if args.test else []):
         some, labels_there = pairs(model, part)
         said = model.predict_classes(some)
+        simple = np.mean(linear([series for _, series in part]) == labels_there)
         print(f"{name}: {np.mean(said == labels_there):.1%} of {len(part)} series right; a linear classifier of means "
-              f"and extremes {np.mean(linear([s for _, s in part]) == labels_there):.1%}, always the most frequent label "
-              f"{np.mean(labels_there == usual):.1%}")  # fmt: skip
+              f"and extremes {simple:.1%}, always the most frequent label {np.mean(labels_there == usual):.1%}"
+        )  # fmt: skip
     if args.picture is not None:
         names = model.metadata["labels"]
         matrix = pylstm.confusion_matrix([label for label, _ in part], [names[i] for i in said])
