@@ -27,12 +27,13 @@ def draw_sentences(
     length_penalty: float = 0.0,
     axis: Axis = 0,
     shared: Any = None,
+    numbers: Index | None = None,
 ) -> list[list[Hypothesis]]:
     """`count` sentences for each input, the likeliest one first. Arguments as those of `beam_search`; scores are those
     of the model's own probabilities, whatever `way` makes of them."""
     search = _Drawing(
         step, state, begin, end, max_length, width=count, n_best=count, axis=axis, reorder=None, shared=shared,
-        alpha=length_penalty, batch_size=None,
+        alpha=length_penalty, batch_size=None, numbers=numbers,
     )  # fmt: skip
     search.way, search.rng = way, rng
     return search.run()

@@ -60,8 +60,10 @@ class Search(abc.ABC):
         reorder: Callable[[Any, Index], Any] | None,
         shared: Any,
         batch_size: object,
+        numbers: Index | None = None,
     ) -> None:
-        """width: hypotheses of a sentence to begin with; n_best: how many of it are wanted."""
+        """width: hypotheses of a sentence to begin with; n_best: how many of it are wanted; numbers: what errors call
+        the sentences."""
         if not callable(step):
             raise TypeError(f"step must be a function (symbols, state), got {_checks.kind(step)}")
         if reorder is not None and not callable(reorder):
@@ -74,6 +76,7 @@ class Search(abc.ABC):
         self.state, self.shared = state, shared
         self.width, self.classes = width, 0
         self.ids = np.arange(count)  # of the sentences that are left
+        self.numbers = self.ids if numbers is None else numbers
         self.symbols = np.repeat(first, width)
         if width > 1 and count:
             self._take(np.repeat(np.arange(count), width))
@@ -123,9 +126,10 @@ class Search(abc.ABC):
         if not np.isfinite(largest).all():
             row = int(np.flatnonzero(~np.isfinite(largest))[0])
             what = "NaN" if np.isnan(largest[row]) else "+inf" if largest[row] > 0 else "nothing but -inf"
+            sentence = self.numbers[self.ids[row // self.width]]
             raise ValueError(
-                f"step returned logits that hold {what} for symbol {length} of sentence "
-                f"{self.ids[row // self.width]}: they must be finite, or -inf for a symbol that is not allowed"
+                f"step returned logits that hold {what} for symbol {length} of sentence {sentence}: they must be "
+                "finite, or -inf for a symbol that is not allowed"
             )
         self.state = found[1]
         if len(found) == 3:
