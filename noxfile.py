@@ -115,6 +115,14 @@ def torch(session: nox.Session) -> None:
     session.run("pytest", *map(str, sorted(Path("tests").glob("*/test_torch.py"))), *session.posargs)
 
 
+@nox.session
+def adapters(session: nox.Session) -> None:
+    """pylstm inside of other libraries' programs: scikit-learn's own checks of estimators, and ours."""
+    install(session, extras="[test,sklearn]")
+    session.install("--quiet", "pandas")  # without which some of those checks do nothing
+    session.run("pytest", *(session.posargs or ["tests/adapters", "tests/docs/test_docstrings.py"]))
+
+
 @nox.session(tags=["ci"])
 def sdist(session: nox.Session) -> None:
     """What is published: a wheel made from the sdist, here without OpenMP, is small, and what runs the core passes.

@@ -34,6 +34,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .data.vocabulary import Vocabulary as Vocabulary
     from .decoding.beams import beam_search as beam_search
     from .decoding.sampling import sample as sample
+    from .files.pytorch.exporting import to_torch as to_torch
+    from .files.pytorch.loading import from_torch as from_torch
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate
     from .graph.functions import exp as exp
@@ -62,10 +64,13 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.attention_memory import AttentionMemory as AttentionMemory
     from .layers.containers import Columns as Columns
     from .layers.containers import Residual as Residual
+    from .layers.convolution import Conv1d as Conv1d
     from .layers.dropout import Dropout as Dropout
     from .layers.embedding import Embedding as Embedding
     from .layers.layer import Layer as Layer
     from .layers.linear import Linear as Linear
+    from .layers.normalization import LayerNorm as LayerNorm
+    from .layers.pooling import BothEnds as BothEnds
     from .layers.pooling import LastStep as LastStep
     from .layers.pooling import MaxOverTime as MaxOverTime
     from .layers.pooling import MeanOverTime as MeanOverTime

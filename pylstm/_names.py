@@ -19,6 +19,8 @@ _MODULES = {
     "data.vocabulary": "Vocabulary",
     "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
+    "files.pytorch.exporting": "to_torch",
+    "files.pytorch.loading": "from_torch",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
@@ -35,11 +37,13 @@ _MODULES = {
     "layers.attention_memory": "AttentionMemory",
     "layers.compiled": "GRU LSTM RNN",
     "layers.containers": "Columns Residual",
+    "layers.convolution": "Conv1d",
     "layers.dropout": "Dropout",
     "layers.embedding": "Embedding",
     "layers.layer": "Layer",
     "layers.linear": "Linear",
-    "layers.pooling": "LastStep MaxOverTime MeanOverTime",
+    "layers.normalization": "LayerNorm",
+    "layers.pooling": "BothEnds LastStep MaxOverTime MeanOverTime",
     "layers.recurrent": "Gradients",
     "layers.registry": "register",
     "layers.row_gradient": "RowGradient",
@@ -66,6 +70,7 @@ _MODULES = {
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
 _ROOT = __name__.partition(".")[0]
+_OPTIONAL = ("sklearn",)  # modules for the libraries of these names
 
 
 def of_library(thing: Any) -> bool:
@@ -95,7 +100,8 @@ def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callabl
         return value
 
     def names() -> list[str]:
-        modules = pkgutil.iter_modules(sys.modules[package].__path__)
-        return sorted({*vars(sys.modules[package]), *own, *(m.name for m in modules if not m.name.startswith("_"))})
+        modules = [m.name for m in pkgutil.iter_modules(sys.modules[package].__path__) if not m.name.startswith("_")]
+        absent = {name for name in modules if name in _OPTIONAL and importlib.util.find_spec(name) is None}
+        return sorted({*vars(sys.modules[package]), *own, *modules} - absent)
 
     return get, names

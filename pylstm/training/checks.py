@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, check_numbers_of
 from .batches import BatchInputs, held
+from .counting import check_anything_counts
 from .data import AllTargets, Inputs
 from .evaluation import output_form
 from .expected import takes
 from .finite import check_data, check_params
-from .metrics import Metric
+from .metrics import Metric, check_outputs
 from .weights import WeightedTargets
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ def before_training(
     with x.naming():
         form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
         _check_y(training, y, form, outputs, check_finite)
+    _check_counts(training, x, y, batch_size)
     if validation is not None:
         try:
             others = validation[0]
             check_weights_used(validation[1], training.loss, training.metrics)
             found = _check_x(training.model, others, batch_size, check_finite, None)
             _check_y(training, validation[1], *found, check_finite)
+            _check_counts(training, *validation, batch_size)
             _check_alike(training, y, validation[1])
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"validation_data: {error}") from error
@@ -134,6 +137,8 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
             check_data(one, "targets", "column", dtype)
     if isinstance(y, WeightedTargets):
         y.check(training.loss, form, alone=training.reduce is None and y is whole)
+    if outputs is not None:
+        check_outputs(training.metrics, outputs)
     if len(parts) == 1:
         if outputs is not None:
             training.loss.check_outputs(outputs)
@@ -145,6 +150,12 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
                     check_numbers_of(parts[0], form, probabilities=False)
                 except ValueError as error:
                     raise ValueError(f"{name}, of metrics: {error}") from None
+
+
+def _check_counts(training: Training, x: Inputs, y: AllTargets, batch_size: int) -> None:
+    """Raises ValueError if there is nothing to learn from, unless other batches or processes may have it."""
+    if training.reduce is None and held(y) is y:
+        check_anything_counts(training.model, training.loss, x, y, batch_size)
 
 
 def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, Metric]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from ..losses.weighted import apart
 from .batches import BatchInputs
 from .carrying import Carried
 from .data import AllTargets, Batch, Inputs
-from .metrics import Metric
+from .finite import check_missing
+from .metrics import Metric, check_outputs
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -37,6 +39,7 @@ class Running:
         self.sums["loss"][0] += loss.total
         self.sums["loss"][1] += loss.weight
         targets, weights = apart(targets)
+        check_outputs(self.metrics, y)
         for name, metric in self.metrics.items():
             if name in self.scores:
                 self.scores[name].add(y, targets, lengths, loss, weights)
@@ -59,13 +62,17 @@ def evaluate(
     loss: LossFunction,
     metrics: Mapping[str, Metric],
     *,
-    look: bool = False,
+    looked: bool = True,
     stateful: bool = False,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch;
-    stateful: states go on from batch to batch."""
+    """The mean loss and metrics over all of x. stateful: states go on from batch to batch.
+
+    looked: whether the data have been looked at. If not, raises ValueError where the first run shows that x gives no
+    batch, and for NaN in y that makes the loss NaN, or that it refuses.
+    """
     running, carried = Running(loss, metrics), Carried(stateful)
     with x.naming():
+        look = not looked and model._may_misread(x)
         for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
             batch = x.batch(rows)
             targets, own = y.batch(rows, batch.steps)
@@ -78,10 +85,22 @@ def evaluate(
                 outputs = model._predicted(batch, running.deferred)
             look = False
             lens, more = asked_for(model, batch, own, loss)
-            targets = fitted(loss, outputs, targets, lens)
-            found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+            try:
+                targets = fitted(loss, outputs, targets, lens)
+                found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+            except (TypeError, ValueError):
+                if not looked and loss.own is None:
+                    _check_missing(y)
+                raise
+            if not looked and math.isnan(found.total):
+                _check_missing(y)
             running.add(found, outputs, targets, lens)
     return running.means()
+
+
+def _check_missing(y: AllTargets) -> None:
+    for part in y.all_parts:
+        check_missing(part)
 
 
 def output_form(model: Trainable, x: Inputs, size: int, truncate: int | None = None) -> tuple[Form | None, Any]:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
+from ..layers.linear import LinearOutputs
 from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, loss_function, named, quantiles_of
-from ..losses.classification import IGNORED, ce_loss
+from ..losses.classification import IGNORED, ClassWeight, ce_loss
+from ..losses.linear_head import ce_of_linear
 from ..losses.loss import Loss, counted, weighted
 from ..losses.objects import LossObject
 from ..losses.saved import METRICS, SCORES, top_of
@@ -70,10 +72,13 @@ def accuracy(
     return float((right * counts).sum()), float(counts.sum())
 
 
-def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str, Metric]:
+def metric_functions(
+    metrics: Sequence[object] | None, loss: object, class_weight: ClassWeight = None
+) -> dict[str, Metric]:
     """Metrics by name. None: the accuracy for classification. A function (y, targets, lengths) -> value has its own
-    name; its values are averaged over batches by their number of sequences."""
-    kind = _Kind(evaluated_as(loss))
+    name; its values are averaged over batches by their number of sequences. class_weight: that of the loss, which no
+    metric has."""
+    kind = _Kind(evaluated_as(loss), class_weight)
     found: dict[str, Metric] = {}
     if metrics is not None and (isinstance(metrics, (str, Mapping)) or not isinstance(metrics, Iterable)):
         raise TypeError(f"metrics must be a list, e.g. ['accuracy'], got {_checks.kind(metrics)}")
@@ -103,6 +108,18 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
     return found
 
 
+def check_outputs(metrics: Mapping[str, Metric], outputs: Any) -> None:
+    """Raises TypeError for several outputs, which the library's metrics do not take."""
+    if not isinstance(outputs, (tuple, list, dict)):
+        return
+    for name, metric in metrics.items():
+        if metric.own is None:
+            raise TypeError(
+                f"{name}, of metrics, is for a model of one output, and this one gives a {_checks.kind(outputs)} of "
+                f"{len(outputs)}: give a function (outputs, targets, lengths) of your own that returns a number"
+            )
+
+
 class _Kind:
     """What a loss tells about targets.
 
@@ -110,7 +127,7 @@ class _Kind:
     known.
     """
 
-    def __init__(self, loss: object) -> None:
+    def __init__(self, loss: object, class_weight: ClassWeight) -> None:
         self.name, self.options = named(loss)
         if not isinstance(self.name, str):
             self.name = getattr(loss, "__name__", "")
@@ -122,7 +139,8 @@ class _Kind:
         self.binary = self.name == "binary_cross_entropy"
         self.numbers = True if self.name in OF_NUMBERS else None
         self.quantiles = quantiles_of(self.options)
-        self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing")
+        smoothed = bool(self.options.get("label_smoothing"))
+        self.is_plain = self.name == "cross_entropy" and not smoothed and class_weight is None
 
 
 def _by_name(name: str, kind: _Kind) -> Metric:
@@ -147,7 +165,7 @@ def _by_name(name: str, kind: _Kind) -> Metric:
             raise ValueError("perplexity, of metrics, needs the loss cross_entropy")
         if kind.is_plain:
             return Metric(perplexity, "nothing", _exp)
-        return Metric(partial(_plain_cross_entropy, kind.ignored), "outputs", _exp)
+        return Metric(partial(_plain_cross_entropy, kind.ignored), "nothing", _exp)
     if name in METRICS:
         return _of_loss(name, kind)
     raise ValueError(
@@ -192,7 +210,9 @@ def _top(k: int, ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, s
 
 
 def _plain_cross_entropy(ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> Any:  # noqa: ARG001
-    found = ce_loss(y, targets, lengths, ignore_index=ignored, need_gradient=False, sample_weight=sample_weight)
+    options = {} if sample_weight is None else {"sample_weight": sample_weight}
+    function = ce_of_linear if type(y) is LinearOutputs else ce_loss
+    found = function(y, targets, lengths, ignore_index=ignored, need_gradient=False, **options)
     return found.total, found.weight
 
 

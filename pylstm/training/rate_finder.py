@@ -107,6 +107,9 @@ def find(
     except FloatingPointError:  # it came apart: so far up is too high
         if not ramp.rates:
             raise
+    else:  # nothing but Ctrl-C ends it before all steps
+        if len(ramp.rates) < _FEWEST:
+            raise KeyboardInterrupt
     if len(ramp.rates) < _FEWEST:
         raise ValueError(
             f"the loss was seen at {len(ramp.rates)} learning rates only, from which none can be told: more steps, or "

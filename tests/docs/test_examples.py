@@ -126,6 +126,12 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
         ("sentiment", ["--picture", "picture.npz"]),
         ("binary_addition", ["--pairs", "99999"]),
         ("char_lm", ["--lr", "nan"]),
+        ("char_lm", ["--out", "x.foo"]),
+        ("char_lm", ["--out", "nowhere/w.npz"]),
+        ("forecast", ["--out", "x.foo"]),
+        ("poems", ["--out", "x.foo"]),
+        ("sentiment", ["--out", "x.foo"]),
+        ("alarm", ["--model", "x.foo"]),
     ],
     ids=str,
 )
