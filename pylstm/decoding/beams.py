@@ -114,7 +114,7 @@ class _Beam(Search):
     def choose(self, logits: Any) -> tuple[Index, NDArray[np.int64], Scores]:
         count, width, classes = logits.shape
         rows = logits.reshape(-1, classes)
-        symbols, best = _largest(rows, min(self.size, classes))
+        symbols, best = _largest(self.allowed(rows), min(self.size, classes))
         best = best.astype(np.float64) - log_sums(rows)[:, None]
         scores = (self.scores[..., None] + best.reshape(count, width, -1)).reshape(count, -1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self.size]

@@ -61,9 +61,10 @@ class Search(abc.ABC):
         shared: Any,
         batch_size: object,
         numbers: Index | None = None,
+        never: int | None = None,
     ) -> None:
         """width: hypotheses of a sentence to begin with; n_best: how many of it are wanted; numbers: what errors call
-        the sentences."""
+        the sentences; never: a symbol that is not written, whatever its probability."""
         if not callable(step):
             raise TypeError(f"step must be a function (symbols, state), got {_checks.kind(step)}")
         if reorder is not None and not callable(reorder):
@@ -71,7 +72,7 @@ class Search(abc.ABC):
         self.step, self.axis, self.own_reorder = step, axis, reorder
         self.end = _checks.integer("end", end, minimum=0)
         self.max_length = _checks.integer("max_length", max_length)
-        self.alpha, self.n_best = alpha, n_best
+        self.alpha, self.n_best, self.never = alpha, n_best, never
         count, first = _counted(state, begin, axis, reorder, shared, batch_size)
         self.state, self.shared = state, shared
         self.width, self.classes = width, 0
@@ -90,6 +91,14 @@ class Search(abc.ABC):
     def choose(self, logits: Any) -> tuple[Index, NDArray[np.int64], Scores]:
         """How the hypotheses go on: (parent, symbol, log probability), each (sentences, any), the best ones first;
         -inf where there is none. logits: (sentences, width, V), checked."""
+
+    def allowed(self, rows: Any) -> Any:
+        """Logits without what is never written; rows stay as they are."""
+        if self.never is None or self.never >= rows.shape[1]:
+            return rows
+        rows = rows.copy()
+        rows[:, self.never] = -np.inf
+        return rows
 
     def run(self) -> list[list[Hypothesis]]:
         """The best ones of each sentence, best first."""

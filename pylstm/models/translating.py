@@ -73,8 +73,9 @@ def _batch(
         state["fed"], axis["fed"] = np.zeros((count, model.parts.width), model.dtype), 0
     shared = {"memory": memory} if memory is not None else None
     found = search(
-        decoder_step(model, keep_weights), state, model.begin, model.end, axis=axis, shared=shared, numbers=numbers
-    )
+        decoder_step(model, keep_weights), state, model.begin, model.end, axis=axis, shared=shared, numbers=numbers,
+        never=None if model.begin == model.end else model.begin,
+    )  # fmt: skip
     if not keep_weights:
         return found
     return [[_in_order(model, one, length) for one in some] for some, length in zip(found, lengths, strict=True)]

@@ -438,6 +438,14 @@ def test_poems(some, tmp_path):
     assert (tmp_path / "p.npz").is_file()
 
 
+@pytest.mark.parametrize("to", ["zh", "en"])
+def test_translate(some, tmp_path, to):
+    data = some("translation_en_zh", 120) / "translation_en_zh"
+    text = run(tmp_path, "translate", "--data", data, "--epochs", 1, "--hidden", 16, "--embed", 16, "--to", to)
+    assert "words a second" in text
+    assert len(text.strip().splitlines()) > 20
+
+
 def test_kneser_ney_is_a_distribution(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     spec = importlib.util.spec_from_file_location("ngram", ROOT / "examples" / "ngram.py")
