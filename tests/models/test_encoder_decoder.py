@@ -206,9 +206,9 @@ def test_copying_is_learned_with_attention_which_looks_at_what_is_copied():
 
 
 def test_input_feeding_learns_too():
-    sources, new = words(4, 1000, 4), words(5, 200, 4)
+    sources, new = words(4, 900, 3), words(5, 100, 3)
     model = small("additive", 32, input_feeding=True)
-    learned(model, sources, sources, 10, 16)
+    learned(model, sources, sources, 8, 16)
     assert right(model, new, new) == 1.0
 
 
@@ -374,7 +374,9 @@ def test_a_training_goes_on_with_the_same_bits(tmp_path, sampling):
     path = tmp_path / "m.npz"
     save = pylstm.ModelCheckpoint(path)
     fitted(translator("general", dropout=0.2, dtype=np.float32), **{**options, "epochs": 2}, callbacks=[save])
-    _, resumed = fitted(translator("general", dropout=0.2, dtype=np.float32, seed=5), **options, resume=path)
+    _, resumed = fitted(
+        translator("general", dropout=0.2, dtype=np.float32, seed=5), **options, callbacks=[save], resume=path
+    )
     assert same(whole, resumed)
 
 
