@@ -75,13 +75,34 @@ def beam_search(
     >>> [(one.symbols, round(one.score, 3)) for one in found[0]]
     [([1], -1.204), ([2], -1.309)]
     """
+    return best_sentences(
+        step, state, begin, end, beam_size, max_length, length_penalty, n_best, axis=axis, reorder=reorder,
+        shared=shared, batch_size=batch_size,
+    )  # fmt: skip
+
+
+def best_sentences(
+    step: Callable[..., Any],
+    state: Any,
+    begin: int | ArrayLike,
+    end: int,
+    beam_size: int,
+    max_length: int,
+    length_penalty: float,
+    n_best: int,
+    *,
+    reorder: Any = None,
+    batch_size: int | None = None,
+    **options: Any,
+) -> list[list[Hypothesis]]:
+    """`beam_search`. options: of `Search`."""
     size = _checks.size("beam_size", beam_size)
     wanted = _checks.integer("n_best", n_best)
     if wanted > size:
         raise ValueError(f"n_best must be at most beam_size, {size}, got {wanted}")
     search = _Beam(
-        step, state, begin, end, max_length, width=1, n_best=wanted, axis=axis, reorder=reorder, shared=shared,
-        alpha=_checks.non_negative("length_penalty", length_penalty), batch_size=batch_size,
+        step, state, begin, end, max_length, width=1, n_best=wanted, reorder=reorder, batch_size=batch_size,
+        alpha=_checks.non_negative("length_penalty", length_penalty), **options,
     )  # fmt: skip
     search.size = size
     return search.run()
@@ -93,7 +114,7 @@ class _Beam(Search):
     def choose(self, logits: Any) -> tuple[Index, NDArray[np.int64], Scores]:
         count, width, classes = logits.shape
         rows = logits.reshape(-1, classes)
-        symbols, best = _largest(rows, min(self.size, classes))
+        symbols, best = _largest(self.allowed(rows), min(self.size, classes))
         best = best.astype(np.float64) - log_sums(rows)[:, None]
         scores = (self.scores[..., None] + best.reshape(count, width, -1)).reshape(count, -1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self.size]

@@ -27,12 +27,14 @@ def draw_sentences(
     length_penalty: float = 0.0,
     axis: Axis = 0,
     shared: Any = None,
+    numbers: Index | None = None,
+    never: int | None = None,
 ) -> list[list[Hypothesis]]:
     """`count` sentences for each input, the likeliest one first. Arguments as those of `beam_search`; scores are those
     of the model's own probabilities, whatever `way` makes of them."""
     search = _Drawing(
         step, state, begin, end, max_length, width=count, n_best=count, axis=axis, reorder=None, shared=shared,
-        alpha=length_penalty, batch_size=None,
+        alpha=length_penalty, batch_size=None, numbers=numbers, never=never,
     )  # fmt: skip
     search.way, search.rng = way, rng
     return search.run()
@@ -45,7 +47,7 @@ class _Drawing(Search):
     def choose(self, logits: Any) -> tuple[Index, NDArray[np.int64], Scores]:
         count, width, classes = logits.shape
         rows = logits.reshape(-1, classes)
-        symbols = drawn(rows, self.way, self.rng)
+        symbols = drawn(self.allowed(rows), self.way, self.rng)
         found = rows[np.arange(len(rows)), symbols].astype(np.float64) - log_sums(rows)
         parents = np.broadcast_to(np.arange(width), (count, width))
         return parents, symbols.reshape(count, width), self.scores + found.reshape(count, width)

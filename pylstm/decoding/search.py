@@ -60,8 +60,11 @@ class Search(abc.ABC):
         reorder: Callable[[Any, Index], Any] | None,
         shared: Any,
         batch_size: object,
+        numbers: Index | None = None,
+        never: int | None = None,
     ) -> None:
-        """width: hypotheses of a sentence to begin with; n_best: how many of it are wanted."""
+        """width: hypotheses of a sentence to begin with; n_best: how many of it are wanted; numbers: what errors call
+        the sentences; never: a symbol that is not written, whatever its probability."""
         if not callable(step):
             raise TypeError(f"step must be a function (symbols, state), got {_checks.kind(step)}")
         if reorder is not None and not callable(reorder):
@@ -69,11 +72,12 @@ class Search(abc.ABC):
         self.step, self.axis, self.own_reorder = step, axis, reorder
         self.end = _checks.integer("end", end, minimum=0)
         self.max_length = _checks.integer("max_length", max_length)
-        self.alpha, self.n_best = alpha, n_best
+        self.alpha, self.n_best, self.never = alpha, n_best, never
         count, first = _counted(state, begin, axis, reorder, shared, batch_size)
         self.state, self.shared = state, shared
         self.width, self.classes = width, 0
         self.ids = np.arange(count)  # of the sentences that are left
+        self.numbers = self.ids if numbers is None else numbers
         self.symbols = np.repeat(first, width)
         if width > 1 and count:
             self._take(np.repeat(np.arange(count), width))
@@ -87,6 +91,14 @@ class Search(abc.ABC):
     def choose(self, logits: Any) -> tuple[Index, NDArray[np.int64], Scores]:
         """How the hypotheses go on: (parent, symbol, log probability), each (sentences, any), the best ones first;
         -inf where there is none. logits: (sentences, width, V), checked."""
+
+    def allowed(self, rows: Any) -> Any:
+        """Logits without what is never written; rows stay as they are."""
+        if self.never is None or self.never >= rows.shape[1]:
+            return rows
+        rows = rows.copy()
+        rows[:, self.never] = -np.inf
+        return rows
 
     def run(self) -> list[list[Hypothesis]]:
         """The best ones of each sentence, best first."""
@@ -123,9 +135,10 @@ class Search(abc.ABC):
         if not np.isfinite(largest).all():
             row = int(np.flatnonzero(~np.isfinite(largest))[0])
             what = "NaN" if np.isnan(largest[row]) else "+inf" if largest[row] > 0 else "nothing but -inf"
+            sentence = self.numbers[self.ids[row // self.width]]
             raise ValueError(
-                f"step returned logits that hold {what} for symbol {length} of sentence "
-                f"{self.ids[row // self.width]}: they must be finite, or -inf for a symbol that is not allowed"
+                f"step returned logits that hold {what} for symbol {length} of sentence {sentence}: they must be "
+                "finite, or -inf for a symbol that is not allowed"
             )
         self.state = found[1]
         if len(found) == 3:

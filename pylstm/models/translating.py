@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decoding.beams import beam_search
+from ..decoding.beams import best_sentences
 from ..decoding.drawing import draw_sentences
 from ..decoding.sampling import Way
 from ..decoding.search import Hypothesis
@@ -41,7 +41,7 @@ def written(
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        of_rows = _batch(model, *sources.batch(rows), search, keep_weights)
+        of_rows = _batch(model, rows, *sources.batch(rows), search, keep_weights)
         for row, some in zip(rows, of_rows, strict=True):
             found[row] = some
     return found
@@ -49,6 +49,7 @@ def written(
 
 def _batch(
     model: EncoderDecoder,
+    numbers: NDArray[np.intp],
     array: Any,
     lengths: Any,
     search: Callable[..., list[list[Hypothesis]]],
@@ -71,7 +72,10 @@ def _batch(
     if model.input_feeding:
         state["fed"], axis["fed"] = np.zeros((count, model.parts.width), model.dtype), 0
     shared = {"memory": memory} if memory is not None else None
-    found = search(decoder_step(model, keep_weights), state, model.begin, model.end, axis=axis, shared=shared)
+    found = search(
+        decoder_step(model, keep_weights), state, model.begin, model.end, axis=axis, shared=shared, numbers=numbers,
+        never=None if model.begin == model.end else model.begin,
+    )  # fmt: skip
     if not keep_weights:
         return found
     return [[_in_order(model, one, length) for one in some] for some, length in zip(found, lengths, strict=True)]
@@ -132,9 +136,7 @@ def _quick(layer: Linear) -> Callable[[Any], Any]:
 
 def by_beam(size: int, max_length: int, length_penalty: float, n_best: int) -> Callable[..., list[list[Hypothesis]]]:
     def search(step: Step, state: Any, begin: int, end: int, **options: Any) -> list[list[Hypothesis]]:
-        return beam_search(
-            step, state, begin, end, size, max_length, length_penalty=length_penalty, n_best=n_best, **options
-        )
+        return best_sentences(step, state, begin, end, size, max_length, length_penalty, n_best, **options)
 
     return search
 

@@ -197,6 +197,15 @@ def test_nan_in_the_weights_is_told_by_the_sentence():
             model.translate(GOOD[0], **options)
     with pytest.raises(ValueError, match=r"decoder.2.bias"):
         model.fit(*GOOD, verbose=0)
+    model = translator("additive")
+    broken = model.state_dict()
+    broken["encoder.0.weight"][10] = np.nan
+    model.load_state_dict(broken)
+    sources = [[1] * n for n in (7, 3, 5, 0, 4, 6)]
+    sources[4][0] = 10
+    for batch_size in (1, 3, 64):
+        with pytest.raises(ValueError, match="NaN for symbol 1 of sentence 4"):
+            model.translate(sources, batch_size=batch_size)
 
 
 def test_calls_by_hand_that_do_not_fit():
