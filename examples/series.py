@@ -247,6 +247,10 @@ def main() -> None:
             )
     sizes = np.nanstd(learned, axis=0)
     scale = Scale(np.nanmean(learned, axis=0), np.where(sizes > 0, sizes, 1.0))
+    form = {"names": table.names, "past": args.past, "future": args.future, "hidden": args.hidden}
+    models = loaded(args.model, form)
+    if models is not None:  # what they learned was scaled so
+        scale = Scale(*(np.array(models[0].metadata[name]) for name in ("mean", "size")))
     missing = np.isnan(table.values).mean(0)
     print(f"{count:,} steps; missing: " + ", ".join(f"{a} {b:.1%}" for a, b in zip(table.names, missing, strict=True)))
 
@@ -263,11 +267,11 @@ def main() -> None:
         )
     print(f"{len(train.x):,} windows to learn from, {len(validation.x):,} to stop by, {len(test.x):,} for the figures")
 
-    form = {"names": table.names, "past": args.past, "future": args.future, "hidden": args.hidden}
-    at_once, by_steps = loaded(args.model, form) or learn(inputs, wanted, cuts, train, validation, args)
-    if args.model is not None:
-        for path, model in zip(files(args.model), (at_once, by_steps), strict=True):
+    if models is None:
+        models = learn(inputs, wanted, cuts, train, validation, args)
+        for path, model in zip(files(args.model) if args.model else [], models, strict=False):
             model.save(path, metadata={**form, "mean": scale.mean.tolist(), "size": scale.size.tolist()})
+    at_once, by_steps = models
 
     clock = pylstm.windows(inputs, args.past, args.future, args.stride).split(*cuts)[2].y
     paths = by_steps.paths(np.array(test.x), clock, args.paths, args.seed)
