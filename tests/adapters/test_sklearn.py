@@ -361,6 +361,9 @@ def test_numbers_of_any_size(loss):
     assert quick(SequenceRegressor).fit(x, y[:, :1]).predict(x).shape == (150, 1)
     raw = quick(SequenceRegressor, normalize_y=False).fit(x, x[:, 0])
     np.testing.assert_array_equal(raw.predict(x), raw.model_.predict(x[:, :, None])[:, 0])
+    large = quick(SequenceRegressor, epochs=1).fit(x, y[:, 0] * 1e295).predict(x)
+    assert np.isfinite(large).all()
+    assert 0.5e301 < np.median(large) < 2e301
     with pytest.raises(ValueError, match=r"y must have the shape \(N, 3\)"):
         found.partial_fit(x, y[:, 0])
 
@@ -531,6 +534,8 @@ GOOD = [np.zeros(2), np.ones(3)]
     (["some text", "more"], [0, 1], None, ValueError, "Expected 2D array|could not convert"),
     ([np.zeros(2) * 1j, np.zeros(3)], [0, 1], None, ValueError, "Complex data not supported"),
     (np.zeros((2, 3, 4, 5)), [0, 1], None, ValueError, "Found array with dim 4"),
+    (np.zeros((2, 0, 3)), [0, 1], None, ValueError, "needs steps and features"),
+    (np.zeros((2, 3, 0)), [0, 1], None, ValueError, "needs steps and features"),
     ([], [], None, ValueError, "Expected 2D array|0 sample"),
     (GOOD, [0, 1, 1], None, ValueError, "inconsistent numbers of samples"),
     (GOOD, [0, np.nan], None, ValueError, "Input y.* contains NaN"),
