@@ -32,7 +32,10 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .data.texts import TextBatches as TextBatches
     from .data.texts import text_batches as text_batches
     from .data.vocabulary import Vocabulary as Vocabulary
+    from .decoding.beams import beam_search as beam_search
     from .decoding.sampling import sample as sample
+    from .files.pytorch.exporting import to_torch as to_torch
+    from .files.pytorch.loading import from_torch as from_torch
     from .files.strict_json import ModelFileError as ModelFileError
     from .graph.functions import concatenate as concatenate
     from .graph.functions import exp as exp
@@ -84,6 +87,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .losses.regression import mae as mae
     from .losses.regression import mse as mse
     from .losses.sampled_softmax import SampledSoftmax as SampledSoftmax
+    from .models.encoder_decoder import EncoderDecoder as EncoderDecoder
     from .models.gradients import value_and_grad as value_and_grad
     from .models.loading import load as load
     from .models.model import Model as Model

@@ -17,7 +17,10 @@ _MODULES = {
     "data.series": "Windows windows",
     "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
+    "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
+    "files.pytorch.exporting": "to_torch",
+    "files.pytorch.loading": "from_torch",
     "files.strict_json": "ModelFileError",
     "graph.functions": (
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
@@ -51,6 +54,7 @@ _MODULES = {
     "losses.objects": "CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
+    "models.encoder_decoder": "EncoderDecoder",
     "models.gradients": "value_and_grad",
     "models.loading": "load",
     "models.model": "Model",

@@ -29,10 +29,11 @@ def pair(model: Trainable, data: Data, loss: LossFunction, missing: str | None =
         data = data._replace(x=data.x.x, y=data.x.y)
     if (first := _first_batch(model, data, loss, missing)) is not None:
         return first
+    data = model._data(data)
     inputs = model._inputs(data.x, data.lengths)
     if len(inputs) == 0:
         raise ValueError("x holds no sequences")
-    free = "target_lengths" in loss.wants
+    free = model._own_steps or "target_lengths" in loss.wants
     kind = SeveralTargets if model._several and isinstance(data.y, (tuple, dict)) else Targets
     targets: AllTargets = kind(data.y, inputs, model.keeps_time, free=free, lengths=data.target_lengths)
     if data.sample_weight is None and missing is None:
@@ -84,7 +85,7 @@ def _validation(model: Trainable, data: Any, loss: LossFunction, missing: str | 
         raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")
     try:
         return pair(model, Data(*data), loss, missing)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise type(error)(f"validation_data: {error}") from error
 
 

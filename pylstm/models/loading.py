@@ -20,7 +20,7 @@ from ..layers import (  # noqa: F401
     normalization,
     pooling,
 )
-from . import sequential  # noqa: F401
+from . import encoder_decoder, sequential  # noqa: F401
 from .trainable import Trainable
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,6 +23,7 @@ from ..layers.registry import built_in
 from ..losses.targets import shown
 from ..training.data import Batch, Inputs
 from .stream import ModelStream
+from .summaries import drawn, row_of
 from .trainable import Trainable
 from .watching import Seen
 
@@ -235,22 +235,7 @@ class Sequential(Container, Trainable):
     def summary(self) -> str:
         """A table of the layers, their output shapes and numbers of parameters, and the totals, of trainable and frozen
         ones, too. None: any size."""
-        rows = [("Layer", "Output shape", "Parameters"), *_rows(self, self.shapes()[0], "")]
-        width = min(60, max(len(row[0]) for row in rows))
-        middle = max(len(row[1]) for row in rows)
-        last = max(len(row[2]) for row in rows)
-        lines = []
-        for name, shape_text, number in rows:
-            pieces = [name[at : at + width] for at in range(0, len(name), width)]
-            lines.append(f"{pieces[0]:{width}}  {shape_text:{middle}}  {number:>{last}}")
-            lines += pieces[1:]
-        rule = "-" * (width + middle + last + 4)
-        size = self.num_parameters * self.dtype.itemsize
-        lines = [lines[0], rule, *lines[1:], rule]
-        trainable = sum(math.prod(shape) for shape in self._trained_shapes().values())
-        lines.append(f"Total: {self.num_parameters:,} parameters, {size / 2**20:.2f} MiB ({self.dtype})")
-        lines.append(f"Trainable: {trainable:,}, frozen: {self.num_parameters - trainable:,}")
-        return "\n".join(lines)
+        return drawn(_rows(self, self.shapes()[0], ""), self)
 
     def saliency(
         self, x: ArrayLike, target: int | None = None, *, lengths: ArrayLike | None = None, signed: bool = False
@@ -287,8 +272,7 @@ def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str
             yield indent + type(layer).__name__, text, ""
             yield from _rows(layer, before, indent + "  ")
         else:
-            frozen = " (frozen)" if layer._param_shapes and not layer.trainable else ""
-            yield indent + repr(layer) + frozen, text, f"{layer.num_parameters:,}"
+            yield row_of(layer, after, indent)
         shape = shape if columns else after
 
 

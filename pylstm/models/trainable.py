@@ -40,6 +40,9 @@ class Trainable(Tunable):
     """A layer that is a whole model: `Sequential` and `Model`."""
 
     _several: ClassVar[bool] = True  # whether a tuple or dict of inputs (of targets) is several of them
+    _own_steps: ClassVar[bool] = (
+        False  # whether targets are sequences of lengths of their own, whatever the input's are
+    )
     _is_chain: ClassVar[bool] = False  # whether training can cut sequences and carry the states on
     _loss: Any = None  # what fit was given: evaluate takes the same
     _metrics: Sequence[object] | None = None
@@ -350,6 +353,10 @@ class Trainable(Tunable):
         return predicted(self, inputs, size, classes, counted=True)
 
     # ---- arguments -----------------------------------------------------------------------------------------------
+
+    def _data(self, data: Data) -> Data:
+        """What fit and evaluate are given, as `_inputs` and the loss take it."""
+        return data
 
     def _inputs(self, x: Any, lengths: Any) -> Inputs:
         x = x.x if isinstance(x, Windows) else x

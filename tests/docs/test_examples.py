@@ -55,6 +55,7 @@ TAKE_FILES = {  # what a file should be, in the words of the errors
     "words": "a text",
     "forecast": "a CSV file with a header",
     "alarm": "a WAV file (PCM)",
+    "translate": "`English<TAB>Chinese`",
 }
 
 
@@ -374,6 +375,28 @@ def test_ctrl_c_ends_the_training_and_the_example_goes_on(tmp_path, name):
     assert example.returncode == 0, errors
     assert "Traceback" not in errors
     assert "held " in text
+
+
+def test_translations_of_the_sample(refused, tmp_path):
+    tiny = ["--epochs", 2, "--hidden", 16, "--embed", 16, "--batch", 32, "--model", "m.npz"]
+    bleu = importlib.util.find_spec("sacrebleu") is not None
+    picture = ["--picture", "a.png"] if importlib.util.find_spec("matplotlib") else []
+    for to, sentence in (("zh", "We saw a dog."), ("en", "我们看见了一只狗。")):
+        first = run(tmp_path, "translate", *tiny, "--to", to, *(["--test"] if bleu else []))
+        assert "epoch 2/2" in first
+        assert "words a second" in first
+        again = run(tmp_path, "translate", *tiny, "--to", to, "--translate", sentence, *picture)
+        assert "m.npz is loaded" in again
+        assert "epoch" not in again
+        assert f"\n{sentence} -> " in again
+        if bleu:
+            assert re.search(r"BLEU [\d.]+ of 54 sentences", first)
+            assert re.search(r"6 to 9 +\d+ +[\d.]+", first)
+        if picture:  # so soon it may write nothing, and says so
+            assert (tmp_path / "a.png").is_file() == ("is drawn in a.png" in again) != ("nothing to draw" in again)
+        (tmp_path / "m.npz").rename(tmp_path / f"{to}.npz")
+    assert "holds a model that writes en" in refused("translate", "--model", tmp_path / "en.npz", "--translate", "a b")
+    assert "has to be even" in refused("translate", "--hidden", 7)
 
 
 def test_binary_addition_is_right_for_every_pair(tmp_path):
