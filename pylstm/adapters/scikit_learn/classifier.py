@@ -59,13 +59,12 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         feature_names_in_: names of the columns of a data frame.
 
     >>> from pylstm.sklearn import SequenceClassifier
-    >>> X = [np.array(word, float) for word in ([0, 1], [0, 1, 2, 3], [3, 2, 1], [1, 0])]    # of differing length
-    >>> classifier = SequenceClassifier(random_state=0).fit(X, ["up", "up", "down", "down"])
-    >>> classifier.predict([[2, 3, 4], [2, 1, 0]])
+    >>> X = [np.linspace(-1, 1, 2 + n % 5) * (1 if n % 2 else -1) for n in range(60)]        # of differing length
+    >>> y = ["up" if n % 2 else "down" for n in range(60)]
+    >>> classifier = SequenceClassifier(batch_size=16, random_state=0).fit(X, y)
+    >>> classifier.predict([np.array([-0.8, 0.1, 0.7]), np.array([0.9, -0.9])])
     array(['up', 'down'], dtype='<U4')
     """
-
-    classes_: Array
 
     def __init__(
         self,

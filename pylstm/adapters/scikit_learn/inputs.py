@@ -61,6 +61,8 @@ def given(estimator: Any, x: Any, *, symbols: bool, reset: bool, dtype: Any = No
         array = array[:, :, None] if array.ndim == 2 else array
         if array.ndim != 3:
             raise ValueError(f"Found array with dim {array.ndim}, while {name} expected <= 3: (N, T, F).")
+        if 0 in array.shape:
+            raise ValueError(f"Found array of shape {array.shape}, while {name} needs steps and features.")
         found = Given(array)
     else:
         found = Given(_checked(estimator, items, kinds))

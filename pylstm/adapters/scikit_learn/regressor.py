@@ -174,9 +174,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         self._flat = y.ndim == 1
         self.y_mean_, self.y_scale_ = np.zeros(columns.shape[1]), np.ones(columns.shape[1])
         if self.normalize_y:
-            self.y_mean_ = np.average(columns, axis=0, weights=weights)
-            scale = np.sqrt(np.average((columns - self.y_mean_) ** 2, axis=0, weights=weights))
-            self.y_scale_ = np.where(scale > 0, scale, 1.0)
+            size = np.abs(columns).max(axis=0)  # of the largest one, since squares of large numbers are infinite
+            part = columns / np.where(size > 0, size, 1.0)
+            mean = np.average(part, axis=0, weights=weights)
+            scale = size * np.sqrt(np.average((part - mean) ** 2, axis=0, weights=weights))
+            self.y_mean_, self.y_scale_ = size * mean, np.where(scale > 0, scale, 1.0)
         return columns.shape[1]
 
     def _targets(self, y: Array) -> Array:
