@@ -26,7 +26,8 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Array, int]:
         path: of a file with 8, 16, 24 or 32 bits a sample, and any number of channels.
 
     Returns:
-        The tuple (samples, rate): (n,) float32 between -1 and 1, the mean of the channels, and samples a second.
+        The tuple (samples, rate). Samples are (n,) float32 between -1 and 1, the mean of the channels; the rate is how
+        many there are in a second.
 
     Raises OSError where there is no file or it cannot be read, and ValueError for one of another kind.
     """

@@ -140,8 +140,8 @@ class Attention(Layer):
             lengths: (N,) integers in 0..K: how many keys each sequence has; None: all K.
 
         Returns:
-            The tuple (context, weights): (N, Q, key_size) and (N, Q, K), or (N, key_size) and (N, K). Weights past a
-            length are 0; a length of 0 gives a context of 0.
+            The tuple (context, weights), of shapes (N, Q, key_size) and (N, Q, K), or (N, key_size) and (N, K). Weights
+            past a length are 0; a length of 0 gives a context of 0.
 
         Raises TypeError or ValueError, naming the argument.
         """
