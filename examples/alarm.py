@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import math
 import time
-import wave
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,24 +92,15 @@ def fault(kind: str, angle: Array, level: Array, strength: float, rate: int) -> 
 
 
 def read(path: Path) -> tuple[Array, int]:
-    """The first channel as frames (N, samples), and how many samples there are in a second."""
+    """The mean of the channels as frames (N, samples), and how many samples there are in a second."""
     if not path.is_file():
         raise common.DataError(f"there is no file {path}; say with --data where {FORM} is")
     try:
-        with wave.open(str(path), "rb") as file:
-            rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
-            raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise common.DataError(
-            f"{path} is no WAV file of PCM ({error or 'it ends too early'}); expected {FORM}"
-        ) from None
-    if width not in (1, 2, 4) or rate < 50 * FRAMES:
-        raise common.DataError(
-            f"{path} has {8 * width} bits and {rate} samples a second; expected 8, 16 or 32 bits, {FORM}"
-        )
-    raw = raw[: len(raw) // (width * channels) * width * channels]
-    samples = np.frombuffer(raw, {1: "u1", 2: "<i2", 4: "<i4"}[width]).reshape(-1, channels)[:, 0].astype(np.float32)
-    samples = (samples - (128 if width == 1 else 0)) / 2.0 ** (8 * width - 1)
+        samples, rate = pylstm.read_wav(path)
+    except ValueError as error:
+        raise common.DataError(f"{error}; expected {FORM}") from None
+    if rate < 50 * FRAMES:
+        raise common.DataError(f"{path} has {rate} samples a second, and {50 * FRAMES} are needed; expected {FORM}")
     size = rate // FRAMES
     frames = samples[: len(samples) // size * size].reshape(-1, size)
     if len(frames) < 120 * FRAMES:

@@ -254,7 +254,7 @@ def parse_arguments() -> argparse.Namespace:
         default=0,
         help="the same seed gives the same model, unless --seconds ends its training",
     )
-    add("--out", type=Path, default=Path("char_lm.npz"), help="where the weights go")
+    add("--out", type=common.weights_file, default="char_lm.npz", help="where the weights go (.npz)")
     add("--sample", type=int, default=600, metavar="N", help="characters to write at the end")
     add("--prompt", help="what the sample goes on from (default: the start of a line)")
     add("--temperature", type=common.positive, default=0.6, help="below 1: safer guesses, above 1: wilder ones")
@@ -271,8 +271,6 @@ def main() -> None:
         raise common.DataError(
             f"{split} characters are too few, {needed} needed: give more text or lower --batch or --chunk"
         )
-    if args.out.is_dir() or not args.out.resolve().parent.is_dir():
-        sys.exit(f"char_lm: --out takes the name of a file in a folder that is there, not {args.out}")
     counts = Counter(text[:split])
     vocabulary = UNKNOWN + "".join(sorted(c for c, n in counts.items() if n >= MIN_COUNT and c != UNKNOWN))
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pylstm
 
 T = TypeVar("T")
 SAMPLES = Path(__file__).resolve().parent / "data"  # small ones, made by make_samples.py there
@@ -181,6 +183,10 @@ def model_file(text: str) -> Path:
     return _new_file(text, (".npz", ".safetensors"))
 
 
+def weights_file(text: str) -> Path:
+    return _new_file(text, (".npz",))
+
+
 def picture_file(text: str) -> Path:
     if find_spec("matplotlib") is None:
         raise argparse.ArgumentTypeError("drawing needs `pip install matplotlib`")
@@ -196,6 +202,20 @@ def _new_file(text: str, endings: tuple[str, ...]) -> Path:
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is a folder")
     return path
+
+
+def kept(path: Path | None, *keys: str) -> Any:
+    """The model in a file, if it is there, with these keys in its metadata: this example has saved it. Or None."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        model = pylstm.load(path)
+    except pylstm.ModelFileError as error:
+        raise DataError(f"{path} is no model: {error}; expected one that this example saved") from None
+    if not all(key in (model.metadata or {}) for key in keys):
+        raise DataError(f"{path} is a model of something else; expected one that this example saved")
+    print(f"{path} is loaded; delete it to train anew")
+    return model
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------

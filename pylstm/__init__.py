@@ -23,11 +23,16 @@ from .layers.stream import Stream
 if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of types
     from . import model as model
     from . import reference as reference
+    from .data.audio import deltas as deltas
+    from .data.audio import log_mel as log_mel
+    from .data.audio import mfcc as mfcc
+    from .data.audio import read_wav as read_wav
     from .data.series import Windows as Windows
     from .data.series import windows as windows
     from .data.texts import TextBatches as TextBatches
     from .data.texts import text_batches as text_batches
     from .data.vocabulary import Vocabulary as Vocabulary
+    from .decoding.beams import beam_search as beam_search
     from .decoding.sampling import sample as sample
     from .files.pytorch.exporting import to_torch as to_torch
     from .files.pytorch.loading import from_torch as from_torch
@@ -46,6 +51,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .graph.functions import tanh as tanh
     from .graph.functions import where as where
     from .graph.values import Value as Value
+    from .inspect.attention_plot import plot_attention as plot_attention
     from .inspect.confusion import ConfusionMatrix as ConfusionMatrix
     from .inspect.confusion import confusion_matrix as confusion_matrix
     from .inspect.confusion import plot_confusion_matrix as plot_confusion_matrix
@@ -54,12 +60,16 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .inspect.plots import plot_trace as plot_trace
     from .inspect.saliency_plot import plot_saliency as plot_saliency
     from .layers.activation import Activation as Activation
+    from .layers.attention import Attention as Attention
+    from .layers.attention_memory import AttentionMemory as AttentionMemory
     from .layers.containers import Columns as Columns
     from .layers.containers import Residual as Residual
+    from .layers.convolution import Conv1d as Conv1d
     from .layers.dropout import Dropout as Dropout
     from .layers.embedding import Embedding as Embedding
     from .layers.layer import Layer as Layer
     from .layers.linear import Linear as Linear
+    from .layers.normalization import LayerNorm as LayerNorm
     from .layers.pooling import LastStep as LastStep
     from .layers.pooling import MaxOverTime as MaxOverTime
     from .layers.pooling import MeanOverTime as MeanOverTime
@@ -76,6 +86,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .losses.regression import mae as mae
     from .losses.regression import mse as mse
     from .losses.sampled_softmax import SampledSoftmax as SampledSoftmax
+    from .models.encoder_decoder import EncoderDecoder as EncoderDecoder
     from .models.gradients import value_and_grad as value_and_grad
     from .models.loading import load as load
     from .models.model import Model as Model

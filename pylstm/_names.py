@@ -13,9 +13,11 @@ from typing import Any
 
 _MODULES = {
     "config": "get_num_threads release_memory set_num_threads show_config",
+    "data.audio": "deltas log_mel mfcc read_wav",
     "data.series": "Windows windows",
     "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
+    "decoding.beams": "beam_search",
     "decoding.sampling": "sample",
     "files.pytorch.exporting": "to_torch",
     "files.pytorch.loading": "from_torch",
@@ -24,18 +26,23 @@ _MODULES = {
         "concatenate exp log log_softmax matmul relu sigmoid softmax sqrt stack stop_gradient tanh where"
     ),
     "graph.values": "Value",
+    "inspect.attention_plot": "plot_attention",
     "inspect.confusion": "ConfusionMatrix confusion_matrix plot_confusion_matrix",
     "inspect.history": "plot_history",
     "inspect.input_gradients": "saliency",
     "inspect.plots": "plot_trace",
     "inspect.saliency_plot": "plot_saliency",
     "layers.activation": "Activation",
+    "layers.attention": "Attention",
+    "layers.attention_memory": "AttentionMemory",
     "layers.compiled": "GRU LSTM RNN",
     "layers.containers": "Columns Residual",
+    "layers.convolution": "Conv1d",
     "layers.dropout": "Dropout",
     "layers.embedding": "Embedding",
     "layers.layer": "Layer",
     "layers.linear": "Linear",
+    "layers.normalization": "LayerNorm",
     "layers.pooling": "LastStep MaxOverTime MeanOverTime",
     "layers.recurrent": "Gradients",
     "layers.registry": "register",
@@ -47,6 +54,7 @@ _MODULES = {
     "losses.objects": "CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
+    "models.encoder_decoder": "EncoderDecoder",
     "models.gradients": "value_and_grad",
     "models.loading": "load",
     "models.model": "Model",
@@ -62,6 +70,11 @@ _MODULES = {
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
 _ROOT = __name__.partition(".")[0]
+
+
+def of_library(thing: Any) -> bool:
+    """Whether a class or function is written here, and not by somebody who uses pylstm."""
+    return str(thing.__module__).partition(".")[0] == _ROOT
 
 
 def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

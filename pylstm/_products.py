@@ -49,6 +49,11 @@ def matmul_backward(
     return d_a, d_b
 
 
+def sum_of_rows(rows: Array) -> Array:
+    """(rows, columns) -> (columns,): cut into chains, as the sums over a batch of weight gradients are."""
+    return _core.matmul(np.ones((1, len(rows)), rows.dtype), np.ascontiguousarray(rows), True, None)[0]  # type: ignore[no-any-return]
+
+
 def _product(a: Array, b: Array, sum_of_rows: bool, num_threads: int | None) -> Array:
     a, b = _one_axis_contiguous(a), _one_axis_contiguous(b)
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous:  # rows of all matrices at once: b is packed once

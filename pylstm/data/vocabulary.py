@@ -16,6 +16,7 @@ from .splitting import WAYS, join, split
 
 Ids = NDArray[np.int64]
 _ENOUGH = 1000  # words in texts, from which on those that occur once stand for those that never did
+_MARK = "\ufeff"  # the byte order mark that files from Windows begin with, which is none of their characters
 _PADDING, _UNKNOWN = "<padding>", "<unknown>"
 
 
@@ -146,11 +147,13 @@ class Vocabulary:
 
     def _split(self, text: Any, index: int) -> list[str]:
         if isinstance(text, str):
-            return split(self._plain(text), self._by)
+            return split(self._plain(text.removeprefix(_MARK)), self._by)
         if isinstance(text, (list, tuple)):
             for i, word in enumerate(text):
                 if not isinstance(word, str):
                     raise TypeError(f"texts[{index}][{i}] must be a string, got {_checks.kind(word)}")
+            if text and text[0].startswith(_MARK):
+                text = [text[0].removeprefix(_MARK), *text[1:]][text[0] == _MARK :]
             return [self._plain(word) for word in text]
         raise TypeError(f"texts[{index}] must be a string, or a list of words, got {_checks.kind(text)}")
 

@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
+from .. import _checks
 from .atomic import check_replaceable
 from .streams import kind_of
 from .tensors import safetensors_library
@@ -62,7 +63,10 @@ def fill_template(path: str, figures: Mapping[str, float] | None) -> str:
         if not name.isidentifier() or conversion or "{" in (form or ""):
             raise ValueError(f"path {path!r} holds {{{name}}}: {_HINT}")
         if figures is not None and name not in figures:
-            raise ValueError(f"path {path!r} holds {{{name}}}, but there are only {', '.join(sorted(figures))}")
+            raise ValueError(
+                f"path {path!r} holds {{{name}}}, but there are only {', '.join(sorted(figures))}"
+                f"{_checks.did_you_mean(name, figures)}"
+            )
         try:
             value = int(EXAMPLE) if name == "epoch" else EXAMPLE
             parts.append(word := format(value if figures is None else figures[name], form or ""))

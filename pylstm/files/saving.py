@@ -173,6 +173,13 @@ def _spec(layer: Layer, budget: _Budget, depth: int) -> dict[str, Any]:
         budget.take_names(len(layer._param_shapes))
         spec: dict[str, Any] = {"class": name, "layers": [_spec(inner, budget, depth + 1) for inner in layer.layers]}
         return spec | _inner_metadata(layer, budget, depth)
+    if known and hasattr(layer, "_file_parts"):
+        budget.take_names(len(layer._param_shapes))
+        parts = {
+            part: [_spec(inner, budget, depth + 1) for inner in layers] for part, layers in layer._file_parts().items()
+        }
+        config = checked(layer._config(), f"the arguments of {name}")
+        return {"class": name, "parts": parts, "config": config} | _inner_metadata(layer, budget, depth)
     if (registered := registered_name(type(layer))) is not None:
         budget.take_names(len(layer._param_shapes))
         return {"class": registered, "config": _own_config(layer)} | _inner_metadata(layer, budget, depth)
@@ -308,6 +315,8 @@ def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
         if name == _MODEL:
             container.metadata = _metadata(spec, budget.unmarking)
         return container  # type: ignore[no-any-return]
+    if hasattr(kind, "_from_parts"):
+        return _of_parts(kind, spec, budget, depth)
     _keys(name, spec, {"class", "config"})
     config = spec["config"]
     _expect(isinstance(config, dict), f"the arguments of {name} are malformed")
@@ -321,6 +330,27 @@ def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
     except (TypeError, ValueError, OverflowError) as error:
         raise ModelFileError(f"{name}: {str(error)[:300]}") from error
     return layer  # type: ignore[no-any-return]
+
+
+def _of_parts(kind: Any, spec: dict[str, Any], budget: _Budget, depth: int) -> Layer:
+    """A model of the library's that has several lists of layers."""
+    name = spec["class"]
+    _keys(name, spec, {"class", "parts", "config"}, {"metadata", "marked"})
+    _expect(depth < DEEPEST, "layers are nested too deeply")
+    parts, config = spec["parts"], spec["config"]
+    _expect(isinstance(parts, dict) and isinstance(config, dict), f"the arguments of {name} are malformed")
+    _keys(f"the parts of {name}", parts, set(kind._part_names))
+    _keys(f"the arguments of {name}", config, set(kind._config_names))
+    _expect(all(isinstance(one, list) for one in parts.values()), f"the layers of {name} are malformed")
+    made = {part: [_layer(one, budget, depth + 1) for one in specs] for part, specs in parts.items()}
+    try:
+        model = kind._from_parts(made, config)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"{name}: {str(error)[:300]}") from error
+    budget.take_names(len(model._param_shapes))
+    if depth:
+        model.metadata = _metadata(spec, budget.unmarking)
+    return model  # type: ignore[no-any-return]
 
 
 def _registered(kind: Any, spec: dict[str, Any], budget: _Budget) -> Layer:

@@ -19,7 +19,7 @@ from .strict_json import ModelFileError, parse
 
 KINDS = ("npz", "safetensors")
 HEADER_LIMIT = 100_000_000  # of the list of tensors in safetensors, the text among it: the format's own
-_HEADER_VALUES = 2**19  # in that list: eight for each of 2^16 tensors
+HEADER_VALUES = 2**19  # in that list: eight for each of 2^16 tensors
 _NPZ_LIMIT = 2**31  # more than an .npz of ours can have
 _CHUNK = 2**20
 
@@ -169,7 +169,7 @@ def _read(file: Any, data: bytearray, most: int) -> None:
 def _claimed(header: bytes) -> int:
     """How many bytes of tensors a header of safetensors speaks of; 0 if it is none, as its check will say."""
     try:
-        entries = parse(header.decode("utf-8"), _HEADER_VALUES)
+        entries = parse(header.decode("utf-8"), HEADER_VALUES)
         ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
         return max([0, *(end for end in ends if type(end) is int)])
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):

@@ -28,13 +28,12 @@ import numpy as np
 from .._arrays import Array
 from .atomic import replacing
 from .sources import File, Memory
-from .streams import HEADER_LIMIT, Place, kind_of, put, taken
+from .streams import HEADER_LIMIT, HEADER_VALUES, Place, kind_of, put, taken
 from .strict_json import TEXT_LIMIT, ModelFileError, encodable, parse
 
 __all__ = ["Contents", "ModelFileError", "Tensor", "nbytes", "opened", "write"]
 
 _TEXT = "structure.json"
-_HEADER_VALUES = 2**19  # in the list of tensors in safetensors: eight for each of 2^16 tensors
 _DIRECTORY_LIMIT = 2**22  # of the list of tensors in a zip
 _TENSORS_LIMIT = 2**16 - 2  # what the directory of a plain zip counts up to, less the text
 _DIMENSIONS = 8
@@ -311,7 +310,7 @@ def _check_safetensors(file: File) -> Contents:
     length = int.from_bytes(file.get(0, min(8, size)), "little")
     if size < 8 or length > min(size - 8, HEADER_LIMIT):
         raise ModelFileError(f"the header claims {length} bytes in a file of {size}: cut off, or something else")
-    header = parse(file.get(8, length).decode("utf-8"), _HEADER_VALUES)
+    header = parse(file.get(8, length).decode("utf-8"), HEADER_VALUES)
     if not isinstance(header, dict):
         raise ModelFileError("the header is not a list of tensors")
     metadata = header.pop("__metadata__", None)

@@ -11,7 +11,7 @@ from typing import Any
 from .._arrays import Array
 from ..layers.linear import LinearOutputs
 from .recording import Run
-from .values import Slot, Value
+from .values import Place, Slot, Value
 
 
 class DeferringRun(Run):
@@ -25,11 +25,21 @@ class DeferringRun(Run):
         self.check()
         self.used[id(layer)] = layer
         x, place = self._array(args[0]), args[0]._slot
-        call = _Call(layer._deferred(x, need_dx=place is not None))  # raises if x does not fit
+        outputs = layer._deferred(x, need_dx=place is not None)  # raises if x does not fit
+        return self._deferred(layer, outputs, place)
+
+    def multiply(self, layer: Any, table: Array, x: Value) -> Any:
+        self.check()
+        self.used[id(layer)] = layer
+        array, place = self._array(x), x._slot
+        return self._deferred(layer, LinearOutputs(array.view(), table, None, place is not None), place)
+
+    def _deferred(self, layer: Any, outputs: LinearOutputs, place: Place | None) -> Deferred:
+        call = _Call(outputs)
         value: Deferred = object.__new__(Deferred)
         slot = None
         if self.tape is not None:
-            slot = Slot((*x.shape[:-1], layer.out_features), layer.dtype)
+            slot = Slot((*outputs.x.shape[:-1], len(outputs.weight)), layer.dtype)
             self.tape.append((call.run_back, layer, True, place, slot, None))
         _DATA.__set__(value, call)
         value._run, value._slot, value._held = self, slot, False

@@ -23,6 +23,7 @@ import numpy as np
 from .._active import ACTIVE
 from .._arrays import Array, float_array
 from ..layers.layer import Layer, with_tuples
+from ..layers.linear import LinearOutputs
 from ..layers.table_rows import FEWEST_SYMBOLS
 from .nodes import LayerCall, Node, Operation
 from .rows import Rows, new_rows
@@ -197,6 +198,21 @@ class Run(Recorder):
             args, kwargs = _by_position(layer, names, args, dict(kwargs))
         return self.call(layer, args, kwargs)
 
+    def multiply(self, layer: Any, table: Array, x: Value) -> Any:
+        """x @ table.T, where the table (num, dim) is the `weight` of a layer that is called elsewhere in the run, too:
+        an embedding that is the head of a decoder. Its gradients add up."""
+        self.check()
+        self.used[id(layer)] = layer
+        array, place = self._array(x), x._slot
+        if self.tape is not None:
+            table = table.copy()  # training writes to the table, and `backward` reads it
+        outputs = LinearOutputs(array.view(), table, None, place is not None)
+        y, slot = outputs.compute(), None
+        if self.tape is not None and (place is not None or layer._trained_shapes()):
+            slot = Slot(y.shape, y.dtype)
+            self.tape.append((_of_table(layer, outputs.backward), layer, True, place, slot, None))
+        return new_value(y, self, slot)
+
     def _call_forward(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Any:
         """The call of a layer whose `vjp` is its `forward`, on one value, in training: as most calls are."""
         array, slot = self._array(x), x._slot
@@ -242,6 +258,17 @@ class Run(Recorder):
             return mapped(lambda one: self._output(one, held), array)
         data = array if _is_float(array) else _without_axes(array)
         return array if data is None else new_value(data, self, Slot(data.shape, data.dtype), held=held)
+
+
+def _of_table(layer: Any, backward: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The backward pass of a product with a layer's weight, without what is frozen."""
+    names = layer._trained_shapes()
+
+    def run_back(d: Any) -> tuple[Any, dict[str, Any]]:
+        dx, d_params = backward(d)
+        return dx, {name: gradient for name, gradient in d_params.items() if name in names}
+
+    return run_back
 
 
 def _few(symbols: Any) -> bool:

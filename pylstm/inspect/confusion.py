@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._arrays import Array, length_array
+from ..losses.classification import IGNORED
 from .drawing import finish, fonts, pyplot, visible
 
-_IGNORED = -100  # as the losses leave out
 _MOST = 2**13  # classes: their matrix takes half a GiB
 
 
@@ -65,7 +65,7 @@ def confusion_matrix(
     if own.dtype.kind != other.dtype.kind and len(own):
         raise TypeError("y and predicted must both be numbers of classes, or both texts")
     if own.dtype.kind != "U":
-        other, own = other[own != _IGNORED], own[own != _IGNORED]
+        other, own = other[own != IGNORED], own[own != IGNORED]
     names = _names(labels, own, other)
     if own.dtype.kind == "U":
         places = {name: k for k, name in enumerate(names)}

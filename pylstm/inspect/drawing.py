@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import _checks
@@ -29,10 +29,27 @@ def finish(figure: Any, path: str | os.PathLike[str] | None) -> Any:
     return figure
 
 
+def number_of(texts: Sequence[object]) -> str:
+    """What an error says came in place of so many texts."""
+    return f"{texts!r:.60}, a single one: a picture's file is path=" if isinstance(texts, str) else str(len(texts))
+
+
+def by_steps(ax: Any) -> None:
+    """An axis of steps, none of which is a fraction."""
+    ax.set_xlabel("step")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
+
 def visible(token: object) -> str:
     """A text as a label shows it."""
     text = str(token)
     return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(text, text).replace("$", r"\$")
+
+
+def mark_steps(ax: Any, tokens: Sequence[object]) -> None:
+    """A text below each step, upright where all are short."""
+    upright = max((len(str(token)) for token in tokens), default=0) <= 2
+    ax.set_xticks(range(len(tokens)), list(map(visible, tokens)), rotation=0 if upright else 90)
 
 
 def fonts(texts: Iterable[object] | None, font: str | None, instead: str) -> tuple[dict[str, Any], bool]:
@@ -53,7 +70,11 @@ def fonts(texts: Iterable[object] | None, font: str | None, instead: str) -> tup
             return {}, True
         font = _found(needed)
         if font is None:
-            warnings.warn(f"no font has these characters, so {instead}: install one, or give font=", stacklevel=3)
+            warnings.warn(
+                f"no font has these characters, so {instead}: install one (Noto Sans CJK has Chinese, on Debian and "
+                "Ubuntu the package fonts-noto-cjk), or give font=",
+                stacklevel=3,
+            )
             return {}, False
     return {"font.family": [font, "DejaVu Sans"]}, True  # by name: what it means is asked when the figure is drawn
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from .. import _checks
 from .._arrays import Array, float_array, length_array, number_array
+from .._names import of_library
 from ..graph.recording import Run
 from ..graph.sweep import Sums, sweep
 from ..graph.values import Value
@@ -32,7 +33,7 @@ class _Quiet(Run):
     def call(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         given = args[0] if args else kwargs.get("x")
         if self.symbols is not None and isinstance(given, np.ndarray) and given.dtype.kind in "iu":
-            if layer._gives_table_rows() or type(layer).__module__.partition(".")[0] != __name__.partition(".")[0]:
+            if layer._gives_table_rows() or not of_library(type(layer)):
                 return self._looked_up(layer, given, args, kwargs)
             raise TypeError(f"x holds integers, which {layer!r} takes for numbers: give them as floats")
         if id(layer) not in self.twins:
@@ -57,9 +58,8 @@ def _column_of(symbols: Any, given: Array) -> int | None:
     if given.shape == symbols.shape and np.array_equal(given, symbols):
         return None
     if given.ndim and given.shape == symbols.shape[:-1]:
-        start, item = (array.__array_interface__["data"][0] for array in (given, symbols)), symbols.itemsize
-        mine, theirs = start
-        column = (mine - theirs) // item if np.may_share_memory(given, symbols) else -1
+        own, first = (array.__array_interface__["data"][0] for array in (given, symbols))
+        column = (own - first) // symbols.itemsize if np.may_share_memory(given, symbols) else -1
         if 0 <= column < symbols.shape[-1] and np.array_equal(given, symbols[..., column]):
             return column
     return -1

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _checks
 from .._cells import CELLS
-from .drawing import finish, fonts, pyplot, visible
+from .drawing import by_steps, finish, fonts, mark_steps, number_of, pyplot, visible
 from .trace import meanings_of
 
 
@@ -95,7 +95,7 @@ def plot_trace(
     units = _checks.integer("units", units)
     given, tokens = _given(x, tokens, steps)
     if tokens is not None and len(tokens) != steps:
-        raise ValueError(f"tokens must be {steps} texts, one per step, got {len(tokens)}")
+        raise ValueError(f"tokens must be {steps} texts, one per step, got {number_of(tokens)}")
     marks = _features(given, features)
     letters = _Letters(trace)
     bars = None if saliency is None else np.asarray(saliency)[:steps]
@@ -125,10 +125,10 @@ def plot_trace(
             for unused in left:
                 unused.remove()
             if tokens is not None:
-                upright = max((len(str(token)) for token in tokens), default=0) <= 2
-                last.set_xticks(np.arange(steps), list(map(visible, tokens)), rotation=0 if upright else 90)
+                mark_steps(last, tokens)
+            else:
+                by_steps(last)
             last.tick_params(labelbottom=True)
-            last.set_xlabel("step" if tokens is None else "")
         return finish(figure, path)
 
 

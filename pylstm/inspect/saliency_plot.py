@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from .drawing import finish, fonts, pyplot, visible
+from .drawing import by_steps, finish, fonts, mark_steps, number_of, pyplot, visible
 
 
 def plot_saliency(
@@ -44,7 +44,7 @@ def plot_saliency(
     steps, count = len(array), (array.shape[1] if array.ndim == 2 else 0)
     for name, texts, wanted in (("tokens", tokens, steps), ("features", features, count)):
         if texts is not None and (isinstance(texts, str) or len(texts) != wanted):
-            raise ValueError(f"{name} must be {wanted} texts, got {len(texts)}")
+            raise ValueError(f"{name} must be {wanted} texts, got {number_of(texts)}")
     heading = "saliency" if title is None else _checks.text("title", title)
     written = [text for some in (tokens, features) if some is not None for text in some]
     settings, readable = fonts([*written, heading], font, "steps and features are numbered")
@@ -68,9 +68,8 @@ def plot_saliency(
             ax.set_ylabel("feature")
             figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
         if tokens is not None:
-            upright = max(len(str(token)) for token in tokens) <= 2
-            ax.set_xticks(np.arange(steps), list(map(visible, tokens)), rotation=0 if upright else 90)
+            mark_steps(ax, tokens)
         else:
-            ax.set_xlabel("step")
+            by_steps(ax)
         ax.set_title(heading.replace("$", r"\$"), loc="left")
         return finish(figure, path)

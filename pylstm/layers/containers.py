@@ -225,9 +225,8 @@ class Container(Members, Composite):
         value, after = self._run(chain.step, new_value(self._input(x, None), chain, first), state, lengths)
         y = self._output(value._data) if chain.deferring is None else value._data
         last, nodes, states, parts = value._slot, chain.tape, chain.states, trained(self._parts())
-        form = (
-            None if type(last) is Place or chain.deferring is not None else (y.shape, y.dtype)
-        )  # None: the last layer checks its gradient
+        # a last layer that is given dy checks it
+        form = None if type(last) is Place or chain.deferring is not None else (y.shape, y.dtype)
 
         def backward(dy: ArrayLike, d_state: Any = None) -> tuple[Outputs, Params]:
             sums = Sums()

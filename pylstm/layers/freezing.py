@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,5 @@ def _named(owners: list[tuple[str, Any]], name: str) -> list[Any]:
     if inside := [prefix[:-1] for prefix, layer in owners if name in [prefix + own for own in layer._param_shapes]]:
         raise ValueError(f"{name!r} is a parameter, and layers are frozen as a whole: give {inside[0]!r}")
     names = [prefix[:-1] for prefix, _ in owners]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = _checks.did_you_mean(name, names)
     raise ValueError(f"no layer with parameters has the name {name!r}: there are {', '.join(names)[:500]}{hint}")

@@ -41,6 +41,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, real_array
+from .._names import of_library
 from .described import Described
 from .parameters import Params as ParamsView
 from .row_gradient import RowGradient
@@ -198,7 +199,7 @@ class Layer(Described, abc.ABC):
         """Whether `output_shape` is known to be that of what a call gives: the last class that has a call of its own
         says so, too, or is the library's."""
         own = next(one for one in type(self).__mro__ if "output_shape" in vars(one) or "__call__" in vars(one))
-        return "output_shape" in vars(own) or own.__module__.partition(".")[0] == __name__.partition(".")[0]
+        return "output_shape" in vars(own) or of_library(own)
 
     def _check_values(self, name: str, x: Array) -> None:
         """Raises TypeError, ValueError or IndexError for values that a call would refuse, x being what counts of some

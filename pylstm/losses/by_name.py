@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -25,6 +23,7 @@ from .classification import (
 )  # fmt: skip
 from .linear_head import ce_of_linear
 from .loss import Loss, one_output
+from .loss_function import LossFunction
 from .objects import LossObject
 from .recorded import Found, is_value_alone, looks_recorded, run_recorded
 from .regression import huber, huber_loss, mae, mae_loss, mse, mse_loss, quantile_loss
@@ -32,15 +31,15 @@ from .sampled_softmax import SampledSoftmax, Sampling
 from .targets import Form, as_labels, as_numbers, check_labels_of, check_numbers_of
 from .weighted import Weighted, apart
 
-# (outputs, targets, lengths=None, *, need_gradient=True, need_largest=False, more=None)
-LossFunction = Callable[..., Loss]
-BY_NAME: dict[str, LossFunction] = {
+# (outputs, targets, lengths=None, *, need_gradient=True, and the loss' own options)
+BY_NAME: dict[str, Callable[..., Loss]] = {
     "binary_cross_entropy": bce_loss, "cross_entropy": ce_loss, "mse": mse_loss, "mae": mae_loss, "huber": huber_loss,
     "quantile": quantile_loss,
 }  # fmt: skip
 FUNCTIONS = (binary_cross_entropy, cross_entropy, mse, mae, huber)  # which stand for the loss of their name
+_OPTIONS = {"class_weight", "delta", "ignore_index", "label_smoothing"}  # of these functions, in a `functools.partial`
 OF_NUMBERS = ("mse", "mae", "huber", "quantile")
-OF_LINEAR: dict[str, LossFunction] = {"cross_entropy": ce_of_linear}  # of `LinearOutputs`
+OF_LINEAR: dict[str, Callable[..., Loss]] = {"cross_entropy": ce_of_linear}  # of `LinearOutputs`
 MORE = ("target_lengths", "input_lengths", "inputs", "mask")  # what a function of somebody's own gets if it names it
 
 
@@ -57,10 +56,10 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if isinstance(loss, str):
         _checks.choice("loss", loss, tuple(BY_NAME))
         if class_weight is None:
-            return _Own(loss, options)
+            return _Named(loss, options)
         if loss in OF_NUMBERS:
             raise ValueError(f"class_weight is for classification, not for {loss}")
-        return _Own(loss, {**options, "class_weight": class_weight})
+        return _Named(loss, {**options, "class_weight": class_weight})
     if isinstance(loss, SampledSoftmax):
         return Sampling(loss, class_weight)
     if not callable(loss) or isinstance(loss, type):
@@ -68,31 +67,39 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
         raise TypeError(f"loss must be a name or a function, got {_checks.kind(loss)}{call}")
     if class_weight is not None:
         raise ValueError("class_weight is for the library's own losses: a loss function of yours weighs by itself")
-    return _Wrapped(loss)
+    return _Function(loss, _ours(loss))
+
+
+def _ours(function: Any) -> _Named | None:
+    """The loss of the library's that a `functools.partial` of one of its functions is, with options."""
+    # that of a subclass of partial may compute something else
+    if type(function) is partial and not function.args and function.keywords.keys() <= _OPTIONS:
+        name = _name_of(function.func)
+        return None if name is None else _Named(name, function.keywords)
+    return None
+
+
+def _name_of(function: object) -> str | None:
+    """The loss that one of the library's functions stands for; None of anything else."""
+    return next((one.__name__ for one in FUNCTIONS if one is function), None)
 
 
 def named(loss: object) -> tuple[object, dict[str, Any]]:
     """The name and options of a loss of the library's; anything else, or a name, as it is."""
     if isinstance(loss, LossObject) and loss._name in BY_NAME:
         return loss._name, dict(loss._options)
-    return next((function.__name__ for function in FUNCTIONS if loss is function), loss), {}
+    return _name_of(loss) or loss, {}
+
+
+def quantiles_of(options: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Of a loss with these options that has several of them, and so as many outputs for each target; else None."""
+    q = options.get("q")
+    return q if isinstance(q, tuple) else None
 
 
 def evaluated_as(loss: object) -> object:
     """What it is wherever nothing is trained: the loss itself, but for those that say otherwise."""
     return getattr(loss, "_evaluated_as", loss)
-
-
-def wants(loss: LossFunction) -> frozenset[str]:
-    """Those of `MORE` that it is given."""
-    found: frozenset[str] = getattr(loss, "wants", frozenset())
-    return found
-
-
-def takes_linear(loss: LossFunction) -> bool:
-    """Whether it can be called with `LinearOutputs`."""
-    found: bool = getattr(loss, "takes_linear", False)
-    return found
 
 
 def sampling(loss: LossFunction) -> Sampling | None:
@@ -107,54 +114,8 @@ def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any) -> Any:
         if np.ndim(weights) > 1 and np.shape(weights) == np.shape(targets.targets) != np.shape(new):
             weights = np.reshape(weights, np.shape(new))  # each stays with its number
         return Weighted(new, weights)
-    change = getattr(loss, "fitted", None)
     shape = shape_of(outputs)
-    return targets if change is None or not shape else change(shape, targets, lengths)
-
-
-def check_targets(loss: LossFunction, outputs: Any, form: Any, part: Any) -> None:
-    """Raises TypeError or ValueError if the loss would refuse any of the targets in `part`, a `Counted`.
-
-    outputs: of some sequences, or None; form: their shape, None for any size, or None where it is not known."""
-    if isinstance(loss, (_Own, Sampling)) and outputs is not None:
-        one_output("SampledSoftmax" if isinstance(loss, Sampling) else loss.name, outputs)
-    check = getattr(loss, "check", None)
-    if check is not None and form is not None and len(form) > 0:
-        check(form, part)
-
-
-def takes_logits(loss: LossFunction) -> bool:
-    """Whether the loss puts the outputs through a sigmoid or softmax itself."""
-    return isinstance(loss, _Own) and loss.name in ("binary_cross_entropy", "cross_entropy")
-
-
-def converts_targets(loss: LossFunction) -> bool:
-    """Whether it computes with the targets in the dtype of the outputs."""
-    return isinstance(loss, _Own) and loss.name in OF_NUMBERS
-
-
-def label_ignored(loss: LossFunction) -> int | None:
-    """The label that does not count, if the loss takes labels of classes; else None."""
-    if isinstance(loss, Sampling):
-        return IGNORED
-    if isinstance(loss, _Own):
-        return int(loss.options.get("ignore_index", IGNORED)) if loss.name == "cross_entropy" else None
-    if isinstance(loss, _Wrapped) and loss.takes_linear:
-        return int(loss.function.keywords.get("ignore_index", IGNORED))
-    return None
-
-
-def check_takes_weights(loss: LossFunction) -> None:
-    """Raises TypeError for a function of somebody's own that weights would not reach."""
-    if isinstance(loss, _Wrapped) and not loss.takes_weight:
-        raise TypeError(
-            "the loss function takes no sample_weight: give it a parameter of that name, and return the weighted mean"
-        )
-
-
-def call_of(loss: LossFunction) -> tuple[Any, frozenset[str]] | None:
-    """The function of somebody's own that the loss is, and what it is given by name beside the lengths; or None."""
-    return (loss.function, loss.wants) if isinstance(loss, _Wrapped) else None
+    return loss.fitted(shape, targets, lengths) if shape else targets
 
 
 def shape_of(outputs: Any) -> tuple[int, ...]:
@@ -165,11 +126,19 @@ def shape_of(outputs: Any) -> tuple[int, ...]:
     return shape
 
 
-class _Own:
+class _Named(LossFunction):
     """A loss of the library's: of one output."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        self.name, self.options, self.takes_linear = name, options, name in OF_LINEAR
+        self.name, self.options = name, options
+        self.takes_linear, self.converts_targets = name in OF_LINEAR, name in OF_NUMBERS
+        self.takes_logits = name in ("binary_cross_entropy", "cross_entropy")
+        if name == "cross_entropy":
+            ignored = options.get("ignore_index", IGNORED)
+            self.label_ignored = _checks.integer("ignore_index", ignored, minimum=-(2**63), maximum=2**64 - 1)
+
+    def check_outputs(self, outputs: Any) -> None:
+        one_output(self.name, outputs)
 
     def fitted(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
         if self.name == "cross_entropy":
@@ -178,15 +147,14 @@ class _Own:
 
     def _number_form(self, form: Any) -> Any:
         """The form of the targets for outputs of this form: those of several quantiles have one for all."""
-        return (*form[:-1], 1) if isinstance(self.options.get("q"), tuple) else form
+        return (*form[:-1], 1) if quantiles_of(self.options) else form
 
-    def check(self, form: Form, part: Any) -> None:
-        if self.name == "cross_entropy":
-            check_labels_of(part, form, self.options.get("ignore_index", IGNORED), self.options.get("class_weight"))
+    def check_targets(self, form: Form, part: Any) -> None:
+        if self.label_ignored is not None:
+            check_labels_of(part, form, self.label_ignored, self.options.get("class_weight"))
             return
         if self.name in OF_NUMBERS:
-            q = self.options.get("q")
-            if isinstance(q, tuple) and form[-1] not in (None, len(q)):
+            if (q := quantiles_of(self.options)) and form[-1] not in (None, len(q)):
                 raise ValueError(
                     f"QuantileLoss of {len(q)} quantiles needs a last layer of as many outputs, and this model's has "
                     f"{form[-1]}"
@@ -217,37 +185,29 @@ class _Own:
         return BY_NAME[self.name](y, targets, lengths, need_gradient=need_gradient, **options)
 
 
-class _Wrapped:
+class _Function(LossFunction):
     """A loss of somebody's own, or one of the library's with arguments (`functools.partial`)."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function: Any = function
-        self.takes_linear = (
-            type(function) is partial  # that of a subclass may compute something else
-            and function.func is cross_entropy
-            and not function.args
-            and function.keywords.keys() <= {"class_weight", "ignore_index", "label_smoothing"}
-        )
-        self._ours: LossFunction | None = None  # that of the library which it is, with options
-        if type(function) is partial and not function.args and function.keywords.keys() <= _OPTIONS:
-            self._ours = _OF_OURS.get(function.func)
-        if self.takes_linear:  # it is a cross_entropy
-            self.fitted, self.check = self._labels, self._check_labels
-        self.wants: frozenset[str] = frozenset()
-        self.takes_weight = False
+    name = "the loss function"
+
+    def __init__(self, function: Callable[..., Any], ours: _Named | None) -> None:
+        """ours: that of the library which it is."""
+        self.own: Callable[..., Any] = function
+        self.ours = ours
+        if ours is not None and ours.label_ignored is not None:
+            self.takes_linear, self.label_ignored = ours.takes_linear, ours.label_ignored
+            self.fitted, self.check_targets = ours.fitted, ours.check_targets  # type: ignore[method-assign]
+        known = _checks.keywords(function)
+        self.wants, self.takes_weight = known & set(MORE), "sample_weight" in known
         # whether it has been seen to leave its gradient to the graph, or to give it
         self._recorded = self._by_hand = False
-        with contextlib.suppress(TypeError, ValueError):  # of something built in there is no signature
-            parameters = inspect.signature(function).parameters.values()
-            known = {p.name for p in parameters if p.kind not in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-            self.wants, self.takes_weight = frozenset(known & set(MORE)), "sample_weight" in known
 
-    def _labels(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
-        return as_labels(targets, shape, lengths)
-
-    def _check_labels(self, form: Form, part: Any) -> None:
-        options = self.function.keywords
-        check_labels_of(part, form, options.get("ignore_index", IGNORED), options.get("class_weight"))
+    def check_takes_weights(self) -> None:
+        if not self.takes_weight:
+            raise TypeError(
+                "the loss function takes no sample_weight: give it a parameter of that name, and return the weighted "
+                "mean"
+            )
 
     def __call__(
         self,
@@ -259,19 +219,13 @@ class _Wrapped:
         need_largest: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> Loss:
+        weighted = targets
         targets, given = apart(targets)
         if given is not None:
-            check_takes_weights(self)
-        if type(y) is LinearOutputs:
-            options = {"need_gradient": need_gradient, "need_largest": need_largest, **self.function.keywords}
-            if given is not None:
-                options["sample_weight"] = given
-            return _counted_so(ce_of_linear(y, targets, lengths, **options), _count(y, given))
-        if self._ours is not None and not isinstance(y, (tuple, list, dict)):
-            options = {"need_gradient": need_gradient, **self.function.keywords}
-            if given is not None:
-                options["sample_weight"] = given
-            return _counted_so(self._ours(y, targets, lengths, **options), _count(y, given))
+            self.check_takes_weights()
+        if self.ours is not None and not isinstance(y, (tuple, list, dict)):
+            loss = self.ours(y, weighted, lengths, need_gradient=need_gradient, need_largest=need_largest)
+            return _counted_so(loss, _count(y, given))
         asked = {"lengths": lengths, **{name: (more or {}).get(name) for name in self.wants}}
         if given is not None:
             asked["sample_weight"] = given
@@ -304,7 +258,7 @@ class _Wrapped:
             given = [] if self._by_hand else [one for one in leaves((y, targets)) if isinstance(one, np.ndarray)]
             before = [(one, one.copy()) for one in given if one.flags.writeable]
             try:
-                found = self.function(y, targets, **options)
+                found = self.own(y, targets, **options)
             except AttributeError as error:
                 if not looks_recorded(error):
                     raise
@@ -314,7 +268,7 @@ class _Wrapped:
                     return found
             for one, values in before:  # `y -= targets` writes to an array, and makes a new value of a value
                 one[...] = values
-        recorded = run_recorded(self.function, y, targets, options, need_gradient)
+        recorded = run_recorded(self.own, y, targets, options, need_gradient)
         self._recorded = True
         return recorded
 
@@ -324,10 +278,6 @@ def _count(outputs: Any, weights: Any) -> float:
     if weights is None:
         return float(count_of(outputs))
     return float(sum(np.sum(one, dtype=np.float64) for one in leaves(weights)))
-
-
-_OF_OURS: dict[Any, LossFunction] = {binary_cross_entropy: bce_loss, cross_entropy: ce_loss, mse: mse_loss}
-_OPTIONS = {"class_weight", "ignore_index", "label_smoothing"}
 
 
 def _counted_so(loss: Loss, count: float) -> Loss:

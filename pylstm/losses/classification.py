@@ -41,8 +41,7 @@ def binary_cross_entropy(
     Raises TypeError or ValueError, naming the argument.
     """
     loss = bce_loss(logits, targets, lengths, class_weight=class_weight, sample_weight=checked_weights(sample_weight))
-    assert loss.gradient is not None
-    return loss.mean, loss.gradient
+    return loss.with_gradient
 
 
 def cross_entropy(
@@ -76,8 +75,7 @@ def cross_entropy(
         logits, targets, lengths, class_weight=class_weight, ignore_index=ignore_index,
         label_smoothing=label_smoothing, sample_weight=checked_weights(sample_weight),
     )  # fmt: skip
-    assert loss.gradient is not None
-    return loss.mean, loss.gradient
+    return loss.with_gradient
 
 
 def bce_loss(

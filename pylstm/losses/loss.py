@@ -29,6 +29,12 @@ class Loss(NamedTuple):
         """What training makes small."""
         return self.total / self.weight if self.weight else 0.0
 
+    @property
+    def with_gradient(self) -> tuple[float, Any]:
+        """As the public functions return it."""
+        assert self.gradient is not None
+        return self.mean, self.gradient
+
 
 def one_output(name: str, y: object) -> None:
     """Raises TypeError for several outputs, which the loss of that name does not take."""

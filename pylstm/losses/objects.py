@@ -33,9 +33,7 @@ class LossObject:
         self, outputs: ArrayLike, targets: ArrayLike, *, lengths: ArrayLike | None = None, sample_weight: Any = None
     ) -> tuple[float, Array]:
         """Value and gradient, as of the function of that name."""
-        loss = self._loss(outputs, targets, lengths, sample_weight=checked_weights(sample_weight))
-        assert loss.gradient is not None
-        return loss.mean, loss.gradient
+        return self._loss(outputs, targets, lengths, sample_weight=checked_weights(sample_weight)).with_gradient
 
     def _loss(self, outputs: Any, targets: Any, lengths: Any, **options: Any) -> Loss:
         raise NotImplementedError

@@ -30,7 +30,7 @@ def mse(
 
     Raises TypeError or ValueError, naming the argument.
     """
-    return _given(mse_loss(predictions, targets, lengths, sample_weight=checked_weights(sample_weight)))
+    return mse_loss(predictions, targets, lengths, sample_weight=checked_weights(sample_weight)).with_gradient
 
 
 def mae(
@@ -41,7 +41,7 @@ def mae(
     It is least at the median, where single far-off targets weigh little; the gradient is 0 where both are equal.
     Arguments, results and errors as of `mse`.
     """
-    return _given(mae_loss(predictions, targets, lengths, sample_weight=checked_weights(sample_weight)))
+    return mae_loss(predictions, targets, lengths, sample_weight=checked_weights(sample_weight)).with_gradient
 
 
 def huber(
@@ -56,7 +56,9 @@ def huber(
 
     d is the absolute difference of prediction and target (Huber 1964). Other arguments, results and errors as of `mse`.
     """
-    return _given(huber_loss(predictions, targets, lengths, delta=delta, sample_weight=checked_weights(sample_weight)))
+    return huber_loss(
+        predictions, targets, lengths, delta=delta, sample_weight=checked_weights(sample_weight)
+    ).with_gradient
 
 
 def mse_loss(
@@ -167,8 +169,3 @@ def _of_differences(
         scale = (weights.astype(np.float64) * inverse(weight)).astype(difference.dtype)
         gradient = slopes.astype(difference.dtype, copy=False) * scale
     return Loss(float(np.sum(losses * weights, dtype=np.float64)), weight, gradient)
-
-
-def _given(loss: Loss) -> tuple[float, Array]:
-    assert loss.gradient is not None
-    return loss.mean, loss.gradient

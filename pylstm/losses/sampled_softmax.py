@@ -17,6 +17,7 @@ from .candidates import Candidates, checked_probabilities, log_uniform
 from .classification import IGNORED, ClassWeight, ce_loss, check_labels, counted_labels, label_array, weight_array
 from .linear_head import ce_of_linear
 from .loss import Loss, counted, inverse, one_output, spread
+from .loss_function import LossFunction
 from .targets import Form, as_labels, check_labels_of
 from .weighted import apart
 
@@ -91,11 +92,11 @@ class SampledSoftmax:
         return f"SampledSoftmax({self._num_samples}, {repr(own) if isinstance(own, str) else f'array of {len(own)}'})"
 
 
-class Sampling:
+class Sampling(LossFunction):
     """`SampledSoftmax` in one run of fit or evaluate, as a `LossFunction`: where gradients are needed the sampled one,
     else the full one."""
 
-    takes_linear = True
+    name, takes_linear, label_ignored = "SampledSoftmax", True, IGNORED
 
     def __init__(self, loss: SampledSoftmax, class_weight: ClassWeight = None) -> None:
         self._number, self._distribution = loss._num_samples, loss._distribution
@@ -108,7 +109,10 @@ class Sampling:
     def fitted(self, shape: tuple[int, ...], targets: Any, lengths: Any) -> Any:
         return as_labels(targets, shape, lengths)
 
-    def check(self, form: Form, part: Any) -> None:
+    def check_outputs(self, outputs: Any) -> None:
+        one_output(self.name, outputs)
+
+    def check_targets(self, form: Form, part: Any) -> None:
         check_labels_of(part, form, IGNORED, self._class_weight)
 
     def count(self, targets: Any, lengths: Any) -> None:
@@ -139,7 +143,7 @@ class Sampling:
             if not need_gradient:
                 return ce_of_linear(y, targets, lengths, need_largest=need_largest, **options)
             return self._sampled(y, targets, lengths, given)
-        one_output("SampledSoftmax", y)
+        one_output(self.name, y)
         if need_gradient:
             raise ValueError(
                 "SampledSoftmax draws rows of the weight of a Linear, which has to be the model's last layer and "

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _checks
 from ..data.series import Windows
-from ..losses.by_name import LossFunction, loss_function, named, wants
+from ..losses.by_name import loss_function, named
 from ..losses.classification import ClassWeight
+from ..losses.loss_function import LossFunction
 from ..training.batches import gives_batches, opened
 from ..training.class_weights import balanced
 from ..training.data import AllTargets, Inputs, SeveralTargets, Targets
@@ -28,10 +29,11 @@ def pair(model: Trainable, data: Data, loss: LossFunction, missing: str | None =
         data = data._replace(x=data.x.x, y=data.x.y)
     if (first := _first_batch(model, data, loss, missing)) is not None:
         return first
+    data = model._data(data)
     inputs = model._inputs(data.x, data.lengths)
     if len(inputs) == 0:
         raise ValueError("x holds no sequences")
-    free = "target_lengths" in wants(loss)
+    free = model._own_steps or "target_lengths" in loss.wants
     kind = SeveralTargets if model._several and isinstance(data.y, (tuple, dict)) else Targets
     targets: AllTargets = kind(data.y, inputs, model.keeps_time, free=free, lengths=data.target_lengths)
     if data.sample_weight is None and missing is None:

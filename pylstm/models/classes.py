@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _checks
 from .._arrays import Array
+from .._names import of_library
 from ..losses.by_name import evaluated_as, named
 
 _ONE_OF_MANY, _EACH = "cross_entropy", "binary_cross_entropy"
@@ -61,8 +62,8 @@ def _kind(loss: object) -> str | None:
     loss = named(loss)[0]
     if loss in (_ONE_OF_MANY, _EACH):
         return str(loss)
-    module = getattr(loss, "__module__", None) or type(loss).__module__
-    if loss is None or (not isinstance(loss, str) and module.partition(".")[0] != __name__.partition(".")[0]):
+    maker = loss if getattr(loss, "__module__", None) else type(loss)
+    if loss is None or not (isinstance(loss, str) or of_library(maker)):
         return None
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     raise ValueError(

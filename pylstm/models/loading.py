@@ -8,8 +8,19 @@ from typing import BinaryIO
 from ..files.saving import read_model
 from ..files.streams import place_of
 from ..files.tensors import opened
-from ..layers import activation, compiled, containers, dropout, embedding, linear, pooling  # noqa: F401
-from . import sequential  # noqa: F401
+from ..layers import (  # noqa: F401
+    activation,
+    attention,
+    compiled,
+    containers,
+    convolution,
+    dropout,
+    embedding,
+    linear,
+    normalization,
+    pooling,
+)
+from . import encoder_decoder, sequential  # noqa: F401
 from .trainable import Trainable
 
 

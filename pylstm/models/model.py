@@ -134,7 +134,7 @@ class Model(Composite, Trainable):
             refuse_in_training(self, "forward")
         arrays = entered(run, inputs, differentiate=bool(need_dx))
         outputs = run.within(self.run, *arrays, **self._given(kwargs))
-        names = named_layers(self)
+        names = self._parts()
         check_used(run, names, "the model")
         if any(value._run is not run and value._slot is not None for value in _values(outputs)):
             raise RuntimeError(
@@ -228,12 +228,12 @@ class Model(Composite, Trainable):
 
     @property
     def _param_shapes(self) -> dict[str, tuple[int, ...]]:  # type: ignore[override]
-        return {prefix + n: shape for prefix, layer in named_layers(self) for n, shape in layer._param_shapes.items()}
+        return {prefix + n: shape for prefix, layer in self._parts() for n, shape in layer._param_shapes.items()}
 
     @property
     def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
         """Of the parameters; float64 if there are both."""
-        kinds = {layer.dtype for _, layer in named_layers(self) if layer._param_shapes}
+        kinds = {layer.dtype for _, layer in self._parts() if layer._param_shapes}
         return np.result_type(*kinds) if kinds else np.dtype(np.float32)
 
     def _check_carry(self, option: str) -> None:

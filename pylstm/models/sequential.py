@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array
+from .._names import of_library
 from ..graph.recording import Chain
 from ..graph.values import Value
 from ..layers.activation import Activation
@@ -23,6 +23,7 @@ from ..layers.registry import built_in
 from ..losses.targets import shown
 from ..training.data import Batch, Inputs
 from .stream import ModelStream
+from .summaries import drawn, row_of
 from .trainable import Trainable
 from .watching import Seen
 
@@ -178,8 +179,8 @@ class Sequential(Container, Trainable):
 
     def _converts_to(self, inputs: Inputs) -> np.dtype[Any] | None:
         first = _first(self)
-        written = type(first).__module__.partition(".")[0] == __name__.partition(".")[0]
-        return first.dtype if self._output_form(inputs) is not None and written and first._param_shapes else None
+        known = self._output_form(inputs) is not None and of_library(type(first))
+        return first.dtype if known and first._param_shapes else None
 
     def _check_values_of(self, inputs: Inputs) -> None:
         if self._output_form(inputs) is not None:
@@ -190,7 +191,7 @@ class Sequential(Container, Trainable):
         wanted, given = self.shapes()[0], inputs.parts[0]
         hint = ""
         if len(given.form) == len(wanted) - 1 and not given.is_list:
-            hint = ". One sequence needs an axis for the batch: x[None]"
+            hint = ". One sequence needs an axis for the batch: x[None], or [x] of a list"
         return f"x must give batches {shown(wanted)}, got {given.shown}: {error}{hint}"
 
     def _takes_rows(self) -> bool | None:
@@ -234,22 +235,7 @@ class Sequential(Container, Trainable):
     def summary(self) -> str:
         """A table of the layers, their output shapes and numbers of parameters, and the totals, of trainable and frozen
         ones, too. None: any size."""
-        rows = [("Layer", "Output shape", "Parameters"), *_rows(self, self.shapes()[0], "")]
-        width = min(60, max(len(row[0]) for row in rows))
-        middle = max(len(row[1]) for row in rows)
-        last = max(len(row[2]) for row in rows)
-        lines = []
-        for name, shape_text, number in rows:
-            pieces = [name[at : at + width] for at in range(0, len(name), width)]
-            lines.append(f"{pieces[0]:{width}}  {shape_text:{middle}}  {number:>{last}}")
-            lines += pieces[1:]
-        rule = "-" * (width + middle + last + 4)
-        size = self.num_parameters * self.dtype.itemsize
-        lines = [lines[0], rule, *lines[1:], rule]
-        trainable = sum(math.prod(shape) for shape in self._trained_shapes().values())
-        lines.append(f"Total: {self.num_parameters:,} parameters, {size / 2**20:.2f} MiB ({self.dtype})")
-        lines.append(f"Trainable: {trainable:,}, frozen: {self.num_parameters - trainable:,}")
-        return "\n".join(lines)
+        return drawn(_rows(self, self.shapes()[0], ""), self)
 
     def saliency(
         self, x: ArrayLike, target: int | None = None, *, lengths: ArrayLike | None = None, signed: bool = False
@@ -286,8 +272,7 @@ def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str
             yield indent + type(layer).__name__, text, ""
             yield from _rows(layer, before, indent + "  ")
         else:
-            frozen = " (frozen)" if layer._param_shapes and not layer.trainable else ""
-            yield indent + repr(layer) + frozen, text, f"{layer.num_parameters:,}"
+            yield row_of(layer, after, indent)
         shape = shape if columns else after
 
 

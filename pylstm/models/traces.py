@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._names import of_library
 from ..layers.layer import Layer
 
 
@@ -54,7 +55,4 @@ def _users(model: Layer) -> list[Layer]:
         found[id(one)] = one
         inner = vars(one) if isinstance(one, Layer) else one
         looked += inner.values() if isinstance(inner, dict) else inner
-    library = __name__.partition(".")[0]
-    return [
-        one for one in found.values() if isinstance(one, Layer) and type(one).__module__.partition(".")[0] != library
-    ]
+    return [one for one in found.values() if isinstance(one, Layer) and not of_library(type(one))]

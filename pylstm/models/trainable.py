@@ -25,6 +25,7 @@ from ..training.optimizer import Optimizer
 from ..training.optimizers import as_optimizer
 from ..training.schedules import as_schedule
 from ..training.splitting import Data
+from ..training.under_way import refuse_again
 from ..training.updates import Reduce
 from .arguments import class_weights, pair, pairs
 from .classes import Classes
@@ -39,6 +40,9 @@ class Trainable(Tunable):
     """A layer that is a whole model: `Sequential` and `Model`."""
 
     _several: ClassVar[bool] = True  # whether a tuple or dict of inputs (of targets) is several of them
+    _own_steps: ClassVar[bool] = (
+        False  # whether targets are sequences of lengths of their own, whatever the input's are
+    )
     _is_chain: ClassVar[bool] = False  # whether training can cut sequences and carry the states on
     _loss: Any = None  # what fit was given: evaluate takes the same
     _metrics: Sequence[object] | None = None
@@ -146,10 +150,11 @@ class Trainable(Tunable):
             metrics: a list of names and functions, each over the whole set. Of classification "accuracy" (the default),
                 "precision", "recall", "f1" (of class 1; of more than two classes their mean, as "f1_macro"; also
                 "_micro", "_weighted"), "auc" (of the ROC curve); of cross_entropy "top_5" (any number), "perplexity"
-                (the exponential of the mean loss); of numbers "mae", "mse", "rmse", "huber", "quantile". Functions are
-                (output, targets, lengths) -> value, averaged by the number of sequences. They, "auc", "top_5" and
-                errors get the outputs, which are not computed as a whole otherwise where a `Linear` is the last layer
-                and the loss is cross_entropy: with many labels, these take memory for all of them.
+                (exp of the mean negative log-likelihood, without class_weight and smoothing); of numbers "mae", "mse",
+                "rmse", "huber", "quantile". Functions are (output, targets, lengths) -> value, averaged by the number
+                of sequences. They, "auc", "top_5" and errors get the outputs, which are not computed as a whole
+                otherwise where a `Linear` is the last layer and the loss is cross_entropy: with many labels, these take
+                memory for all of them.
             class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
             callbacks: `EarlyStopping`, `ModelCheckpoint`, `EMA` or `SWA`, functions (epoch, logs), which end training
                 by returning True, and objects of your own classes of `Callback`.
@@ -199,13 +204,11 @@ class Trainable(Tunable):
             IndexError: symbols in x that an embedding does not have.
             OSError: a checkpoint's folder is not there, or cannot be written to.
             FloatingPointError: the loss or the gradients are not finite; the weights are as before that batch.
+            RuntimeError: a callback of this model's own fit called it.
         """
+        refuse_again(self)
         batch_size, epochs, verbose = loop.batch_arguments(batch_size, epochs, verbose)
         optimizer = as_optimizer(optimizer)
-        if reduce is not None and not callable(reduce):
-            raise TypeError(f"reduce must be a function (grads, weight), got {_checks.kind(reduce)}")
-        if resume is not None:
-            _checks.path("resume", resume)
         data = Data(x, y, lengths, target_lengths, sample_weight)
         (inputs, targets), validation = pairs(self, data, loss, missing, validation_data, validation_split)
         planned(inputs, validation, epochs, steps_per_epoch, class_weight)
@@ -214,7 +217,7 @@ class Trainable(Tunable):
             self,
             optimizer,
             loss_function(loss, class_weight),
-            metric_functions(metrics, loss),
+            metric_functions(metrics, loss, class_weight),
             as_schedule(schedule),
             callbacks,
             remembered=(loss, metrics),
@@ -254,7 +257,7 @@ class Trainable(Tunable):
             lengths: as fit takes them.
             target_lengths: as fit takes them.
             sample_weight: as fit takes it.
-            missing: as fit takes it.
+            missing: as fit takes it, to be said again.
             loss: by default that of fit, if it is known: a file holds no function of yours, and the error says so.
             metrics: by default those of fit.
             batch_size: sequences that are computed together.
@@ -276,8 +279,7 @@ class Trainable(Tunable):
         check_weights_used(targets, function, figures)
         if _checks.flag("stateful", stateful):
             check_stateful(self, inputs, size)
-        look = self._may_misread(inputs)
-        return evaluate(self, inputs, targets, size, function, figures, look=look, stateful=stateful)
+        return evaluate(self, inputs, targets, size, function, figures, looked=False, stateful=stateful)
 
     def predict(
         self,
@@ -351,6 +353,10 @@ class Trainable(Tunable):
         return predicted(self, inputs, size, classes, counted=True)
 
     # ---- arguments -----------------------------------------------------------------------------------------------
+
+    def _data(self, data: Data) -> Data:
+        """What fit and evaluate are given, as `_inputs` and the loss take it."""
+        return data
 
     def _inputs(self, x: Any, lengths: Any) -> Inputs:
         x = x.x if isinstance(x, Windows) else x

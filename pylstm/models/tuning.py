@@ -51,6 +51,7 @@ class Tunable(Looked):
             TypeError: an argument of the wrong kind, which is named; a model that cannot be copied.
             ValueError: an argument of the wrong value, which is named.
             FloatingPointError: the loss is not finite from the beginning.
+            KeyboardInterrupt: Ctrl-C before there were enough updates, 5, to tell anything.
         """
         model: Any = self
         return find(model, x, y, as_optimizer(optimizer), lowest, highest, steps, {"loss": loss, **options})

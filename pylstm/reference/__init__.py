@@ -2,8 +2,9 @@
 
 `cells` holds one time step of each cell, forward and backward; `sequence` the loop over time, directions and layers;
 `layers` the layers; `dropout` the masks; `linear` a linear layer, `linear_cross_entropy` and `sampled_softmax` its
-losses, `sampling` draws of symbols, `adam` the optimizer that the core has, too. It computes in the layer's dtype; with
-`dtype=np.float64` it is what the compiled code is tested against. `num_threads` is accepted and has no effect.
+losses, `attention`, `convolution` and `normalization` those layers, `sampling` draws of symbols, `adam` the optimizer
+that the core has, too. It computes in the layer's dtype; with `dtype=np.float64` it is what the compiled code is tested
+against. `num_threads` is accepted and has no effect.
 """
 
 from typing import TYPE_CHECKING
@@ -11,12 +12,24 @@ from typing import TYPE_CHECKING
 from .._names import lazy
 
 if TYPE_CHECKING:
-    from . import adam, cells, dropout, linear, linear_cross_entropy, sampled_softmax, sampling, sequence
+    from . import (
+        adam,
+        attention,
+        cells,
+        convolution,
+        dropout,
+        linear,
+        linear_cross_entropy,
+        normalization,
+        sampled_softmax,
+        sampling,
+        sequence,
+    )
     from .layers import GRU, LSTM, RNN
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "adam", "cells", "dropout", "linear", "linear_cross_entropy", "sampled_softmax", "sampling",
-    "sequence",
+    "GRU", "LSTM", "RNN", "adam", "attention", "cells", "convolution", "dropout", "linear", "linear_cross_entropy",
+    "normalization", "sampled_softmax", "sampling", "sequence",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, dict.fromkeys(("GRU", "LSTM", "RNN"), "layers"))

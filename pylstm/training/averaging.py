@@ -27,7 +27,7 @@ _BLOCK = 2**15  # numbers that are averaged at once: they stay in cache
 class WeightAverage(Callback):
     """Base of `EMA` and `SWA`."""
 
-    _averages = True
+    _turn = 0
 
     def __init__(self) -> None:
         self._reset(None)
@@ -40,7 +40,7 @@ class WeightAverage(Callback):
 
     def _check(self, training: Training) -> None:
         super()._check(training)
-        if sum(one._averages for one in training.callbacks) > 1:
+        if sum(isinstance(one, WeightAverage) for one in training.callbacks) > 1:
             raise ValueError("callbacks holds two averages of the weights: training can end with one only")
 
     def _keeps_weights(self) -> bool:

@@ -116,7 +116,7 @@ class Source:
     def __init__(self, given: Any, name: str = "x") -> None:
         self._given, self._name = given, name
         self._once = isinstance(given, Iterator)
-        self._by_epoch = callable(given) and _takes_epoch(given)
+        self._by_epoch = callable(given) and "epoch" in _checks.keywords(given)
         self._passes = 0
         self._first: tuple[int, Iterator[Any], Any] | None = None  # epoch, and what `peek` has begun to read
         self.limit: int | None = None
@@ -176,13 +176,6 @@ class Source:
                     "`yield x, y` for each"
                 )
         return iter(given) if isinstance(given, Iterable) else (given[i] for i in range(len(given)))
-
-
-def _takes_epoch(function: Callable[..., Any]) -> bool:
-    try:
-        return "epoch" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of something built in there is none
-        return False
 
 
 def _some(iterator: Iterator[Any], count: int) -> Iterator[Any]:

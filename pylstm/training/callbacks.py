@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import _checks
 from .._arrays import Array
 from .._interrupts import Uninterrupted
+from .._names import of_library
 from ..files.paths import EXAMPLE, check_place, check_template, fill_template, fixed_folder
 from ..losses.saved import larger_is_better
 from . import checkpoint
@@ -29,7 +30,9 @@ class Callback:
     "loss" of this batch and the "lr" that it was trained with).
     """
 
-    _averages: ClassVar[bool] = False  # whether it is a `WeightAverage`, which comes before all others
+    # Who is called before whom: averages of the weights (0), whose weights the others see, and checkpoints last (2),
+    # which hold what the others know of the same epoch.
+    _turn: ClassVar[int] = 1
 
     def _check(self, training: Training) -> None:  # noqa: ARG002
         """Raises what would be raised later, before anything has begun. Changes nothing."""
@@ -175,6 +178,8 @@ class ModelCheckpoint(Callback):
     there is not and OSError for a folder that cannot be written to.
     """
 
+    _turn = 2
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -254,14 +259,12 @@ def as_callback(callback: object) -> Callback:
 
 
 def callback_list(callbacks: object) -> list[Callback]:
-    """`callbacks` as fit takes them; checkpoints last: they hold what the others know of the same epoch. Averages of
-    the weights first: the others see those."""
+    """`callbacks` as fit takes them, in the order in which they are called."""
     if isinstance(callbacks, (str, Mapping)) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks must be a list of callbacks, got {_checks.kind(callbacks)}: put it in brackets")
-    found = list(map(as_callback, callbacks))
-    return sorted(found, key=lambda one: 0 if one._averages else 2 if type(one) is ModelCheckpoint else 1)
+    return sorted(map(as_callback, callbacks), key=lambda one: one._turn)
 
 
 def is_own(callback: Callback) -> bool:
     """Whether it is one of the library's, or a function, which cannot add figures to the logs."""
-    return type(callback).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return of_library(type(callback))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._arrays import Array
+from .._names import of_library
 from ..files.saving import check as check_saving
 from ..files.saving import to_json
 from ..files.strict_json import ModelFileError
@@ -170,11 +171,7 @@ def _undone(*owners: Any) -> Iterator[None]:
 
 def _state(owner: Any) -> dict[str, Any]:
     state: dict[str, Any] = owner.state_dict()  # of ours a copy, and large
-    return state if _is_ours(owner) else copy.deepcopy(state)
-
-
-def _is_ours(owner: object) -> bool:
-    return type(owner).__module__.partition(".")[0] == "pylstm"
+    return state if of_library(type(owner)) else copy.deepcopy(state)
 
 
 # ---- checks of a file's numbers --------------------------------------------------------------------------------------
@@ -214,7 +211,7 @@ def _checked_state(owner: Any, state: Any, model: Trainable) -> dict[str, Any]:
     name = type(owner).__name__
     if not isinstance(state, dict):
         raise _wrong(f"the state of {name} must be a dict, got {type(state).__name__}")
-    if not _is_ours(owner):
+    if not of_library(type(owner)):
         return state
     known = owner.state_dict()
     for key, value in state.items():

@@ -12,21 +12,15 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..losses.by_name import (
-    LossFunction,
-    call_of,
-    check_takes_weights,
-    check_targets,
-    converts_targets,
-    takes_logits,
-)
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, check_numbers_of
 from .batches import BatchInputs, held
+from .counting import check_anything_counts
 from .data import AllTargets, Inputs
 from .evaluation import output_form
 from .expected import takes
 from .finite import check_data, check_params
-from .metrics import Metric
+from .metrics import Metric, check_outputs
 from .weights import WeightedTargets
 
 if TYPE_CHECKING:
@@ -56,9 +50,9 @@ def before_training(
     check_weights_used(y, training.loss, training.metrics)
     if training.model._param_shapes and not training.model._trained_shapes():
         raise ValueError("all layers of the model are frozen, so that there is nothing to train: model.unfreeze(..)")
-    if training.model._gives_probabilities() and takes_logits(training.loss):
+    if training.model._gives_probabilities() and training.loss.takes_logits:
         warnings.warn(
-            f"the model ends in a sigmoid or softmax, and {training.loss.name} puts one around the outputs itself: "  # type: ignore[attr-defined]
+            f"the model ends in a sigmoid or softmax, and {training.loss.name} puts one around the outputs itself: "
             "leave that layer out, predict(x, activation=..) gives probabilities",
             UserWarning,
             stacklevel=4,  # where fit was called
@@ -71,12 +65,14 @@ def before_training(
     with x.naming():
         form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
         _check_y(training, y, form, outputs, check_finite)
+    _check_counts(training, x, y, batch_size)
     if validation is not None:
         try:
             others = validation[0]
             check_weights_used(validation[1], training.loss, training.metrics)
             found = _check_x(training.model, others, batch_size, check_finite, None)
             _check_y(training, validation[1], *found, check_finite)
+            _check_counts(training, *validation, batch_size)
             _check_alike(training, y, validation[1])
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"validation_data: {error}") from error
@@ -97,13 +93,9 @@ def before_batches(
         form = (form[0], None, *form[2:])
 
     def look(some: Inputs, targets: AllTargets) -> None:
-        model = training.model
-        if check_finite:
-            for part in some.parts:
-                check_data(part, "sequences", "feature", model._converts_to(some))
-        model._check_values_of(some)
+        _check_values(training.model, some, check_finite)
         check_weights_used(targets, training.loss, training.metrics)
-        _check_y(training, targets, model._output_form(some) or form, None, check_finite)
+        _check_y(training, targets, training.model._output_form(some) or form, None, check_finite)
 
     for one in (x, None if validation is None else validation[0]):
         if isinstance(one, BatchInputs):
@@ -111,8 +103,9 @@ def before_batches(
 
 
 def _check_functions(training: Training) -> None:
-    if (loss := call_of(training.loss)) is not None:
-        takes("the loss function", loss[0], "outputs", "targets", named=("lengths", *loss[1]))
+    loss = training.loss
+    if loss.own is not None:
+        takes(loss.name, loss.own, "outputs", "targets", named=("lengths", *loss.wants))
     for name, metric in training.metrics.items():
         if metric.own is not None:
             takes(f"the metric {name}", metric.own, "outputs", "targets", "lengths")
@@ -124,24 +117,33 @@ def _check_x(
     model: Trainable, x: Inputs, batch_size: int, check_finite: bool, truncate: int | None
 ) -> tuple[Form | None, Any]:
     """What `output_form` gives."""
+    _check_values(model, x, check_finite)
+    return output_form(model, x, batch_size, truncate)
+
+
+def _check_values(model: Trainable, x: Inputs, check_finite: bool) -> None:
     if check_finite:
         for part in x.parts:
             check_data(part, "sequences", "feature", model._converts_to(x))
     model._check_values_of(x)
-    return output_form(model, x, batch_size, truncate)
 
 
 def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
     whole, y = y, held(y)
     parts = y.all_parts
     if check_finite:
-        dtype = getattr(outputs, "dtype", training.model.dtype) if converts_targets(training.loss) else None
+        dtype = getattr(outputs, "dtype", training.model.dtype) if training.loss.converts_targets else None
         for one in parts:
             check_data(one, "targets", "column", dtype)
     if isinstance(y, WeightedTargets):
         y.check(training.loss, form, alone=training.reduce is None and y is whole)
+    if outputs is not None:
+        check_outputs(training.metrics, outputs)
     if len(parts) == 1:
-        check_targets(training.loss, outputs, form, parts[0])
+        if outputs is not None:
+            training.loss.check_outputs(outputs)
+        if form:
+            training.loss.check_targets(form, parts[0])
         for name, metric in training.metrics.items():
             if metric.targets == "numbers" and form is not None and outputs is not None:
                 try:
@@ -150,12 +152,18 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
                     raise ValueError(f"{name}, of metrics: {error}") from None
 
 
+def _check_counts(training: Training, x: Inputs, y: AllTargets, batch_size: int) -> None:
+    """Raises ValueError if there is nothing to learn from, unless other batches or processes may have it."""
+    if training.reduce is None and held(y) is y:
+        check_anything_counts(training.model, training.loss, x, y, batch_size)
+
+
 def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, Metric]) -> None:
     """Raises TypeError for functions of somebody's own that the weights of targets would not reach."""
     y = held(y)
     if not isinstance(y, WeightedTargets) or not y.weighs:
         return
-    check_takes_weights(loss)
+    loss.check_takes_weights()
     for name, metric in metrics.items():
         if not metric.takes_weight:
             raise TypeError(
@@ -166,6 +174,6 @@ def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, 
 def _check_alike(training: Training, y: AllTargets, validation: AllTargets) -> None:
     """Targets of a loss of somebody's own are its business; but it has seen no others than those of training."""
     forms, others = ([part.form for part in one.all_parts] for one in (y, validation))
-    if call_of(training.loss) is not None and [len(form) for form in forms] != [len(form) for form in others]:
+    if training.loss.own is not None and [len(form) for form in forms] != [len(form) for form in others]:
         shown = " and ".join(part.shown for part in validation.all_parts)
         raise ValueError(f"y has {shown}, other axes than y of the training")

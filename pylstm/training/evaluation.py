@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses.by_name import LossFunction, fitted, sampling, shape_of, takes_linear, wants
+from ..losses.by_name import fitted, sampling, shape_of
 from ..losses.loss import Loss
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form
 from ..losses.weighted import apart
 from .batches import BatchInputs
 from .carrying import Carried
 from .data import AllTargets, Batch, Inputs
-from .metrics import Metric
+from .finite import check_missing
+from .metrics import Metric, check_outputs
 
 if TYPE_CHECKING:
     from ..models.trainable import Trainable
@@ -28,7 +31,7 @@ class Running:
         do without; need_largest: but for the place of the largest."""
         needs = {metric.needs for metric in metrics.values()}
         self.metrics, self.need_largest = metrics, "largest" in needs
-        self.deferred = takes_linear(loss) and "outputs" not in needs
+        self.deferred = loss.takes_linear and "outputs" not in needs
         self.sums = {name: [0.0, 0.0] for name in ("loss", *metrics)}
         self.scores = {name: metric.collect() for name, metric in metrics.items() if metric.collect is not None}
 
@@ -36,6 +39,7 @@ class Running:
         self.sums["loss"][0] += loss.total
         self.sums["loss"][1] += loss.weight
         targets, weights = apart(targets)
+        check_outputs(self.metrics, y)
         for name, metric in self.metrics.items():
             if name in self.scores:
                 self.scores[name].add(y, targets, lengths, loss, weights)
@@ -58,42 +62,45 @@ def evaluate(
     loss: LossFunction,
     metrics: Mapping[str, Metric],
     *,
-    look: bool = False,
+    looked: bool = True,
     stateful: bool = False,
 ) -> dict[str, float]:
-    """The mean loss and metrics over all of x. look: raise ValueError if the first run shows that x gives no batch;
-    stateful: states go on from batch to batch."""
-    with x.naming():
-        return _evaluated(model, x, y, size, loss, metrics, look, stateful)
+    """The mean loss and metrics over all of x. stateful: states go on from batch to batch.
 
-
-def _evaluated(
-    model: Trainable,
-    x: Inputs,
-    y: AllTargets,
-    size: int,
-    loss: LossFunction,
-    metrics: Mapping[str, Metric],
-    look: bool,
-    stateful: bool,
-) -> dict[str, float]:
+    looked: whether the data have been looked at. If not, raises ValueError where the first run shows that x gives no
+    batch, and for NaN in y that makes the loss NaN, or that it refuses.
+    """
     running, carried = Running(loss, metrics), Carried(stateful)
-    for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
-        batch = x.batch(rows)
-        targets, own = y.batch(rows, batch.steps)
-        if look:
-            outputs = model._watched(x, rows, running.deferred)[0]
-        if stateful:
-            outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
-            carried.after(state)
-        elif not look:
-            outputs = model._predicted(batch, running.deferred)
-        look = False
-        lens, more = asked_for(model, batch, own, loss)
-        targets = fitted(loss, outputs, targets, lens)
-        found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
-        running.add(found, outputs, targets, lens)
+    with x.naming():
+        look = not looked and model._may_misread(x)
+        for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
+            batch = x.batch(rows)
+            targets, own = y.batch(rows, batch.steps)
+            if look:
+                outputs = model._watched(x, rows, running.deferred)[0]
+            if stateful:
+                outputs, state = model._predicted_on(batch, carried.before(len(rows)), running.deferred)
+                carried.after(state)
+            elif not look:
+                outputs = model._predicted(batch, running.deferred)
+            look = False
+            lens, more = asked_for(model, batch, own, loss)
+            try:
+                targets = fitted(loss, outputs, targets, lens)
+                found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
+            except (TypeError, ValueError):
+                if not looked and loss.own is None:
+                    _check_missing(y)
+                raise
+            if not looked and math.isnan(found.total):
+                _check_missing(y)
+            running.add(found, outputs, targets, lens)
     return running.means()
+
+
+def _check_missing(y: AllTargets) -> None:
+    for part in y.all_parts:
+        check_missing(part)
 
 
 def output_form(model: Trainable, x: Inputs, size: int, truncate: int | None = None) -> tuple[Form | None, Any]:
@@ -143,7 +150,7 @@ def asked_for(model: Trainable, batch: Batch, own: Any, loss: LossFunction) -> t
     own: lengths that the targets have of their own. A loss that asks for these is given the outputs' beside them; to
     all others they are the outputs', which have a number for each target.
     """
-    wanted = wants(loss)
+    wanted = loss.wants
     lens = own if own is not None and "target_lengths" not in wanted else model.output_lengths(batch.lengths)
     if not wanted:
         return lens, {}

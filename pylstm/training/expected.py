@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Collection
 from typing import Any
+
+from .. import _checks
 
 
 def check_figure(what: object, monitor: str, names: Collection[str]) -> None:
@@ -15,13 +16,10 @@ def check_figure(what: object, monitor: str, names: Collection[str]) -> None:
     validated = any(name.startswith("val_") for name in names)
     lacks = monitor.startswith("val_") and not validated
     near = [*names, *(f"val_{name}" for name in names if lacks and name not in ("lr", "seconds"))]
-    found = difflib.get_close_matches(monitor, near, n=1, cutoff=0.5)
     text = f"{type(what).__name__} watches {monitor!r}, but there are only {', '.join(names)}"
     if lacks:
         text += "; give validation_data"
-    if found and found[0] != monitor:
-        text += f"; did you mean {found[0]!r}?"
-    raise ValueError(text)
+    raise ValueError(text if monitor in near else text + _checks.did_you_mean(monitor, near))
 
 
 def takes(what: str, function: Callable[..., Any], *names: str, named: tuple[str, ...] = ()) -> None:

@@ -28,16 +28,34 @@ def check_data(part: Counted, what: str, axis: str, dtype: np.dtype[Any] | None 
         wrong = [i for i in range(len(part)) if not np.isfinite(part.one(i).astype(narrow)).all()]
         one = part.one(wrong[0])
         first, value = _first(one, narrow)
+    place = _place(part, first, axis)
+    do = "does" if len(wrong) == 1 else "do"
+    raise ValueError(
+        f"{part.name}[{wrong[0]}] holds {value}{place}; {len(wrong)} of {len(part)} {what} {do}. "
+        f"{_MISSING if part.name == 'y' and value == 'NaN' else ''}{_HINT}"
+    )
+
+
+def check_missing(part: Counted) -> None:
+    """Raises ValueError if a number of a target that counts is NaN."""
+    if part.dtype.kind != "f" or not any(np.isnan(piece).any() for piece in part.pieces()):
+        return
+    wrong = [i for i in range(len(part)) if np.isnan(part.one(i)).any()]
+    first = tuple(int(i) for i in np.argwhere(np.isnan(part.one(wrong[0])))[0])
+    raise ValueError(
+        f"{part.name}[{wrong[0]}] holds NaN{_place(part, first, 'column')}; {len(wrong)} of {len(part)} targets "
+        f"{'does' if len(wrong) == 1 else 'do'}. missing='nan' leaves such targets out, here as in fit"
+    )
+
+
+def _place(part: Counted, first: tuple[int, ...], axis: str) -> str:
+    """Where in one of them, as an error tells it. axis: what its last one is called."""
     names = ["step"] if part.has_steps or len(first) > 1 else []
     place = ", ".join(f"{name} {index}" for name, index in zip(names, first[:1], strict=False))
     rest = first[len(names) :]
     if rest:
         place += f"{', ' * bool(place)}{axis} {rest[0] if len(rest) == 1 else rest}"
-    do = "does" if len(wrong) == 1 else "do"
-    raise ValueError(
-        f"{part.name}[{wrong[0]}] holds {value}{' at ' * bool(place)}{place}; {len(wrong)} of {len(part)} {what} {do}. "
-        f"{_MISSING if part.name == 'y' and value == 'NaN' else ''}{_HINT}"
-    )
+    return f"{' at ' * bool(place)}{place}"
 
 
 def check_params(model: Layer) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 from .. import _checks
 from .._interrupts import Interrupts
 from ..files import saving
-from ..losses.by_name import LossFunction, fitted, sampling
+from ..losses.by_name import fitted, sampling
 from ..losses.loss import Loss
+from ..losses.loss_function import LossFunction
 from . import checkpoint, resuming
 from .averaging import averaged, go_on
 from .batches import BatchInputs
@@ -30,6 +31,7 @@ from .metrics import Metric
 from .optimizer import Optimizer
 from .progress import Progress
 from .schedules import Schedule, rate_at
+from .under_way import under_way
 from .undoing import Before
 from .updates import Piece, Reduce, Summed, of_sum, pieces_of
 
@@ -66,6 +68,8 @@ class Training:
         self.callbacks: list[Callback] = callback_list(callbacks)
         self.clip_norm = None if clip_norm is None else _checks.positive("clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else _checks.positive("clip_value", clip_value)
+        if reduce is not None and not callable(reduce):
+            raise TypeError(f"reduce must be a function (grads, weight), got {_checks.kind(reduce)}")
         self.truncate, self.stateful, self.reduce, self.micro = truncate, stateful, reduce, micro
         if truncate is not None:
             check_truncation(model)
@@ -120,6 +124,8 @@ class Training:
         resume: Any = None,
         check_finite: bool = True,
     ) -> dict[str, list[float]]:
+        if resume is not None:
+            _checks.path("resume", resume)
         self.figures = ["loss", *self.trained_metrics]
         self.figures += [f"val_{name}" for name in ("loss", *self.metrics)] if validation is not None else []
         self.figures += ["lr", "seconds"]
@@ -140,7 +146,7 @@ class Training:
         before_batches(self, x, validation, form, check_finite=check_finite)
         progress = Progress(verbose, epochs)
         before, updates = Before(self, resume is not None), self.optimizer._updates
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, under_way(self.model):
             try:
                 try:
                     first = self._begin(resume)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -12,11 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _checks
-from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, label_ignored, loss_function, named
-from ..losses.classification import ce_loss
+from ..layers.linear import LinearOutputs
+from ..losses.by_name import BY_NAME, OF_NUMBERS, count_of, evaluated_as, loss_function, named, quantiles_of
+from ..losses.classification import IGNORED, ClassWeight, ce_loss
+from ..losses.linear_head import ce_of_linear
 from ..losses.loss import Loss, counted, weighted
 from ..losses.objects import LossObject
 from ..losses.saved import METRICS, SCORES, top_of
+from ..losses.weighted import Weighted
 from . import scores
 
 
@@ -70,10 +72,13 @@ def accuracy(
     return float((right * counts).sum()), float(counts.sum())
 
 
-def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str, Metric]:
+def metric_functions(
+    metrics: Sequence[object] | None, loss: object, class_weight: ClassWeight = None
+) -> dict[str, Metric]:
     """Metrics by name. None: the accuracy for classification. A function (y, targets, lengths) -> value has its own
-    name; its values are averaged over batches by their number of sequences."""
-    kind = _Kind(evaluated_as(loss))
+    name; its values are averaged over batches by their number of sequences. class_weight: that of the loss, which no
+    metric has."""
+    kind = _Kind(evaluated_as(loss), class_weight)
     found: dict[str, Metric] = {}
     if metrics is not None and (isinstance(metrics, (str, Mapping)) or not isinstance(metrics, Iterable)):
         raise TypeError(f"metrics must be a list, e.g. ['accuracy'], got {_checks.kind(metrics)}")
@@ -86,7 +91,7 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
             own, one = function, _of_loss(function, kind)
         elif callable(metric) and not isinstance(metric, type):
             own = str(getattr(metric, "__name__", repr(metric)))
-            takes = _takes_weight(metric)
+            takes = "sample_weight" in _checks.keywords(metric)
             one = Metric(_averaged(own, metric, takes), "outputs", own=metric, takes_weight=takes)
         else:
             raise TypeError(
@@ -103,6 +108,18 @@ def metric_functions(metrics: Sequence[object] | None, loss: object) -> dict[str
     return found
 
 
+def check_outputs(metrics: Mapping[str, Metric], outputs: Any) -> None:
+    """Raises TypeError for several outputs, which the library's metrics do not take."""
+    if not isinstance(outputs, (tuple, list, dict)):
+        return
+    for name, metric in metrics.items():
+        if metric.own is None:
+            raise TypeError(
+                f"{name}, of metrics, is for a model of one output, and this one gives a {_checks.kind(outputs)} of "
+                f"{len(outputs)}: give a function (outputs, targets, lengths) of your own that returns a number"
+            )
+
+
 class _Kind:
     """What a loss tells about targets.
 
@@ -110,19 +127,20 @@ class _Kind:
     known.
     """
 
-    def __init__(self, loss: object) -> None:
+    def __init__(self, loss: object, class_weight: ClassWeight) -> None:
         self.name, self.options = named(loss)
         if not isinstance(self.name, str):
             self.name = getattr(loss, "__name__", "")
         self.is_default = self.name in ("binary_cross_entropy", "cross_entropy")
         known = loss_function(loss) if self.name in BY_NAME or callable(loss) else None
-        self.ignored = None if known is None else label_ignored(known)
+        self.ignored = None if known is None else known.label_ignored
         if self.ignored is None and self.name == "cross_entropy":  # a function of that name
-            self.ignored = -100
+            self.ignored = IGNORED
         self.binary = self.name == "binary_cross_entropy"
         self.numbers = True if self.name in OF_NUMBERS else None
-        self.several = isinstance(self.options.get("q"), tuple)
-        self.is_plain = self.name == "cross_entropy" and not self.options.get("label_smoothing")
+        self.quantiles = quantiles_of(self.options)
+        smoothed = bool(self.options.get("label_smoothing"))
+        self.is_plain = self.name == "cross_entropy" and not smoothed and class_weight is None
 
 
 def _by_name(name: str, kind: _Kind) -> Metric:
@@ -147,7 +165,7 @@ def _by_name(name: str, kind: _Kind) -> Metric:
             raise ValueError("perplexity, of metrics, needs the loss cross_entropy")
         if kind.is_plain:
             return Metric(perplexity, "nothing", _exp)
-        return Metric(partial(_plain_cross_entropy, kind.ignored), "outputs", _exp)
+        return Metric(partial(_plain_cross_entropy, kind.ignored), "nothing", _exp)
     if name in METRICS:
         return _of_loss(name, kind)
     raise ValueError(
@@ -159,24 +177,24 @@ def _by_name(name: str, kind: _Kind) -> Metric:
 def _of_loss(loss: str | LossObject, kind: _Kind) -> Metric:
     """The value of a loss of the library's as a figure."""
     name = loss if isinstance(loss, str) else loss.name
-    own = named("mse" if loss == "rmse" else loss)[0]
+    of = "mse" if loss == "rmse" else loss
+    own, options = named(of)
     if own in OF_NUMBERS:
         if kind.ignored is not None or kind.binary:
             raise ValueError(f"{name}, of metrics, needs a loss of numbers, such as mse, not {kind.name}")
-        if kind.several and not (isinstance(loss, LossObject) and loss._options.get("q") == kind.options["q"]):
+        if kind.quantiles and options.get("q") != kind.quantiles:
             raise ValueError(
                 f"{name}, of metrics, needs one output for each target, and the loss has several quantiles"
             )
     elif (kind.ignored if own == "cross_entropy" else kind.binary or None) is None:
         raise ValueError(f"{name}, of metrics, needs the loss {own}")
-    function = loss_function("mse" if loss == "rmse" else loss)
-    several = isinstance(loss, LossObject) and isinstance(loss._options.get("q"), tuple)
-    if several and not kind.several:
+    function = loss_function(of)
+    if quantiles_of(options) and not kind.quantiles:
         raise ValueError(f"{name}, of metrics, needs several outputs for each target: a loss with the same quantiles")
 
     def value(y: Any, targets: Any, lengths: Any, of_batch: Loss, sample_weight: Any) -> tuple[float, float]:  # noqa: ARG001
-        options = {} if sample_weight is None else {"sample_weight": sample_weight}
-        found = BY_NAME[function.name](y, targets, lengths, need_gradient=False, **function.options, **options)  # type: ignore[attr-defined]
+        given = targets if sample_weight is None else Weighted(targets, sample_weight)
+        found = function(y, given, lengths, need_gradient=False)
         return found.total, found.weight
 
     unknown = "numbers" if kind.numbers is None and own in OF_NUMBERS else ""
@@ -192,15 +210,10 @@ def _top(k: int, ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, s
 
 
 def _plain_cross_entropy(ignored: int, y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> Any:  # noqa: ARG001
-    found = ce_loss(y, targets, lengths, ignore_index=ignored, need_gradient=False, sample_weight=sample_weight)
+    options = {} if sample_weight is None else {"sample_weight": sample_weight}
+    function = ce_of_linear if type(y) is LinearOutputs else ce_loss
+    found = function(y, targets, lengths, ignore_index=ignored, need_gradient=False, **options)
     return found.total, found.weight
-
-
-def _takes_weight(function: Callable[..., Any]) -> bool:
-    try:
-        return "sample_weight" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of something built in there is no signature
-        return False
 
 
 def _averaged(name: str, function: Callable[..., Any], takes_weight: bool) -> Callable[..., tuple[float, float]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .callbacks import Callback
-from .schedules import FunctionSchedule
+from .schedules import Schedule
 
 if TYPE_CHECKING:
     import os
@@ -99,16 +99,17 @@ def find(
         ) from error
     optimizer.lr = lowest
     ramp = _Ramp(lowest, highest, steps)
-    schedule = FunctionSchedule(ramp.factor)
-    schedule._counts_batches = False  # it counts updates itself: x may give batches, nobody knows how many
     try:
-        model.fit(x, y, optimizer=optimizer, epochs=steps, schedule=schedule, callbacks=[ramp], metrics=[],
+        model.fit(x, y, optimizer=optimizer, epochs=steps, schedule=_Rising(ramp), callbacks=[ramp], metrics=[],
                   verbose=0, **options)  # fmt: skip
     except _EnoughError:
         pass
     except FloatingPointError:  # it came apart: so far up is too high
         if not ramp.rates:
             raise
+    else:  # nothing but Ctrl-C ends it before all steps
+        if len(ramp.rates) < _FEWEST:
+            raise KeyboardInterrupt
     if len(ramp.rates) < _FEWEST:
         raise ValueError(
             f"the loss was seen at {len(ramp.rates)} learning rates only, from which none can be told: more steps, or "
@@ -122,14 +123,15 @@ class _EnoughError(Exception):
 
 
 class _Ramp(Callback):
-    """The rate, exponentially rising, and the losses."""
+    """The rates, exponentially rising, and the losses."""
 
     def __init__(self, lowest: float, highest: float, steps: int) -> None:
         self._growth, self._steps = (highest / lowest) ** (1.0 / (steps - 1)), steps
         self.rates, self.losses = list[float](), list[float]()
         self._mean = self._least = self._first = math.inf
 
-    def factor(self, *_: int) -> float:
+    def factor(self) -> float:
+        """Of the next update."""
         return float(self._growth ** len(self.rates))
 
     def end_batch(self, training: Training) -> None:
@@ -144,6 +146,18 @@ class _Ramp(Callback):
         far = 3.0 * max(abs(self._least), self._first - self._least)
         if count == self._steps or (count > self._steps // 10 and self._mean > self._least + far):
             raise _EnoughError
+
+
+class _Rising(Schedule):
+    """The rate that a ramp has come to."""
+
+    _counts_batches = False  # the ramp counts updates: x may give batches, nobody knows how many
+
+    def __init__(self, ramp: _Ramp) -> None:
+        self._ramp = ramp
+
+    def factor(self, epoch: int, batch: int, batches: int) -> float:  # noqa: ARG002
+        return self._ramp.factor()
 
 
 def _smoothed(rates: Numbers, losses: Numbers) -> Numbers:

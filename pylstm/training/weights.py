@@ -10,7 +10,7 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array, number_array
 from ..graph.structure import mapped
-from ..losses.by_name import LossFunction, call_of, label_ignored
+from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, fits, shown
 from ..losses.weighted import Weighted
 from .counted import Counted, Indices
@@ -40,7 +40,7 @@ class WeightedTargets:
         lengths: Any,
     ) -> None:
         """lengths: of padded targets with lengths of their own."""
-        self._targets, self._missing, self._ignored = targets, missing, label_ignored(loss)
+        self._targets, self._missing, self._ignored = targets, missing, loss.label_ignored
         self._each: Array | None = None  # of every sequence
         self._steps: Targets | None = None
         self._numbers: Counted | None = None  # either of these
@@ -133,7 +133,7 @@ class WeightedTargets:
             raise ValueError("sample_weight is 0 everywhere: there is nothing to learn from")
         if alone and self._missing and not any(_any_number(part) for part in self._targets.all_parts):
             raise ValueError("y holds nothing but NaN: with missing='nan' there is no target to learn from")
-        if self._steps is None or form is None or call_of(loss) is not None:
+        if self._steps is None or form is None or loss.own is not None:
             return
         given, wanted = self._steps.form, form if self._ignored is None else form[:-1]
         if given[-1] == 1 and len(given) == len(wanted) + 1:

@@ -213,3 +213,22 @@ def test_a_file_line_by_line(tmp_path):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
     with (tmp_path / "texts.txt").open(encoding="utf-8") as file:
         assert pylstm.Vocabulary(file) == pylstm.Vocabulary(TEXTS)
+
+
+@pytest.mark.parametrize("by", ["words", "characters", "spaces"])
+def test_the_mark_at_the_beginning_of_a_file_is_no_word(by):
+    texts = ["\ufeff好 film", "好 film"]
+    vocabulary, plain = (pylstm.Vocabulary(some, by=by) for some in (texts, [texts[1]] * 2))
+    assert vocabulary.words == plain.words
+    assert np.array_equal(*vocabulary.encode(texts))
+    assert vocabulary.encode(texts[0]).tolist() == plain.encode(texts[1]).tolist()
+    assert vocabulary.split(texts[0]) == plain.split(texts[1])
+    assert pylstm.Vocabulary([["\ufeff好", "film"]]).words == pylstm.Vocabulary([["\ufeff", "好", "film"]]).words
+    assert pylstm.Vocabulary([["\ufeff好", "film"], []]).words[2:] == ("film", "好")
+
+
+def test_a_file_with_a_mark_is_read_as_one_without(tmp_path):
+    for name, encoding in (("with.txt", "utf-8-sig"), ("without.txt", "utf-8")):
+        (tmp_path / name).write_text("good film\nbad film\n", encoding)
+    with open(tmp_path / "with.txt", encoding="utf-8") as one, open(tmp_path / "without.txt", encoding="utf-8") as two:
+        assert pylstm.Vocabulary(one) == pylstm.Vocabulary(two)

@@ -52,6 +52,7 @@ TAKE_FILES = {  # what a file should be, in the words of the errors
     "poems": "one poem on each line",
     "ngram": "one text on each line",
     "char_lm": "a text",
+    "words": "a text",
     "forecast": "a CSV file with a header",
     "alarm": "a WAV file (PCM)",
 }
@@ -97,7 +98,7 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
     elif kind == "folder":
         path.mkdir()
     elif kind == "form":
-        if name in ("poems", "ngram", "char_lm"):
+        if name in ("poems", "ngram", "char_lm", "words"):
             pytest.skip("any text is of the form")
         path.write_text("date,value\n" + "2020-01-01,3\n" * 60, "utf-8")
     message = refused(name, "--data", path)
@@ -124,6 +125,12 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
         ("sentiment", ["--picture", "picture.npz"]),
         ("binary_addition", ["--pairs", "99999"]),
         ("char_lm", ["--lr", "nan"]),
+        ("char_lm", ["--out", "x.foo"]),
+        ("char_lm", ["--out", "nowhere/w.npz"]),
+        ("forecast", ["--out", "x.foo"]),
+        ("poems", ["--out", "x.foo"]),
+        ("sentiment", ["--out", "x.foo"]),
+        ("alarm", ["--model", "x.foo"]),
     ],
     ids=str,
 )
@@ -237,6 +244,20 @@ def test_char_lm_of_its_own_text_and_of_another(tmp_path):
         "春眠不覺曉，處處聞啼鳥。\r\n".encode("utf-8-sig") + "花落知多少。\r\n".encode() * 99
     )
     assert "read back: the same figure" in run(tmp_path, "char_lm", *tiny, "--data", "text")
+
+
+def test_words_of_a_text_are_learned_once(tmp_path):
+    (tmp_path / "text").write_text("the cat sat on the mat . the dog lay on the rug . " * 60, "utf-8")
+    tiny = ["--data", "text", "--hidden", 8, "--embed", 8, "--batch", 2, "--epochs", 1, "--model", "w.npz", "--test"]
+    first = run(tmp_path, "words", *tiny, "--sampled", 4)
+    assert "epoch 1/1" in first
+    again = run(tmp_path, "words", *tiny, "--prompt", "the dog")
+    assert "w.npz is loaded" in again
+    assert "epoch" not in again
+    assert "\nthe dog" in again
+    found = [re.findall(r"perplexity per word [\d.]+; trigram .* smoothing [\d.]+", text) for text in (first, again)]
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
 
 
 TINY = ["--past", 12, "--future", 6, "--stride", 6, "--epochs", 2, "--hidden", 8]

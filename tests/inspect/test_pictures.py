@@ -92,6 +92,26 @@ def numbers(ax):
     return [int(label.get_text()) for label in ax.get_yticklabels()]
 
 
+def test_no_step_is_a_fraction(plt):  # noqa: ARG001
+    layer = pylstm.LSTM(3, 2, bidirectional=True, seed=0)
+    figure = pylstm.plot_trace(layer.trace(np.ones((20, 3), np.float32)))
+    pictures = [ax for ax in figure.axes if ax.get_xlabel() == "step"]
+    pictures += pylstm.plot_saliency(np.ones(20)).axes + pylstm.plot_saliency(np.ones((20, 3))).axes[:1]
+    assert len(pictures) == 4
+    for ax in pictures:
+        ticks = ax.get_xticks()
+        assert len(ticks) > 2
+        assert (ticks == np.round(ticks)).all()
+
+
+def test_a_path_in_the_place_of_texts_is_told_its_own(plt):  # noqa: ARG001
+    for draw, what in ((pylstm.plot_trace, traced()[1]), (pylstm.plot_saliency, np.ones(5))):
+        with pytest.raises(
+            ValueError, match=r"tokens must be 5 texts.*got .one.png., a single one: a picture's file is path="
+        ):
+            draw(what, "one.png")
+
+
 def test_both_directions_and_the_numbers_of_the_units(plt):  # noqa: ARG001
     _, trace = traced()
     shown = strips(pylstm.plot_trace(trace, units=4))

@@ -102,6 +102,10 @@ def test_what_is_no_batch_is_refused_whatever_the_batch_size(case, batch_size):
 def test_the_error_says_what_to_do():
     with pytest.raises(ValueError, match=r"x must give batches \(N, T, 8\), got shape \(5, 8\).*x\[None\]"):
         vectors().predict(np.zeros((5, 8)))
+    for symbol in ([1, 2, 3], np.array([1, 2, 3])):
+        with pytest.raises(ValueError, match=r"One sequence needs an axis.* x\[None\], or \[x\] of a list"):
+            symbols().predict(symbol)
+    assert symbols().predict([[1, 2, 3]]).shape == (1, 3)
     with pytest.raises(ValueError, match=r"validation_data: x must give batches \(N, T, 8\)"):
         vectors().fit(np.zeros((4, 5, 8)), [0, 1, 2, 0], loss="cross_entropy", optimizer=pylstm.SGD(), verbose=0,
                       validation_data=(np.zeros((4, 8)), [0, 1, 2, 0]))  # fmt: skip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import pylstm
+from pylstm.training.callbacks import callback_list
 from support.fits import fit, model, same_bits, sequences
 
 # ---- a hook per batch ------------------------------------------------------------------------------------------------
@@ -201,3 +203,61 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a checkpoint is of the end of an epoch.*training\.model\.save"):
         net.fit(x, x[:, 0, :1], loss="mse", callbacks=[Saves()], verbose=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_averages_are_called_first_and_checkpoints_last_whatever_is_derived_from_them():
+    class Mine(pylstm.ModelCheckpoint):
+        """Somebody's own."""
+
+    class Average(pylstm.EMA):
+        """Somebody's own."""
+
+    given = [Mine("m.npz"), pylstm.EarlyStopping(), pylstm.ModelCheckpoint("n.npz"), pylstm.Callback(), Average(0.5)]
+    assert [type(one).__name__ for one in callback_list(given)] == [
+        "Average", "EarlyStopping", "Callback", "Mine", "ModelCheckpoint"
+    ]  # fmt: skip
+
+
+# ---- training within training ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", ["begin", "end_batch", "end_epoch", "end", "function"])
+def test_fit_within_the_models_own_fit_is_refused(hook):
+    x, y, _ = sequences(count=40)
+    asked, errors = iter([x[:5]]), []
+    net, plain, other = model(), model(), model(seed=3)
+    fit(plain, x, y, epochs=2)
+    before = other.state_dict()
+
+    def again(*_):
+        with pytest.raises(RuntimeError, match="this model is in the middle of fit"):
+            fit(net, asked, None)
+        errors.append(hook)
+        if len(errors) == 1:
+            fit(other, x, y, epochs=1)
+            fit(copy.deepcopy(net), x, y, epochs=1)
+            net.find_learning_rate(x, y, loss="binary_cross_entropy", steps=10)
+
+    callback = pylstm.Callback()
+    if hook == "function":
+        callback = again
+    else:
+        setattr(callback, hook, again)
+    fit(net, x, y, epochs=2, callbacks=[callback])
+    assert errors
+    assert len(list(asked)) == 1  # nothing was taken of it
+    assert same_bits(net, plain)
+    assert any((value != before[name]).any() for name, value in other.params.items())
+    fit(net, x, y, epochs=1)  # it is over
+
+
+def test_a_fit_that_ends_in_an_error_is_over():
+    x, y, _ = sequences(count=40)
+    net = model()
+
+    def fail(*_):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        fit(net, x, y, callbacks=[fail])
+    fit(net, x, y, epochs=1)

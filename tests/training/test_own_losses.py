@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,11 @@ def test_going_on_from_a_checkpoint(tmp_path):
     loaded = pylstm.load(tmp_path / "m.npz")
     assert loaded._loss is None  # a function is no part of a file
     assert loaded.evaluate(X, Y, loss=by_graph)["loss"] > 0
+
+
+def test_a_partial_of_what_has_no_hash():
+    class Scaled(list):  # lists have none
+        def __call__(self, y, targets, lengths=None):
+            return by_graph(y, targets, lengths)
+
+    assert trained(partial(Scaled()))[0]["loss"] == trained(by_graph)[0]["loss"]

@@ -135,6 +135,24 @@ def test_ctrl_c_gives_what_has_been_seen():
     assert all(value.tobytes() == before[name].tobytes() for name, value in model.params.items())
 
 
+def test_ctrl_c_before_anything_can_be_told_is_heard():
+    model, (x, y), optimizer = net(), data(), pylstm.Adam(3e-3)
+    before = everything(model, optimizer)
+
+    class Interrupts:
+        left = 3
+
+        def __call__(self, output, targets, lengths=None):  # noqa: ARG002
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+            return pylstm.mse(output, targets)
+
+    with pytest.raises(KeyboardInterrupt):
+        model.find_learning_rate(x, y, optimizer=optimizer, **BASE | {"loss": Interrupts()})
+    assert everything(model, optimizer) == before
+
+
 def test_a_model_of_ones_own_and_frozen_layers_are_copied():
     class Noisy(pylstm.Model):
         keeps_time = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -182,6 +183,60 @@ def test_perplexity_is_of_the_plain_cross_entropy():
     smooth = given(C).evaluate(z, labels, loss=pylstm.CrossEntropy(label_smoothing=0.3), metrics=["perplexity"])
     assert smooth["loss"] != plain["loss"]
     np.testing.assert_allclose(smooth["perplexity"], plain["perplexity"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "cross_entropy",
+        pylstm.CrossEntropy(),
+        pylstm.CrossEntropy(label_smoothing=0.3),
+        pylstm.SampledSoftmax(4),
+        functools.partial(pylstm.cross_entropy, class_weight={0: 7.0, 1: 0.0}),
+    ],
+    ids=["name", "object", "smoothed", "sampled", "partial"],
+)
+@pytest.mark.parametrize("classes", [C, 12])
+def test_perplexity_has_no_weights_of_classes(loss, classes):
+    z, labels = RNG.standard_normal((N, classes)), RNG.integers(0, classes, N)
+    weights = {} if isinstance(loss, functools.partial) else {"class_weight": {0: 7.0, 1: 0.0}}
+    plain = given(classes).evaluate(z, labels, loss="cross_entropy", metrics=["perplexity"])["perplexity"]
+    history = given(classes).fit(
+        z, labels, loss=loss, optimizer=pylstm.SGD(0.0), metrics=["perplexity"],
+        validation_data=(z, labels), batch_size=N, verbose=0, **weights,
+    )  # fmt: skip
+    np.testing.assert_allclose(history["val_perplexity"], plain, rtol=1e-12)
+    np.testing.assert_allclose(history.get("perplexity", plain), plain, rtol=1e-12)
+    assert abs(math.log(plain) - history["val_loss"][0]) > 1e-3
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "huber", pylstm.mae, pylstm.Huber(0.3)], ids=str)
+def test_metrics_of_one_output_are_refused_for_two(metric):
+    class Two(pylstm.Model):
+        keeps_time = False
+
+        def __init__(self):
+            self.a, self.b = pylstm.Linear(3, 1, seed=0), pylstm.Linear(3, 1, seed=1)
+
+        def run(self, x, lengths=None):  # noqa: ARG002
+            return self.a(x), self.b(x)
+
+    def loss(outputs, targets, lengths=None):  # noqa: ARG001
+        return ((outputs[0] - targets[0]) ** 2).mean() + ((outputs[1] - targets[1]) ** 2).mean()
+
+    model, x, y = Two(), coarse(N, 3), (coarse(N, 1), coarse(N, 1))
+    before = model.state_dict()
+    what = r"of metrics, is for a model of one output, and this one gives a tuple of 2: give a function \(outputs, t"
+    with pytest.raises(TypeError, match=what):
+        model.fit(x, y, loss=loss, metrics=[metric], verbose=0)
+    assert all(value.tobytes() == before[name].tobytes() for name, value in model.params.items())
+    with pytest.raises(TypeError, match=what):
+        model.evaluate(x, y, loss=loss, metrics=[metric])
+
+    def of_the_first(outputs, targets, lengths):  # noqa: ARG001
+        return abs(outputs[0] - targets[0]).mean()
+
+    assert "of_the_first" in model.evaluate(x, y, loss=loss, metrics=[of_the_first])
 
 
 def test_an_area_without_any_yes_is_nan():
