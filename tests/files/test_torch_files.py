@@ -3,6 +3,7 @@ data/torch; where PyTorch is installed, it writes others here."""
 
 from __future__ import annotations
 
+import datetime
 import io
 import os
 import subprocess
@@ -344,6 +345,25 @@ def test_a_bfloat16_safetensors_file(tmp_path):
 
 # ---- with PyTorch ----------------------------------------------------------------------------------------------------
 
+
+def test_layers_beside_recurrent_ones(torch):
+    """Embedding, Conv1d, LayerNorm and Linear, in an nn.Sequential and in one of ours."""
+    modules = [torch.nn.Conv1d(5, 4, 3), torch.nn.LayerNorm(4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2)]
+    net = torch.nn.Sequential(*modules).eval()
+    with torch.no_grad():
+        net[1].weight.uniform_()
+        x = torch.randn(2, 9, 5)
+        want = net[1:](modules[0](x.transpose(1, 2)).transpose(1, 2)).numpy()
+    ours = [pylstm.Conv1d(5, 4, 3), pylstm.LayerNorm(4), pylstm.Dropout(0.5), pylstm.Linear(4, 2)]
+    model = pylstm.from_torch(net.state_dict(), pylstm.Sequential(ours))
+    np.testing.assert_allclose(model(x.numpy()), want, atol=1e-6)
+    fresh = torch.nn.Sequential(
+        torch.nn.Conv1d(5, 4, 3), torch.nn.LayerNorm(4), torch.nn.Dropout(), torch.nn.Linear(4, 2)
+    )
+    fresh.load_state_dict({name: torch.from_numpy(value) for name, value in pylstm.to_torch(model).items()})
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in fresh.state_dict().items())
+
+
 LAYERS = {
     "LSTM": ({"num_layers": 2, "bidirectional": True, "proj_size": 3}, 5, 6),
     "GRU": ({"num_layers": 2, "bidirectional": True}, 5, 6),
@@ -412,6 +432,7 @@ def test_models_give_the_outputs_of_torch(torch, tmp_path):
         "model_state_dict": net.state_dict(), "optimizer": optimizer, "epoch": 3, "device":
         torch.device("cpu"), "dtype": torch.float16, "loss": torch.tensor(0.5), "best": np.float64(0.5),
         "random": torch.get_rng_state(), "folder": Path("runs"), "shape": torch.Size([2, 3]), "set": {1, 2},
+        "more random": np.random.RandomState(0).get_state(), "date": datetime.datetime(2026, 1, 1),
         "numbers": [1, -1, 300, 70_000, 2**40, -(2**70), 0.5, None, True, "\u4e2d", b"x"],
     }  # fmt: skip
     for make in (Tagger, chain):
