@@ -115,6 +115,14 @@ def torch(session: nox.Session) -> None:
     session.run("pytest", *map(str, sorted(Path("tests").glob("*/test_torch.py"))), *session.posargs)
 
 
+@nox.session
+def adapters(session: nox.Session) -> None:
+    """pylstm inside of other libraries' programs: scikit-learn's own checks of estimators, and ours."""
+    install(session, extras="[test,sklearn]")
+    session.install("--quiet", "pandas")  # without which some of those checks do nothing
+    session.run("pytest", *(session.posargs or ["tests/adapters", "tests/docs/test_docstrings.py"]))
+
+
 @nox.session(tags=["ci"])
 def sdist(session: nox.Session) -> None:
     """What is published: a wheel made from the sdist, here without OpenMP, is small, and what runs the core passes.
@@ -186,6 +194,7 @@ FAULTS = "PYLSTM_PLANT_FAULTS=ON"
 TEST_CELLS = "PYLSTM_TEST_CELLS=ON"
 # Where the core meets arrays of every kind; `nox -s asan -- tests` runs everything.
 MEMORY = [
+    "tests/core/test_ctc.py",
     "tests/core/test_gradient_slices.py::test_slices_change_places",
     "tests/core/test_gradient_slices.py::test_gradients_are_added_to_what_is_there",
     "tests/core/test_linear.py",
@@ -213,6 +222,7 @@ MEMORY = [
 # Where threads meet. Not those of Ctrl-C: their bounds on time do not hold under this sanitizer, which also ends
 # children that start threads.
 THREADING = [
+    "tests/core/test_ctc.py",
     "tests/core/test_gradient_slices.py::test_slices_change_places",
     "tests/core/test_gradient_slices.py::test_gradients_are_added_to_what_is_there",
     "tests/core/test_kept_plans.py",

@@ -48,8 +48,8 @@ class Data:
         self.describer = example.Describer(self.model)
         (self.pixels, self.words), self.next = self.describer.pairs(train)
 
-    def batches(self, epoch: int) -> list[tuple[tuple[Array, Array], Array, tuple[None, Array]]]:
-        """((pixels, words), next words, (None, lengths)), padded."""
+    def batches(self, epoch: int) -> list[tuple[tuple[Array, Array], Array, Array]]:
+        """((pixels, words), next words, lengths), padded."""
         rng = np.random.default_rng(epoch)
         order = rng.permutation(len(self.words))
         order = order[np.argsort([len(self.words[i]) for i in order], kind="stable")]
@@ -62,7 +62,7 @@ class Data:
             targets = np.full(words.shape, IGNORED)
             for i, row in enumerate(rows):
                 words[i, : lengths[i]], targets[i, : lengths[i]] = self.words[row], self.next[row]
-            found.append(((self.pixels[rows], words), targets, (None, lengths)))
+            found.append(((self.pixels[rows], words), targets, lengths))
         return found
 
     def figures(self) -> dict[str, float]:
@@ -86,7 +86,10 @@ class ByPylstm:
 
     def epoch(self, number: int) -> tuple[float, float]:
         """(seconds, mean loss)"""
-        batches, rates = self.data.batches(number), self.rates[number]
+        rates, batches = self.rates[number], []
+        for (pixels, words), targets, lengths in self.data.batches(number):
+            rows = [row[:n] for row, n in zip(words, lengths, strict=True)]
+            batches.append(((pixels, rows), [row[:n] for row, n in zip(targets, lengths, strict=True)]))
         began = time.perf_counter()
         history = self.data.model.fit(
             lambda: iter(batches), loss="cross_entropy", optimizer=self.optimizer, clip_norm=CLIP,

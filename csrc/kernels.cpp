@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "adam_kernel.h"
+#include "ctc_kernel.h"
 #include "few_outputs.h"
 #include "matmul_tile.h"
 #include "row_stage.h"
@@ -66,6 +67,7 @@ constexpr Kernels<T> make() {
   kernels.products = products_of<T>(Storages());
   kernels.matmul = matmul_kernels<T>();
   kernels.softmax = softmax_kernels<T>();
+  kernels.ctc = ctc_kernels<T>();
   kernels.outer = outer<T>;
   kernels.few_outputs = few_outputs<T>;
   kernels.few_outputs_gradient = few_outputs_gradient<T>;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "ctc_kernels.h"
 #include "matmul_kernels.h"
 #include "products/product.h"
 #include "softmax_kernels.h"
@@ -135,6 +136,7 @@ struct Kernels {
   List<Product<T>> products;
   MatmulKernels<T> matmul;
   SoftmaxKernels<T> softmax;
+  CtcKernels<T> ctc;
   void (*outer)(const OuterArgs<T>&) = nullptr;
   void (*few_outputs)(const FewOutputsArgs<T>&) = nullptr;
   void (*few_outputs_gradient)(const FewGradientArgs<T>&) = nullptr;

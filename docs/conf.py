@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,8 @@ html_show_sourcelink = False
 # ---- the API pages: from the docstrings ------------------------------------------------------------------------------
 
 default_role = "py:obj"  # `name` in a docstring: a link where it names something here, else code
+# Libraries whose base classes are not here: nothing of them is described.
+autodoc_mock_imports = [name for name in ("joblib", "sklearn", "threadpoolctl") if not importlib.util.find_spec(name)]
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the texts say what is taken: shapes and dtypes, which hints do not

@@ -2,8 +2,8 @@
 
 Two convolutions look at the picture, 3 x 3 pixels at a time, a part of it moved into place and multiplied by a Linear
 layer; another Linear makes one vector of what they find. With it the decoder's states begin, and it stands beside every
-word that goes in. The decoder learns from the true words (teacher forcing); when it describes, it is given its own. A
-picture of any size is brought to 32 x 32.
+word that goes in. The decoder learns from the true words (teacher forcing); when it describes, it is given its own:
+--beam keeps so many sentences in mind at once (`pylstm.beam_search`). A picture of any size is brought to 32 x 32.
 
 Data: a table (UTF-8, tab-separated) with columns `file` and `caption`, and `split` (train, dev, test) if there is; PNG
 files beside it, or in a folder there. Without `split` a tenth is held back to watch, and a tenth for --test. Reading
@@ -15,6 +15,7 @@ docs/guide/examples.md says where real pictures are published.
 from __future__ import annotations
 
 import argparse
+import math
 import textwrap
 import time
 from importlib.util import find_spec
@@ -47,8 +48,6 @@ class Example(NamedTuple):
 @pylstm.register
 class Captioner(pylstm.Model):
     """(N, 32, 32, 4) pixels and (N, T) words so far -> (N, T, words) logits of the next ones."""
-
-    keeps_time = True  # a word of the output for each word of the input
 
     def __init__(self, words: int, channels: int, size: int) -> None:
         self.words, self.channels, self.size = words, channels, size
@@ -115,21 +114,18 @@ class Describer:
         ]
         return (self.pixels(examples), [row[:-1] for row in ids]), [row[1:] for row in ids]
 
-    def __call__(self, examples: list[Example]) -> list[str]:
-        """What the model says: at each step the word that it holds for the most likely one."""
+    def __call__(self, examples: list[Example], beam: int = 1) -> list[str]:
+        """What the model says; a beam of 1 is greedy."""
+        return [found[0][0] for found in self.best(examples, beam, 1)]
+
+    def best(self, examples: list[Example], beam: int, count: int) -> list[list[tuple[str, float]]]:
+        """The likeliest sentences about each, with their probabilities."""
         state = self.model.begin(self.pixels(examples))
-        words = np.full(len(examples), self.border)
-        said: list[list[str]] = [[] for _ in examples]
-        speaking = np.ones(len(examples), bool)
-        for _ in range(LONGEST):
-            logits, state = self.step(words, state)
-            words = logits.argmax(axis=1)
-            speaking &= words != self.border
-            if not speaking.any():
-                break
-            for i in np.flatnonzero(speaking):
-                said[i].append(self.vocabulary.words[words[i]])
-        return [joined(some) for some in said]
+        found = pylstm.beam_search(
+            self.step, state, self.border, self.border, beam, LONGEST, n_best=min(beam, count), axis=1
+        )
+        words = self.vocabulary.words
+        return [[(joined([words[i] for i in one.symbols]), math.exp(one.log_prob)) for one in some] for some in found]
 
     def step(self, words: Array, state: Any) -> tuple[Array, Any]:
         """One word further: (N,) words and the states behind them -> (N, words) logits of the next ones, and states."""
@@ -181,17 +177,7 @@ def read(path: Path) -> dict[str, list[Example]]:
             f"{path} holds {count} examples, {len(parts['train'])} of them to learn from; at least {common.FEWEST} are "
             f"needed; expected {FORM}"
         )
-    return parts if "split" in columns else held_back(parts["train"])
-
-
-def held_back(examples: list[Example]) -> dict[str, list[Example]]:
-    """A tenth to watch the training with, and a tenth for --test; the same ones each time."""
-    held = Random(0).sample(range(len(examples)), 2 * (len(examples) // 10))
-    dev, test = set(held[::2]), set(held[1::2])
-    parts: dict[str, list[Example]] = {name: [] for name in PARTS}
-    for i, example in enumerate(examples):
-        parts["dev" if i in dev else "test" if i in test else "train"].append(example)
-    return parts
+    return parts if "split" in columns else dict(zip(PARTS, common.held_back(parts["train"]), strict=True))
 
 
 def picture(path: Path) -> Array:
@@ -203,6 +189,8 @@ def picture(path: Path) -> Array:
     try:
         with path.open("rb") as file:
             pixels = np.asarray(imread(file, format="png"), np.float32)
+    except FileNotFoundError:
+        raise common.DataError(f"there is no {path}; expected a PNG file") from None
     except OSError as error:
         raise common.DataError(f"cannot read {path}: {error.strerror or 'it is no PNG file'}") from None
     except (SyntaxError, ValueError) as error:
@@ -275,16 +263,19 @@ def loaded(path: Path) -> Describer:
     return Describer(model)
 
 
-def report(name: str, describer: Describer, examples: list[Example], known: set[str]) -> list[str]:
+def report(name: str, describer: Describer, examples: list[Example], known: set[str], beam: int) -> list[str]:
     """Prints how many captions are exactly right, and their BLEU; returns what the model says."""
     began = time.perf_counter()
-    said = describer(examples)
+    said = describer(examples, beam)
     took = time.perf_counter() - began
     true = [example.caption for example in examples]
     right = [a == b for a, b in zip(said, true, strict=True)]
     print(f"{name}: {np.mean(right):.1%} of {len(right):,} captions exactly right{bleu(said, true)}, "
           f"{took / len(right) * 1e3:.2f} ms a picture")  # fmt: skip
     if name != "train":
+        if beam > 1:
+            greedy = [a == b for a, b in zip(describer(examples), true, strict=True)]
+            print(f"  with a beam of {beam}; greedy {np.mean(greedy):.1%}")
         words = set(describer.vocabulary.words)
         can = [set(split(caption)) <= words for caption in true]
         new = [caption not in known for caption in true]
@@ -314,10 +305,12 @@ def contact_sheet(path: Path, examples: list[Example], said: list[str]) -> None:
         axes = figure.add_subplot(rows, columns, i + 1)
         rgb, opacity = example.pixels[..., :3], example.pixels[..., 3:]
         axes.imshow(np.clip(rgb + 1 - opacity, 0, 1), interpolation="nearest")  # on white
-        axes.set_axis_off()
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_frame_on(False)
         right = words == example.caption
         text = wrapped(words) if right else f"{wrapped(words)}\n({wrapped(example.caption)})"
-        axes.set_title(text, fontsize=6.5, color="black" if right else "firebrick", y=-0.02, va="top")
+        axes.set_xlabel(text, fontsize=6.5, color="black" if right else "firebrick")
     figure.savefig(path, dpi=150)
 
 
@@ -335,6 +328,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--batch", type=common.positive_int, default=32, help="pictures in a batch (default: 32)")
     add("--lr", type=common.positive, help="learning rate (default: 0.003, or 0.005 on the sample)")
     add("--seed", type=common.seed, default=0)
+    add("--beam", type=common.positive_int, default=4, help="sentences to keep in mind; 1 is greedy (default: 4)")
     add("--test", action="store_true", help="the figures on the test pictures, too")
     add("--model", type=common.model_file, help="where the model goes; if it is there, it is loaded instead of trained")
     add("--describe", type=Path, nargs="+", metavar="PNG", help="pictures of your own to describe")
@@ -363,12 +357,15 @@ def main() -> None:
 
     if parts is not None:
         figures(describer, parts, args)
-    for path, words in zip(args.describe or [], describer(own) if own else [], strict=True):
-        print(f"{path}: {words}")
+    found = describer.best(own, args.beam, 3) if own else []
+    for path, some in zip(args.describe or [], found, strict=True):
+        print(f"{path}: " + ", or ".join(f"{words} ({chance:.0%})" for words, chance in some))
 
 
 def data(args: argparse.Namespace) -> dict[str, list[Example]]:
-    return read(args.data) if args.data else held_back(drawn(1500, args.seed))
+    if args.data:
+        return read(args.data)
+    return dict(zip(PARTS, common.held_back(drawn(1500, args.seed)), strict=True))
 
 
 def figures(describer: Describer, parts: dict[str, list[Example]], args: argparse.Namespace) -> None:
@@ -376,10 +373,10 @@ def figures(describer: Describer, parts: dict[str, list[Example]], args: argpars
     said = {}
     for name in PARTS if args.test else PARTS[:2]:
         if parts[name]:
-            said[name] = report(name, describer, parts[name], known)
+            said[name] = report(name, describer, parts[name], known, args.beam)
     if args.data is None:
         never = " ".join(shapes.NEVER)
-        report(f'with a "{never}"', describer, drawn(100, args.seed + 1, new=True), known)
+        report(f'with a "{never}"', describer, drawn(100, args.seed + 1, new=True), known, args.beam)
     if args.picture is not None:
         name = list(said)[-1]
         chosen = Random(0).sample(range(len(said[name])), min(48, len(said[name])))

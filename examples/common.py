@@ -91,16 +91,23 @@ def load(
         if not dev:
             train, dev = [row for i, row in enumerate(train) if i % every], train[::every]
     else:
-        rows = read(path)
-        held = Random(0).sample(range(len(rows)), 2 * (len(rows) // every))  # the same ones each time
-        left_out = set(held)
-        dev, last = [rows[i] for i in held[::2]], [rows[i] for i in held[1::2]]
-        train = [row for i, row in enumerate(rows) if i not in left_out]
+        train, dev, last = held_back(read(path), every)
     if len(train) + len(dev) + len(last) < FEWEST:
         raise DataError(
             f"{path} holds {len(train + dev + last)} examples, at least {FEWEST} are needed; expected {form}"
         )
     return train, dev, last
+
+
+def held_back(rows: list[T], every: int = 10) -> tuple[list[T], list[T], list[T]]:
+    """Rows to learn from, and one in `every` to watch the training with, and one for a figure: always the same ones."""
+    held = Random(0).sample(range(len(rows)), 2 * (len(rows) // every))
+    left_out = set(held)
+    return (
+        [row for i, row in enumerate(rows) if i not in left_out],
+        [rows[i] for i in held[::2]],
+        [rows[i] for i in held[1::2]],
+    )
 
 
 def read_part(folder: Path, part: str, read: Callable[[Path], list[T]], form: str, endings: Sequence[str]) -> list[T]:

@@ -253,7 +253,7 @@ def main() -> None:
     inputs = known(table, scale)
     wanted = ((table.values - scale.mean) / scale.size).astype(np.float32)
     both = np.concatenate([inputs, wanted], axis=1)
-    width, series = inputs.shape[1], wanted.shape[1]
+    width = inputs.shape[1]
     train, validation, test = pylstm.windows(
         both, args.past, args.future, args.stride, inputs=slice(0, width), targets=width
     ).split(*cuts)

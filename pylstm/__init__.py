@@ -33,6 +33,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .data.texts import text_batches as text_batches
     from .data.vocabulary import Vocabulary as Vocabulary
     from .decoding.beams import beam_search as beam_search
+    from .decoding.ctc import Labelling as Labelling
+    from .decoding.ctc import ctc_decode as ctc_decode
     from .decoding.sampling import sample as sample
     from .files.pytorch.exporting import to_torch as to_torch
     from .files.pytorch.loading import from_torch as from_torch
@@ -70,6 +72,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.layer import Layer as Layer
     from .layers.linear import Linear as Linear
     from .layers.normalization import LayerNorm as LayerNorm
+    from .layers.pooling import BothEnds as BothEnds
     from .layers.pooling import LastStep as LastStep
     from .layers.pooling import MaxOverTime as MaxOverTime
     from .layers.pooling import MeanOverTime as MeanOverTime
@@ -78,7 +81,9 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .layers.table_rows import TableRows as TableRows
     from .losses.classification import binary_cross_entropy as binary_cross_entropy
     from .losses.classification import cross_entropy as cross_entropy
+    from .losses.ctc import ctc_loss as ctc_loss
     from .losses.linear_head import linear_cross_entropy as linear_cross_entropy
+    from .losses.objects import CTC as CTC
     from .losses.objects import CrossEntropy as CrossEntropy
     from .losses.objects import Huber as Huber
     from .losses.objects import QuantileLoss as QuantileLoss

@@ -122,7 +122,8 @@ _ALSO = {
     "roc_auc": "auc", "smooth_l1": "huber", "sparse_categorical_crossentropy": "cross_entropy", "acc": "accuracy",
     "top_k_categorical_accuracy": "top_5", "top_k": "top_5", "root_mean_squared_error": "rmse",
     "sparse_categorical_accuracy": "accuracy", "categorical_accuracy": "accuracy", "binary_accuracy": "accuracy",
-    "binary_crossentropy": "binary_cross_entropy",
+    "binary_crossentropy": "binary_cross_entropy", "ctc_loss": "ctc", "cer": "label_error_rate",
+    "ler": "label_error_rate", "wer": "label_error_rate",
 }  # fmt: skip
 
 

@@ -150,6 +150,17 @@ def matmul(a: Array, b: Array, sum_of_rows: bool, num_threads: int | None) -> Ar
 
     sum_of_rows: k counts the rows of a batch; the sums are cut into chains as those of weight gradients are."""
 
+def ctc(
+    logits: Array,
+    lengths: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    target_lengths: NDArray[np.int64],
+    blank: int,
+    scale: NDArray[np.float64],
+    zero_infinity: bool,
+    need_gradient: bool,
+    num_threads: int | None,
+) -> tuple[NDArray[np.float64], Array | None]: ...
 def linear_cross_entropy(
     hidden: Array,
     weight: Array,

@@ -18,6 +18,7 @@ _MODULES = {
     "data.texts": "TextBatches text_batches",
     "data.vocabulary": "Vocabulary",
     "decoding.beams": "beam_search",
+    "decoding.ctc": "Labelling ctc_decode",
     "decoding.sampling": "sample",
     "files.pytorch.exporting": "to_torch",
     "files.pytorch.loading": "from_torch",
@@ -43,15 +44,16 @@ _MODULES = {
     "layers.layer": "Layer",
     "layers.linear": "Linear",
     "layers.normalization": "LayerNorm",
-    "layers.pooling": "LastStep MaxOverTime MeanOverTime",
+    "layers.pooling": "BothEnds LastStep MaxOverTime MeanOverTime",
     "layers.recurrent": "Gradients",
     "layers.registry": "register",
     "layers.row_gradient": "RowGradient",
     "layers.stream": "Stream",
     "layers.table_rows": "TableRows",
     "losses.classification": "binary_cross_entropy cross_entropy",
+    "losses.ctc": "ctc_loss",
     "losses.linear_head": "linear_cross_entropy",
-    "losses.objects": "CrossEntropy Huber QuantileLoss",
+    "losses.objects": "CTC CrossEntropy Huber QuantileLoss",
     "losses.regression": "huber mae mse",
     "losses.sampled_softmax": "SampledSoftmax",
     "models.encoder_decoder": "EncoderDecoder",
@@ -70,6 +72,7 @@ _MODULES = {
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
 _ROOT = __name__.partition(".")[0]
+_OPTIONAL = ("sklearn",)  # modules for the libraries of these names
 
 
 def of_library(thing: Any) -> bool:
@@ -99,7 +102,8 @@ def lazy(package: str, places: Mapping[str, str] | None = None) -> tuple[Callabl
         return value
 
     def names() -> list[str]:
-        modules = pkgutil.iter_modules(sys.modules[package].__path__)
-        return sorted({*vars(sys.modules[package]), *own, *(m.name for m in modules if not m.name.startswith("_"))})
+        modules = [m.name for m in pkgutil.iter_modules(sys.modules[package].__path__) if not m.name.startswith("_")]
+        absent = {name for name in modules if name in _OPTIONAL and importlib.util.find_spec(name) is None}
+        return sorted({*vars(sys.modules[package]), *own, *modules} - absent)
 
     return get, names

@@ -52,6 +52,12 @@ py::tuple linear_cross_entropy_of(const py::array& hidden, const py::array& weig
                                   const py::object& share, double scale, bool need_gradients, bool need_dx,
                                   bool need_largest, std::optional<int> threads);
 
+// The loss of every sequence of logits (N, T, classes), and the gradient of their sum, each times its scale, or None.
+// labels: those of all sequences, one behind the other. The rest as in csrc/ctc.h.
+py::tuple ctc_of(const py::array& logits, const py::array& lengths, const py::array& labels,
+                 const py::array& target_lengths, int64_t blank, const py::array& scale, bool zero_infinity,
+                 bool need_gradient, std::optional<int> threads);
+
 // A symbol for each row of logits, into `drawn`: -1, or the first row that gives no probabilities, with nothing drawn.
 // random: of a number of rows makes as many float64 in [0, 1). The rest as in csrc/sampling.h.
 ptrdiff_t sample_symbols(const py::array& logits, const py::array& drawn, double temperature, ptrdiff_t top_k,

@@ -114,6 +114,9 @@ PYBIND11_MODULE(_core, m) {
         py::arg("places"), py::arg("labels"), py::arg("label_weight"), py::arg("share"), py::arg("scale"),
         py::arg("need_gradients"), py::arg("need_dx"), py::arg("need_largest"), py::arg("num_threads"));
 
+  m.def("ctc", &ctc_of, py::arg("logits"), py::arg("lengths"), py::arg("labels"), py::arg("target_lengths"),
+        py::arg("blank"), py::arg("scale"), py::arg("zero_infinity"), py::arg("need_gradient"), py::arg("num_threads"));
+
   m.def("matmul", &matmul_product, py::arg("a"), py::arg("b"), py::arg("sum_of_rows"), py::arg("num_threads"));
 
   m.def("sample", &sample_symbols, py::arg("logits"), py::arg("drawn"), py::arg("temperature"), py::arg("top_k"),

@@ -214,7 +214,58 @@ def tagged() -> list[str]:
     return "\n\n".join(blocks).split("\n")
 
 
-SAMPLES = {"reviews.tsv": reviews, "emotions_zh.tsv": emotions, "quatrains_zh.txt": quatrains, "tagged.tsv": tagged}
+# ---- English sentences and what they mean in Chinese, where times and places come first ------------------------------
+
+PEOPLE = {"I": "我", "You": "你", "We": "我们", "They": "他们", "Tom": "汤姆", "Mary": "玛丽", "My brother": "我弟弟"}
+WHEN = {"": "", "yesterday": "昨天", "this morning": "今天早上", "on Sunday": "星期天"}
+WHERE = {"": "", "at home": "在家里", "in the park": "在公园里"}
+NUMBERS = {"a": "一", "two": "两", "three": "三", "ten": "十"}
+LOOKS = {"": "", "new": "新的", "old": "旧的", "red": "红色的"}
+# English, Chinese, and the word that counts them
+THINGS = [
+    ("book", "书", "本"),
+    ("dog", "狗", "只"),
+    ("car", "汽车", "辆"),
+    ("letter", "信", "封"),
+    ("horse", "马", "匹"),
+]
+# past, present, Chinese
+DEEDS = [("bought", "buy", "买"), ("saw", "see", "看见"), ("lost", "lose", "丢"), ("drew", "draw", "画")]
+
+
+def translation(random: Random) -> str:
+    (who, subject), (when, day), (where, spot) = (random.choice(list(one.items())) for one in (PEOPLE, WHEN, WHERE))
+    (number, amount), (look, manner) = random.choice(list(NUMBERS.items())), random.choice(list(LOOKS.items()))
+    thing, item, counter = random.choice(THINGS)
+    past, present, doing = random.choice(DEEDS)
+    things = " ".join(words(f"{number} {look} {thing}{'' if number == 'a' else 's'}"))
+    if things.startswith("a old"):
+        things = "an" + things[1:]
+    counted = f"{amount}{counter}{manner}{item}"
+    kind = random.random()
+    middle = who if who in ("I", "Tom", "Mary") else who[0].lower() + who[1:]
+    before, after = f"{subject}{day}", f"{spot}{doing}"
+    if kind < 0.2:
+        english, chinese = f"{who} did not {present} {things} {where} {when}", f"{before}没有{after}{counted}。"
+    elif kind < 0.4:
+        english, chinese = f"Did {middle} {present} {things} {where} {when}", f"{before}{after}了{counted}吗？"
+    else:
+        english, chinese = f"{who} {past} {things} {where} {when}", f"{before}{after}了{counted}。"
+    return f"{' '.join(words(english))}{'?' if chinese.endswith('？') else '.'}\t{chinese}"
+
+
+def translations() -> list[str]:
+    random = Random(5)
+    rows: dict[str, None] = {}
+    while len(rows) < 540:
+        rows[translation(random)] = None
+    return list(rows)
+
+
+SAMPLES = {
+    "reviews.tsv": reviews, "emotions_zh.tsv": emotions, "quatrains_zh.txt": quatrains, "tagged.tsv": tagged,
+    "translations.tsv": translations,
+}  # fmt: skip
 
 
 def main() -> None:

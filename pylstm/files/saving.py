@@ -335,7 +335,7 @@ def _layer(spec: Any, budget: _Budget, depth: int) -> Layer:
 def _of_parts(kind: Any, spec: dict[str, Any], budget: _Budget, depth: int) -> Layer:
     """A model of the library's that has several lists of layers."""
     name = spec["class"]
-    _keys(name, spec, {"class", "parts", "config"}, {"metadata", "marked"})
+    _keys(name, spec, {"class", "parts", "config"}, {"metadata", "marked"} if depth else set())
     _expect(depth < DEEPEST, "layers are nested too deeply")
     parts, config = spec["parts"], spec["config"]
     _expect(isinstance(parts, dict) and isinstance(config, dict), f"the arguments of {name} are malformed")

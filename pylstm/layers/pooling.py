@@ -82,7 +82,7 @@ class LastStep(_Pooling):
     """Each sequence's last step: x[n, lengths[n] - 1]; zeros where the length is 0.
 
     After a bidirectional layer this is the literal last step, as `output[:, -1]` in PyTorch, at which the reverse
-    direction has seen one step only: `MaxOverTime` or `MeanOverTime` use all of it.
+    direction has seen one step only: `BothEnds`, `MaxOverTime` or `MeanOverTime` use all of it.
     """
 
     _outputs_own = True
@@ -99,6 +99,39 @@ class LastStep(_Pooling):
             return dx
 
         return y, spread
+
+
+@built_in
+class BothEnds(_Pooling):
+    """Where a bidirectional layer's two directions end: the first half of the features at each sequence's last step and
+    the other half at its first; zeros where the length is 0.
+
+    That is h_n of the last layer, [forward, reverse], as Keras' `Bidirectional` gives it with return_sequences=False. F
+    must be even.
+    """
+
+    _outputs_own = True
+
+    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
+        half = _half(x.shape[2])
+        rows, last, empty = np.arange(len(x)), np.maximum(lengths - 1, 0), lengths == 0
+        y = np.concatenate([x[rows, last, :half], x[:, 0, half:]], axis=1)
+        y[empty] = 0
+
+        def spread(dy: Array) -> Array:
+            dx = np.zeros(x.shape, x.dtype)
+            dx[rows, last, :half] = dy[:, :half]
+            dx[:, 0, half:] = dy[:, half:]
+            dx[empty] = 0
+            return dx
+
+        return y, spread
+
+    def output_shape(self, shape: Shape) -> Shape:
+        shape = super().output_shape(shape)
+        if shape[1] is not None:
+            _half(shape[1])
+        return shape
 
 
 @built_in
@@ -149,6 +182,12 @@ class MaxOverTime(_Pooling):
             return np.where(where, dy[:, None, :], x.dtype.type(0))
 
         return y, spread
+
+
+def _half(width: int) -> int:
+    if width % 2:
+        raise ValueError(f"BothEnds needs the features of two directions, an even number, got {width}")
+    return width // 2
 
 
 def _sums(x: Array, lengths: NDArray[np.int64], inside: NDArray[np.bool_] | None) -> Array:

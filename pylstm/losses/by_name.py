@@ -21,6 +21,8 @@ from .classification import (
     cross_entropy,
     weight_array,
 )  # fmt: skip
+from .ctc import ctc_loss, ctc_loss_of
+from .ctc_function import CtcFunction, label_lists
 from .linear_head import ce_of_linear
 from .loss import Loss, one_output
 from .loss_function import LossFunction
@@ -34,9 +36,12 @@ from .weighted import Weighted, apart
 # (outputs, targets, lengths=None, *, need_gradient=True, and the loss' own options)
 BY_NAME: dict[str, Callable[..., Loss]] = {
     "binary_cross_entropy": bce_loss, "cross_entropy": ce_loss, "mse": mse_loss, "mae": mae_loss, "huber": huber_loss,
-    "quantile": quantile_loss,
+    "quantile": quantile_loss, "ctc": ctc_loss_of,
 }  # fmt: skip
-FUNCTIONS = (binary_cross_entropy, cross_entropy, mse, mae, huber)  # which stand for the loss of their name
+FUNCTIONS = {  # which stand for the loss of a name
+    binary_cross_entropy: "binary_cross_entropy", cross_entropy: "cross_entropy", mse: "mse", mae: "mae",
+    huber: "huber", ctc_loss: "ctc",
+}  # fmt: skip
 _OPTIONS = {"class_weight", "delta", "ignore_index", "label_smoothing"}  # of these functions, in a `functools.partial`
 OF_NUMBERS = ("mse", "mae", "huber", "quantile")
 OF_LINEAR: dict[str, Callable[..., Loss]] = {"cross_entropy": ce_of_linear}  # of `LinearOutputs`
@@ -56,8 +61,8 @@ def loss_function(loss: object, class_weight: ClassWeight = None) -> LossFunctio
     if isinstance(loss, str):
         _checks.choice("loss", loss, tuple(BY_NAME))
         if class_weight is None:
-            return _Named(loss, options)
-        if loss in OF_NUMBERS:
+            return CtcFunction(options) if loss == "ctc" else _Named(loss, options)
+        if loss in OF_NUMBERS or loss == "ctc":
             raise ValueError(f"class_weight is for classification, not for {loss}")
         return _Named(loss, {**options, "class_weight": class_weight})
     if isinstance(loss, SampledSoftmax):
@@ -81,7 +86,7 @@ def _ours(function: Any) -> _Named | None:
 
 def _name_of(function: object) -> str | None:
     """The loss that one of the library's functions stands for; None of anything else."""
-    return next((one.__name__ for one in FUNCTIONS if one is function), None)
+    return next((name for one, name in FUNCTIONS.items() if one is function), None)
 
 
 def named(loss: object) -> tuple[object, dict[str, Any]]:
@@ -107,8 +112,12 @@ def sampling(loss: LossFunction) -> Sampling | None:
     return loss if isinstance(loss, Sampling) else None
 
 
-def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any) -> Any:
-    """The targets of a batch as the loss takes them, of whatever form they were given in."""
+def fitted(loss: LossFunction, outputs: Any, targets: Any, lengths: Any, own: Any = None) -> Any:
+    """The targets of a batch as the loss takes them, of whatever form they were given in. own: lengths of theirs."""
+    if loss.without_places:
+        given, weights = apart(targets)
+        lists = label_lists(given, own)
+        return lists if weights is None else Weighted(lists, weights)
     if type(targets) is Weighted:
         new, weights = fitted(loss, outputs, targets.targets, lengths), targets.weights
         if np.ndim(weights) > 1 and np.shape(weights) == np.shape(targets.targets) != np.shape(new):

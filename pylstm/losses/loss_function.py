@@ -20,6 +20,8 @@ class LossFunction:
         converts_targets: whether it computes with the targets in the dtype of the outputs.
         label_ignored: the label that does not count, if it takes labels of classes; else None.
         wants: what it is given by name beside the lengths, in `more`.
+        without_places: whether targets are sequences of lengths of their own, none of it for a step, with one loss for
+            each; batches of them are lists.
     """
 
     name: str
@@ -29,6 +31,7 @@ class LossFunction:
     converts_targets: bool = False
     label_ignored: int | None = None
     wants: frozenset[str] = frozenset()
+    without_places: bool = False
 
     def __call__(
         self,
@@ -53,6 +56,10 @@ class LossFunction:
     def check_targets(self, form: Form, part: Any) -> None:
         """Raises TypeError or ValueError if it would refuse any of the targets in `part`, a `Counted`. form: of the
         outputs."""
+
+    def check_room(self, part: Any, steps: Any, counts: Any) -> None:
+        """Raises ValueError for a target in `part` that does not fit into the steps (N,) of its output. counts: (N,),
+        whether a sequence counts, or None."""
 
     def check_takes_weights(self) -> None:
         """Raises TypeError for a function that weights would not reach."""

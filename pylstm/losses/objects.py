@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._arrays import Array
 from .classification import IGNORED, ce_loss
+from .ctc import ctc_loss_of
 from .loss import Loss, checked_weights
 from .regression import huber_loss, quantile_loss
 
@@ -74,6 +75,47 @@ class CrossEntropy(LossObject):
         return ce_loss(outputs, targets, lengths, **self._options, **options)
 
 
+class CTC(LossObject):
+    """`ctc_loss` with options: `fit(loss=CTC(blank=10))`.
+
+    Args:
+        blank: the class of "no label here".
+        zero_infinity: targets that their input is too short for have a loss and a gradient of 0. Without it, `fit`
+            refuses them.
+
+    Raises TypeError or ValueError, naming the argument.
+
+    >>> value, gradient = pylstm.CTC(blank=1)(np.zeros((1, 3, 2)), [[0]])
+    >>> round(float(np.exp(-value)), 4)
+    0.75
+    """
+
+    _name = "ctc"
+
+    def __init__(self, blank: int = 0, *, zero_infinity: bool = False) -> None:
+        self._options = {
+            "blank": _checks.integer("blank", blank, minimum=0, maximum=2**62),
+            "zero_infinity": _checks.flag("zero_infinity", zero_infinity),
+        }
+
+    def __call__(
+        self,
+        outputs: ArrayLike,
+        targets: Any,
+        *,
+        lengths: ArrayLike | None = None,
+        target_lengths: ArrayLike | None = None,
+        sample_weight: Any = None,
+    ) -> tuple[float, Array]:
+        """Value and gradient, as of `ctc_loss`."""
+        weights = checked_weights(sample_weight)
+        loss = self._loss(outputs, targets, lengths, target_lengths=target_lengths, sample_weight=weights)
+        return loss.mean, loss.gradient
+
+    def _loss(self, outputs: Any, targets: Any, lengths: Any, **options: Any) -> Loss:
+        return ctc_loss_of(outputs, targets, lengths, **self._options, **options)
+
+
 class Huber(LossObject):
     """`huber` with another `delta`: squared below it, and growing like the absolute error beyond.
 
@@ -131,7 +173,7 @@ class QuantileLoss(LossObject):
         return quantile_loss(outputs, targets, lengths, **self._options, **options)
 
 
-_CLASSES: dict[str, type[LossObject]] = {kind._name: kind for kind in (CrossEntropy, Huber, QuantileLoss)}
+_CLASSES: dict[str, type[LossObject]] = {kind._name: kind for kind in (CrossEntropy, CTC, Huber, QuantileLoss)}
 
 
 def as_form(loss: LossObject) -> dict[str, Any] | None:

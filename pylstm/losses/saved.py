@@ -13,7 +13,7 @@ AVERAGES = ("macro", "micro", "weighted")
 SCORES = ("precision", "recall", "f1")
 METRICS = (
     "accuracy", "perplexity", "auc", *SCORES, *(f"{score}_{average}" for score in SCORES for average in AVERAGES),
-    "mae", "mse", "rmse", "huber", "quantile",
+    "mae", "mse", "rmse", "huber", "quantile", "label_error_rate",
 )  # fmt: skip
 _TOP = re.compile(r"top_([1-9][0-9]{0,8})")
 

@@ -85,7 +85,7 @@ def _validation(model: Trainable, data: Any, loss: LossFunction, missing: str | 
         raise ValueError(f"validation_data must be (x, y) or (x, y, lengths), got {_checks.kind(data)}")
     try:
         return pair(model, Data(*data), loss, missing)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise type(error)(f"validation_data: {error}") from error
 
 

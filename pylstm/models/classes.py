@@ -62,6 +62,8 @@ def _kind(loss: object) -> str | None:
     loss = named(loss)[0]
     if loss in (_ONE_OF_MANY, _EACH):
         return str(loss)
+    if loss == "ctc":
+        raise ValueError("this model was trained with ctc: pylstm.ctc_decode(model.predict(x)) gives its labels")
     maker = loss if getattr(loss, "__module__", None) else type(loss)
     if loss is None or not (isinstance(loss, str) or of_library(maker)):
         return None

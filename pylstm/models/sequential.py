@@ -18,7 +18,7 @@ from ..layers.activation import Activation
 from ..layers.containers import Columns, Container, carried, inferred
 from ..layers.dropout import Dropout
 from ..layers.layer import VJP, Layer, Outputs, Params, Shape
-from ..layers.pooling import LastStep, MaxOverTime, MeanOverTime
+from ..layers.pooling import BothEnds, LastStep, MaxOverTime, MeanOverTime
 from ..layers.registry import built_in
 from ..losses.targets import shown
 from ..training.data import Batch, Inputs
@@ -277,7 +277,8 @@ def _rows(container: Container, shape: Shape, indent: str) -> Iterator[tuple[str
 
 
 _WRITTEN: dict[str, Any] = {"__call__": Sequential.__call__, "forward": Sequential.forward, "vjp": Sequential.vjp}
-_SHAPELESS = (Activation, Dropout, LastStep, MaxOverTime, MeanOverTime)  # layers that take any width and either dtype
+# layers that take any width and either dtype
+_SHAPELESS = (Activation, BothEnds, Dropout, LastStep, MaxOverTime, MeanOverTime)
 
 
 def _first(layer: Layer) -> Layer:

@@ -123,9 +123,11 @@ class Trainable(Tunable):
                 that does not say `keeps_time` also a list of sequences of lengths of their own; of a model of several
                 outputs a tuple or dict of targets. For cross_entropy labels: integers, floats that are whole, with a
                 last axis of 1, or one-hot; other losses also take several axes where the outputs hold them in one:
-                (N, H, F) for (N, H * F). Metrics are given what the loss is given.
-            loss: "binary_cross_entropy", "cross_entropy" (labels), "mse", "mae", "huber", "quantile" (the median), an
-                object (`CrossEntropy`, `Huber`, `QuantileLoss`, or of many labels `SampledSoftmax`) or a function
+                (N, H, F) for (N, H * F). For ctc a list of sequences of labels of any lengths, or an array (N, S), with
+                target_lengths if it is padded. Metrics are given what the loss is given.
+            loss: "binary_cross_entropy", "cross_entropy" (labels), "ctc" (labels without places, `ctc_loss`), "mse",
+                "mae", "huber", "quantile" (the median), an object (`CrossEntropy`, `CTC`, `Huber`, `QuantileLoss`, or
+                of many labels `SampledSoftmax`) or a function
                 (output, targets, lengths=) -> value, computed from the output with operations as in `Model.run`, whose
                 gradient is recorded; or -> (value, gradient). The mean is over sequences, or over a weight that stands
                 last: (value, weight), (value, gradient, weight). lengths are the outputs' per step, or those of targets
@@ -150,11 +152,11 @@ class Trainable(Tunable):
             metrics: a list of names and functions, each over the whole set. Of classification "accuracy" (the default),
                 "precision", "recall", "f1" (of class 1; of more than two classes their mean, as "f1_macro"; also
                 "_micro", "_weighted"), "auc" (of the ROC curve); of cross_entropy "top_5" (any number), "perplexity"
-                (exp of the mean negative log-likelihood, without class_weight and smoothing); of numbers "mae", "mse",
-                "rmse", "huber", "quantile". Functions are (output, targets, lengths) -> value, averaged by the number
-                of sequences. They, "auc", "top_5" and errors get the outputs, which are not computed as a whole
-                otherwise where a `Linear` is the last layer and the loss is cross_entropy: with many labels, these take
-                memory for all of them.
+                (exp of the mean negative log-likelihood, without class_weight and smoothing); of ctc
+                "label_error_rate" (of best paths); of numbers "mae", "mse", "rmse", "huber", "quantile". Functions are
+                (output, targets, lengths) -> value, averaged by the number of sequences. They, "auc", "top_5" and
+                errors get the outputs, which are not computed as a whole otherwise where a `Linear` is the last layer
+                and the loss is cross_entropy: with many labels, these take memory for all of them.
             class_weight: {label: weight}, or "balanced" for weights that make up for classes of different size.
             callbacks: `EarlyStopping`, `ModelCheckpoint`, `EMA` or `SWA`, functions (epoch, logs), which end training
                 by returning True, and objects of your own classes of `Callback`.

@@ -2,9 +2,9 @@
 
 `cells` holds one time step of each cell, forward and backward; `sequence` the loop over time, directions and layers;
 `layers` the layers; `dropout` the masks; `linear` a linear layer, `linear_cross_entropy` and `sampled_softmax` its
-losses, `attention`, `convolution` and `normalization` those layers, `sampling` draws of symbols, `adam` the optimizer
-that the core has, too. It computes in the layer's dtype; with `dtype=np.float64` it is what the compiled code is tested
-against. `num_threads` is accepted and has no effect.
+losses, `ctc` that of labels without places, `attention`, `convolution` and `normalization` those layers, `sampling`
+draws of symbols, `adam` the optimizer that the core has, too. It computes in the layer's dtype; with `dtype=np.float64`
+it is what the compiled code is tested against. `num_threads` is accepted and has no effect.
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         attention,
         cells,
         convolution,
+        ctc,
         dropout,
         linear,
         linear_cross_entropy,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from .layers import GRU, LSTM, RNN
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "adam", "attention", "cells", "convolution", "dropout", "linear", "linear_cross_entropy",
-    "normalization", "sampled_softmax", "sampling", "sequence",
+    "GRU", "LSTM", "RNN", "adam", "attention", "cells", "convolution", "ctc", "dropout", "linear",
+    "linear_cross_entropy", "normalization", "sampled_softmax", "sampling", "sequence",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy(__name__, dict.fromkeys(("GRU", "LSTM", "RNN"), "layers"))

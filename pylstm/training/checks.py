@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, check_numbers_of
 from .batches import BatchInputs, held
@@ -64,14 +66,14 @@ def before_training(
         check_params(training.model)
     with x.naming():
         form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
-        _check_y(training, y, form, outputs, check_finite)
+        _check_y(training, x, y, form, outputs, check_finite)
     _check_counts(training, x, y, batch_size)
     if validation is not None:
         try:
             others = validation[0]
             check_weights_used(validation[1], training.loss, training.metrics)
             found = _check_x(training.model, others, batch_size, check_finite, None)
-            _check_y(training, validation[1], *found, check_finite)
+            _check_y(training, others, validation[1], *found, check_finite)
             _check_counts(training, *validation, batch_size)
             _check_alike(training, y, validation[1])
         except (TypeError, ValueError, IndexError) as error:
@@ -95,7 +97,7 @@ def before_batches(
     def look(some: Inputs, targets: AllTargets) -> None:
         _check_values(training.model, some, check_finite)
         check_weights_used(targets, training.loss, training.metrics)
-        _check_y(training, targets, training.model._output_form(some) or form, None, check_finite)
+        _check_y(training, some, targets, training.model._output_form(some) or form, None, check_finite)
 
     for one in (x, None if validation is None else validation[0]):
         if isinstance(one, BatchInputs):
@@ -128,7 +130,7 @@ def _check_values(model: Trainable, x: Inputs, check_finite: bool) -> None:
     model._check_values_of(x)
 
 
-def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
+def _check_y(training: Training, x: Inputs, y: AllTargets, form: Form | None, outputs: Any, check_finite: bool) -> None:
     whole, y = y, held(y)
     parts = y.all_parts
     if check_finite:
@@ -144,12 +146,23 @@ def _check_y(training: Training, y: AllTargets, form: Form | None, outputs: Any,
             training.loss.check_outputs(outputs)
         if form:
             training.loss.check_targets(form, parts[0])
+            if training.loss.without_places:
+                _check_room(training, x, y, form)
         for name, metric in training.metrics.items():
             if metric.targets == "numbers" and form is not None and outputs is not None:
                 try:
                     check_numbers_of(parts[0], form, probabilities=False)
                 except ValueError as error:
                     raise ValueError(f"{name}, of metrics: {error}") from None
+
+
+def _check_room(training: Training, x: Inputs, y: AllTargets, form: Form) -> None:
+    steps = None if x.lengths is None else training.model.output_lengths(x.lengths)
+    if steps is None and form[1] is not None:
+        steps = np.full(len(x), form[1])
+    if isinstance(steps, np.ndarray) and steps.shape == (len(x),):
+        counts = y.counts if isinstance(y, WeightedTargets) else None
+        training.loss.check_room(y.all_parts[0], steps, counts)
 
 
 def _check_counts(training: Training, x: Inputs, y: AllTargets, batch_size: int) -> None:

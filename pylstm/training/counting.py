@@ -28,6 +28,8 @@ def check_anything_counts(model: Trainable, loss: LossFunction, x: Inputs, y: Al
         batch = x.batch(rows)
         given, own = y.batch(rows, batch.steps)
         targets, weights = apart(given)
+        if loss.without_places:  # one loss for each, of an empty target, too
+            targets = np.ones(len(targets))
         lengths: Any = asked_for(model, batch, own, loss)[0] if np.ndim(targets) > 1 else None
         if ignored is None:
             counts = weighted(counted(np.shape(targets), lengths, np.dtype(np.float64)), weights)

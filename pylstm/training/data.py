@@ -253,6 +253,7 @@ class Targets(Counted):
         if isinstance(y, (list, tuple)) and (free or per_step is None) and _ragged(y, free):
             self.lengths = np.array([len(item) for item in self._take_items(y, name)], np.int64)
             return
+        per_step = per_step and not free
         if per_step and x.several_lengths:
             raise ValueError(
                 f"several inputs have lengths, so that those of the outputs are not known: give {name} as a list of "

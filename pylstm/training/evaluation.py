@@ -86,7 +86,7 @@ def evaluate(
             look = False
             lens, more = asked_for(model, batch, own, loss)
             try:
-                targets = fitted(loss, outputs, targets, lens)
+                targets = fitted(loss, outputs, targets, lens, own)
                 found = loss(outputs, targets, lens, need_gradient=False, need_largest=running.need_largest, more=more)
             except (TypeError, ValueError):
                 if not looked and loss.own is None:

@@ -72,6 +72,8 @@ class Training:
             raise TypeError(f"reduce must be a function (grads, weight), got {_checks.kind(reduce)}")
         self.truncate, self.stateful, self.reduce, self.micro = truncate, stateful, reduce, micro
         if truncate is not None:
+            if loss.without_places:
+                raise ValueError("truncate needs a target for each step, and the loss is ctc")
             check_truncation(model)
         if micro is not None and (truncate is not None or stateful):
             raise ValueError(f"micro_batch_size and {'stateful' if stateful else 'truncate'}: only one of them")
@@ -338,7 +340,7 @@ class Training:
         batch, targets, own = piece
         outputs, backward, after = self.model._trained(batch, state, running.deferred)
         lens, more = asked_for(self.model, batch, own, self.loss)
-        targets = fitted(self.loss, outputs, targets, lens)
+        targets = fitted(self.loss, outputs, targets, lens, own)
         loss = self.loss(outputs, targets, lens, need_largest=running.need_largest, more=more)
         if self.reduce is None and not math.isfinite(loss.total):
             raise FloatingPointError(self._about(loss.total))

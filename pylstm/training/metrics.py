@@ -137,6 +137,7 @@ class _Kind:
         if self.ignored is None and self.name == "cross_entropy":  # a function of that name
             self.ignored = IGNORED
         self.binary = self.name == "binary_cross_entropy"
+        self.blank = self.options.get("blank", 0) if self.name == "ctc" else None
         self.numbers = True if self.name in OF_NUMBERS else None
         self.quantiles = quantiles_of(self.options)
         smoothed = bool(self.options.get("label_smoothing"))
@@ -160,6 +161,10 @@ def _by_name(name: str, kind: _Kind) -> Metric:
             return Metric(partial(_top, k, kind.ignored), "outputs")
         score, _, average = name.partition("_")
         return Metric(_none, largest, collect=partial(scores.Counts, score, average or None, kind.ignored))
+    if name == "label_error_rate":
+        if kind.blank is None:
+            raise ValueError("label_error_rate, of metrics, needs the loss ctc")
+        return Metric(_none, "outputs", collect=partial(scores.LabelErrors, kind.blank))
     if name == "perplexity":
         if kind.ignored is None:
             raise ValueError("perplexity, of metrics, needs the loss cross_entropy")
@@ -180,13 +185,13 @@ def _of_loss(loss: str | LossObject, kind: _Kind) -> Metric:
     of = "mse" if loss == "rmse" else loss
     own, options = named(of)
     if own in OF_NUMBERS:
-        if kind.ignored is not None or kind.binary:
+        if kind.ignored is not None or kind.binary or kind.blank is not None:
             raise ValueError(f"{name}, of metrics, needs a loss of numbers, such as mse, not {kind.name}")
         if kind.quantiles and options.get("q") != kind.quantiles:
             raise ValueError(
                 f"{name}, of metrics, needs one output for each target, and the loss has several quantiles"
             )
-    elif (kind.ignored if own == "cross_entropy" else kind.binary or None) is None:
+    elif {"cross_entropy": kind.ignored, "ctc": kind.blank}.get(str(own), kind.binary or None) is None:
         raise ValueError(f"{name}, of metrics, needs the loss {own}")
     function = loss_function(of)
     if quantiles_of(options) and not kind.quantiles:

@@ -101,6 +101,15 @@ class Optimizer(abc.ABC):
     def _used_slots(self) -> tuple[str, ...]:
         return self._slots
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What was pickled; its arrays may lie in a file (joblib's `mmap_mode`), which training must not write to."""
+        vars(self).update(state)
+        self._state = {
+            name: {slot: array if array.base is None and array.flags.writeable else np.array(array)
+                   for slot, array in slots.items()}
+            for name, slots in self._state.items()
+        }  # fmt: skip
+
     # ---- steps ---------------------------------------------------------------------------------------------------
 
     def step(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import Array
+from ..decoding.ctc import joined
 from ..losses.by_name import shape_of
 from ..losses.loss import Loss, counted, weighted
 
@@ -172,3 +173,36 @@ def top_k(k: int, y: Array, targets: Any, lengths: Any, ignored: int, sample_wei
     rank = ((rows > own) | ((rows == own) & first)).sum(axis=1)
     hits = (rank < k) & (own[:, 0] == own[:, 0])
     return float((hits * w).sum()), float(w.sum())
+
+
+class LabelErrors(Score):
+    """The label error rate: insertions, deletions and substitutions that make the best paths' labels the targets, over
+    the number of labels in the targets (Graves 2012, section 7.1); infinite where these have none."""
+
+    def __init__(self, blank: int) -> None:
+        self.blank, self.errors, self.labels = blank, 0.0, 0.0
+
+    def add(self, y: Any, targets: Any, lengths: Any, loss: Loss, sample_weight: Any) -> None:  # noqa: ARG002
+        weights = np.ones(len(targets)) if sample_weight is None else np.asarray(sample_weight)
+        paths = y.argmax(axis=-1)
+        for i, target in enumerate(targets):
+            path = paths[i] if lengths is None else paths[i, : lengths[i]]
+            self.errors += float(weights[i]) * edit_distance(joined(path, self.blank), target)
+            self.labels += float(weights[i]) * len(target)
+
+    def result(self) -> float:
+        if not self.labels:
+            return np.inf if self.errors else 0.0
+        return self.errors / self.labels
+
+
+def edit_distance(found: list[int], target: Array) -> int:
+    """The least number of insertions, deletions and substitutions from one to the other (Levenshtein 1966)."""
+    places = np.arange(len(target) + 1)
+    row = places.copy()
+    for count, label in enumerate(found, 1):
+        above = row + 1
+        above[1:] = np.minimum(above[1:], row[:-1] + (np.asarray(target) != label))
+        above[0] = count
+        row = np.minimum.accumulate(above - places) + places  # of insertions, as many as are worth it
+    return int(row[-1])

@@ -45,12 +45,14 @@ class WeightedTargets:
         self._steps: Targets | None = None
         self._numbers: Counted | None = None  # either of these
         self._lengths = _lengths_of(targets, x)
+        if missing and loss.without_places:
+            raise ValueError("missing is for targets at places of their own, and the loss is ctc: leave sequences out")
         if sample_weight is not None:
             if isinstance(lengths, (tuple, dict)):
                 lengths = None
-            self._take(sample_weight, x, per_step, free, lengths)
+            self._take(sample_weight, x, per_step, free, lengths, loss)
 
-    def _take(self, given: Any, x: Inputs, per_step: bool | None, free: bool, lengths: Any) -> None:
+    def _take(self, given: Any, x: Inputs, per_step: bool | None, free: bool, lengths: Any, loss: LossFunction) -> None:
         ragged = isinstance(given, (list, tuple)) and any(np.ndim(one) for one in given)
         array = None if ragged else number_array("sample_weight", given)
         if array is not None and array.ndim == 2 and array.shape[1] == 1 and x.steps != 1:
@@ -70,6 +72,8 @@ class WeightedTargets:
             except ValueError as error:
                 raise ValueError(str(error).replace(" a target for", " a number for")) from None
             self._steps = part = steps
+        if self._steps is not None and loss.without_places:
+            raise ValueError("sample_weight must hold a number per sequence, (N,), for the loss ctc")
         check_weights(part)
         self._numbers = part
 
@@ -88,6 +92,11 @@ class WeightedTargets:
         floats = any(part.dtype.kind == "f" for part in self._targets.all_parts)
         filled = self._missing and self._ignored is None and floats
         return filled or self._each is not None or self._steps is not None
+
+    @property
+    def counts(self) -> Array | None:
+        """Which sequences weigh anything, where each has one weight."""
+        return None if self._each is None else self._each != 0
 
     @property
     def _fill(self) -> int:

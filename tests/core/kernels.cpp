@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "adam.h"
+#include "ctc.h"
 #include "dispatch.h"
 #include "kept_plans.h"
 #include "sequence.h"
@@ -247,6 +248,47 @@ bool compare(const std::vector<const IsaKernels*>& isas, int storage, std::vecto
   return worst <= bound;
 }
 
+// The CTC loss and its gradient: classes on both sides of vectors' edges, targets with repeats, too long and empty.
+template <class T>
+std::vector<Array<T>> run_ctc(const IsaKernels& isa, int threads) {
+  std::vector<Array<T>> all;
+  for (const ptrdiff_t classes : {2, 7, 12, 33, 100}) {
+    std::mt19937 rng(unsigned(classes) + 1);
+    constexpr ptrdiff_t steps = 23, batch = 5;
+    const auto logits = random_array<T>(rng, batch * steps * classes, 4);
+    const std::vector<int64_t> lengths{steps, 9, 20, 4, 17}, starts{0, 6, 9, 9, 14, 20};
+    std::vector<int64_t> labels;
+    for (int64_t i = 0; i < starts.back(); ++i) labels.push_back(1 + int64_t(rng()) % (classes - 1));
+    const std::vector<double> scale{1, 0.5, 2, 1, 1};
+    std::vector<double> loss(batch);
+    Array<T> d_logits(logits.size());
+    CtcCall<T> call;
+    call.steps = steps, call.batch = batch, call.classes = classes;
+    call.logits = {logits.data(), classes, steps * classes};
+    call.lengths = lengths.data(), call.labels = labels.data(), call.starts = starts.data(), call.scale = scale.data();
+    call.zero_infinity = true, call.loss = loss.data(), call.d_logits = d_logits.data();
+    if (!ctc(isa.of<T>(), isa.of<double>(), call, threads)) return {};
+    all.emplace_back(loss.begin(), loss.end());
+    all.push_back(d_logits);
+  }
+  return all;
+}
+
+template <class T>
+bool compare_ctc(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
+  const auto first = run_ctc<T>(*isas[0], 1);
+  double worst = 0;
+  bool same = true;
+  for (size_t i = 0; i < isas.size(); ++i) {
+    const auto got = run_ctc<T>(*isas[i], int(1 + i % 3)), alone = run_ctc<T>(*isas[i], 1);
+    for (const auto& array : got) hashes[i].add(array);
+    worst = std::max(worst, difference(first, got));
+    same = same && got == alone && (i < 2 || got == run_ctc<T>(*isas[1], 1));  // all but the baseline fuse
+  }
+  std::printf("ctc: apart by %.1e of the largest, %.0e allowed%s\n", worst, bound, same ? "" : "; OTHER BITS");
+  return same && worst <= bound;
+}
+
 // With every storage type.
 template <class T>
 bool compare(const std::vector<const IsaKernels*>& isas, std::vector<Hash>& hashes, double bound) {
@@ -265,6 +307,8 @@ int main() {
   std::vector<Hash> hashes(isas.size());
   bool fine = compare<float>(isas, hashes, 5e-6);
   fine = compare<double>(isas, hashes, 1e-14) && fine;
+  fine = compare_ctc<float>(isas, hashes, 2e-6) && fine;
+  fine = compare_ctc<double>(isas, hashes, 1e-12) && fine;
   fine = right_gradients(*isas[0]) && fine;
   for (const IsaKernels* isa : isas) fine = same_bits(*isa) && fine;
   for (size_t i = 0; i < isas.size(); ++i) std::printf("%s %016llx\n", isas[i]->name, hashes[i].value());

@@ -55,6 +55,10 @@ TAKE_FILES = {  # what a file should be, in the words of the errors
     "words": "a text",
     "forecast": "a CSV file with a header",
     "alarm": "a WAV file (PCM)",
+    "captions": "a table with columns `file` and `caption`",
+    "series": "a CSV file with a header",
+    "gestures": "a CSV file with columns `series`, `label` and numbers",
+    "translate": "`English<TAB>Chinese`",
 }
 
 
@@ -125,6 +129,11 @@ def test_data_of_another_form_is_refused_with_what_was_expected(refused, tmp_pat
         ("sentiment", ["--picture", "picture.npz"]),
         ("binary_addition", ["--pairs", "99999"]),
         ("char_lm", ["--lr", "nan"]),
+        ("captions", ["--picture", "sheet.npz"]),
+        ("captions", ["--channels", "0"]),
+        ("series", ["--column", "x"]),
+        ("series", ["--paths", "0"]),
+        ("gestures", ["--model", "model.h5"]),
         ("char_lm", ["--out", "x.foo"]),
         ("char_lm", ["--out", "nowhere/w.npz"]),
         ("forecast", ["--out", "x.foo"]),
@@ -376,10 +385,210 @@ def test_ctrl_c_ends_the_training_and_the_example_goes_on(tmp_path, name):
     assert "held " in text
 
 
+def test_translations_of_the_sample(refused, tmp_path):
+    tiny = ["--epochs", 2, "--hidden", 16, "--embed", 16, "--batch", 32, "--model", "m.npz"]
+    bleu = importlib.util.find_spec("sacrebleu") is not None
+    picture = ["--picture", "a.png"] if importlib.util.find_spec("matplotlib") else []
+    for to, sentence in (("zh", "We saw a dog."), ("en", "我们看见了一只狗。")):
+        first = run(tmp_path, "translate", *tiny, "--to", to, *(["--test"] if bleu else []))
+        assert "epoch 2/2" in first
+        assert "words a second" in first
+        again = run(tmp_path, "translate", *tiny, "--to", to, "--translate", sentence, *picture)
+        assert "m.npz is loaded" in again
+        assert "epoch" not in again
+        assert f"\n{sentence} -> " in again
+        if bleu:
+            assert re.search(r"BLEU [\d.]+ of 54 sentences", first)
+            assert re.search(r"6 to 9 +\d+ +[\d.]+", first)
+        if picture:  # so soon it may write nothing, and says so
+            assert (tmp_path / "a.png").is_file() == ("is drawn in a.png" in again) != ("nothing to draw" in again)
+        (tmp_path / "m.npz").rename(tmp_path / f"{to}.npz")
+    assert "holds a model that writes en" in refused("translate", "--model", tmp_path / "en.npz", "--translate", "a b")
+    assert "has to be even" in refused("translate", "--hidden", 7)
+
+
 def test_binary_addition_is_right_for_every_pair(tmp_path):
     text = run(tmp_path, "binary_addition")
     assert "all 32,896 pairs whose sum fits into 8 bits: 100.00% right" in text
     assert max(abs(float(n)) for n in re.findall(r"([+-]\d\.\d\d)$", text, re.M)) > 0.9  # a unit follows the carry
+
+
+def test_captions_are_learned_saved_and_given_for_pictures_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYLSTM_NUM_THREADS", "1")
+    keep = ["--model", "m.npz", "--test"]
+    first = run(tmp_path, "captions", *keep, "--epochs", 5)
+    exact = {
+        name: float(n) for name, n in re.findall(r"^(\w+): ([\d.]+)% of [\d,]+ captions exactly right", first, re.M)
+    }
+    assert exact["train"] > 30, first
+    assert exact["test"] > 20, first
+    assert "green triangle" in first
+    run(tmp_path, "shapes", "drawn", "--count", 24, "--seed", 9)
+    own = [tmp_path / "drawn" / f"{i:04}.png" for i in range(24)]
+    again = run(tmp_path, "captions", *keep, "--describe", *own, "--picture", "sheet.png")
+    assert "m.npz is loaded" in again
+    assert "epoch" not in again
+    assert re.findall(r"[\d.]+% of [\d,]+ captions", again) == re.findall(r"[\d.]+% of [\d,]+ captions", first)
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    true = [line.split("\t")[1] for line in (tmp_path / "drawn" / "captions.tsv").read_text("utf-8").splitlines()[1:]]
+    said = [re.fullmatch(r".*png: (.*?) \(\d+%\).*", line)[1] for line in again.splitlines()[-24:]]
+    colours = ["red", "green", "blue", "yellow", "black"]
+    right = [[word for word in text.split() if word in colours] for text in true]
+    assert np.mean([[w for w in text.split() if w in colours] == r for text, r in zip(said, right, strict=True)]) > 0.5
+
+
+CAPTIONS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import captions, numpy as np, pylstm
+from pathlib import Path
+
+rng = np.random.default_rng(0)
+x, linear = rng.standard_normal((2, 6, 4, 3), dtype=np.float32), pylstm.Linear(27, 5, seed=0)
+padded = np.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
+expected = np.empty((2, 3, 2, 5))
+for n, i, j in np.ndindex(2, 3, 2):
+    around = padded[n, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].ravel()
+    expected[n, i, j] = np.maximum(0, linear.params["weight"] @ around + linear.params["bias"]) * 6**0.5
+np.testing.assert_allclose(captions.convolved(x, linear), expected, rtol=1e-5, atol=1e-5)
+
+model = captions.Captioner(7, 2, 6)
+pixels, words = rng.random((3, 32, 32, 4), np.float32), rng.integers(2, 7, (3, 5))
+whole, state = model(pixels, words), model.begin(pixels)
+model.metadata = {"vocabulary": pylstm.Vocabulary([[captions.BORDER, *"abcd"]]), "mean": [0] * 4, "scale": [1] * 4}
+describer = captions.Describer(model)
+for step in range(5):
+    logits, state = describer.step(words[:, step], state)
+    assert np.isneginf(logits[:, :2]).all()  # never padding or an unknown word
+    np.testing.assert_allclose(logits[:, 2:], whole[:, step, 2:], rtol=1e-4, atol=1e-5)
+
+image = np.zeros((96, 64, 4), np.float32)
+image[:48, :, 0] = 1
+fitted = captions.fitted(image)
+assert fitted.shape == (32, 32, 4)
+assert fitted[:16, 6:26, 0].min() == 1 and fitted[16:].max() == 0 and fitted[:, :5].max() == 0
+noise = rng.random((100, 100, 4), np.float32)
+np.testing.assert_allclose(captions.fitted(noise)[0, 0], noise[:3, :3].mean((0, 1)), rtol=1e-5)
+assert (captions.fitted(np.ones((3, 3, 4), np.float32)) == 1).all()
+for text in ("flag, S\u00e3o Tom\u00e9", "a, b, c", "one"):
+    assert captions.joined(captions.split(text)) == text
+"""
+
+
+def test_captions_convolve_step_and_fit_as_they_say(tmp_path):
+    command = [sys.executable, "-c", CAPTIONS, str(ROOT / "examples")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_captions_name_the_row_that_is_wrong(refused, tmp_path):
+    from matplotlib.image import imsave
+
+    imsave(tmp_path / "a.png", np.zeros((8, 8, 3)))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:50])
+    (tmp_path / "c.png").write_text("no picture", "utf-8")
+    for rows, message in [
+        (["a.png\ta thing\ttrain"] * 30 + ["x.png\ta thing\ttrain"], "line 32: there is no x.png"),
+        (["a.png\ta thing\tlater"], "line 2: `split` is 'later'"),
+        (["a.png\t\ttrain"], "line 2, has no file or no caption"),
+        (["a.png"], "line 2, has no file or no caption"),
+        (["b.png\ta thing\ttrain"], "b.png"),
+        (["c.png\ta thing\ttrain"], "c.png"),
+        (["a.png\ta thing\ttrain"] * 3, "holds 3 examples"),
+        (["a.png\ta thing\ttest"] * 30, "0 of them to learn from"),
+    ]:
+        (tmp_path / "captions.tsv").write_text("\n".join(["file\tcaption\tsplit", *rows]), "utf-8")
+        found = refused("captions", "--data", tmp_path)
+        assert message in found
+        assert len(found.splitlines()) == 1
+    assert "there is no" in refused("captions", "--describe", tmp_path / "nothing.png")
+    (tmp_path / "torn.npz").write_bytes(b"PK")
+    assert "is no model" in refused("captions", "--model", tmp_path / "torn.npz")
+
+
+FEW = ["--past", 24, "--future", 12, "--hidden", 16, "--paths", 12, "--model", "s.npz"]
+
+
+def test_series_gives_intervals_both_ways_and_loads_what_it_saved(refused, tmp_path):
+    text = run(tmp_path, "series", "--hours", 6000, "--epochs", 25, *FEW, "--picture", "p.png")
+    missing = [float(share) for share in re.findall(r"([\d.]+)%", re.search(r"missing: (.*)", text)[1])]
+    assert len(missing) == 3
+    assert all(2 < share < 20 for share in missing)
+    table = {name: [float(n) for n in numbers.replace("%", "").split()] for name, numbers in re.findall(
+        r"^(persistence|linear regression|LSTM at once|LSTM step by step) +([\d.% ]+)$", text, re.M)}  # fmt: skip
+    assert len(table) == 4
+    for name, (*errors, pinball, inside, width) in table.items():
+        assert 60 < inside < 100, name
+        assert 0 < pinball < errors[-1] < width
+    assert table["LSTM at once"][4] < table["persistence"][4]
+    assert table["LSTM step by step"][-3] < table["persistence"][-3]  # the pinball loss
+    for name in ("LSTM at once", "LSTM step by step"):
+        change = table[name][-3] / table["linear regression"][-3] - 1
+        found = re.search(rf"pinball loss of {name} is ([\d.]+)% (below|above)", text)
+        assert float(found[1]) / 100 == pytest.approx(abs(change), abs=0.01)
+        assert (found[2] == "below") == (change < 0)
+    again = run(tmp_path, "series", "--hours", 6000, *FEW)
+    assert "epoch" not in again
+    assert again.count("is loaded") == 2
+    assert again.splitlines()[-6:] == [line for line in text.splitlines() if "drawn" not in line][-6:]
+    assert "is no model of" in refused("series", "--hours", 6000, *FEW[2:-1], tmp_path / "s.npz")
+
+
+def test_series_reads_columns_with_gaps(tmp_path):
+    rows = [
+        f"2024-01-{1 + i // 24:02} {i % 24:02}:00,{i % 24},{'' if i % 5 == 2 else i % 7},{i % 24 // 2}"
+        for i in range(600)
+    ]
+    (tmp_path / "s.csv").write_text("\n".join(["time,a,b,c", *rows]), "utf-8")
+    text = run(tmp_path, "series", "--data", "s.csv", "--column", "a", *FEW[:-2], "--epochs", 1)
+    assert "missing: a 0.0%, b 20.0%, c 0.0%" in text
+    assert "\na: mean absolute error" in text
+
+
+def test_gestures_need_the_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYLSTM_NUM_THREADS", "1")
+    first = run(tmp_path, "gestures", "--epochs", 8, "--test", "--model", "g.npz", "--picture", "g.png")
+    found = re.findall(r"^\w+: ([\d.]+)% of \d+ series right; .* extremes ([\d.]+)%, .* label ([\d.]+)%", first, re.M)
+    for ours, linear, usual in found:
+        assert float(ours) > float(linear) > float(usual)
+    again = run(tmp_path, "gestures", "--test", "--model", "g.npz")
+    assert "epoch" not in again
+    assert again.splitlines()[-2:] == first.splitlines()[-3:-1]
+    assert (tmp_path / "g.png").is_file()
+
+
+def test_gestures_read_tables_and_sounds(refused, tmp_path):
+    rows = [f"{n},{'up' if n % 2 else 'down'},{step * (1 if n % 2 else -1)},{'' if step % 3 else n}"
+            for n in range(40) for step in range(5 + n % 4)]  # fmt: skip
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["series,label,x,y", *rows]), "utf-8")
+    text = run(tmp_path, "gestures", "--data", path, "--epochs", 30, "--hidden", 8)
+    assert "32 series of 5 to 8 steps, 2 labels" in text
+    assert "dev: 100.0% of 4 series right" in text
+    for change, message in [
+        (lambda rows: rows.__setitem__(3, "0,up,1,1"), "line 5: series '0' has no label, another one than before"),
+        (lambda rows: rows.__setitem__(3, "0,down,warm,1"), "line 5: could not convert string to float: 'warm'"),
+        (lambda rows: rows.__setitem__(3, "0,down,inf,1"), "line 5 holds infinity"),
+        (lambda rows: rows.__setitem__(3, "0,down,1"), "line 5 has 3 cells, and the header 4"),
+        (lambda rows: rows.append("0,down,1,1"), "has no label, another one than before, or rows elsewhere"),
+    ]:
+        wrong = list(rows)
+        change(wrong)
+        path.write_text("\n".join(["series,label,x,y", *wrong]), "utf-8")
+        assert message in refused("gestures", "--data", path)
+    path.unlink()
+    t = np.arange(3000) / 8000
+    for n in range(40):
+        pitch = (400 if n % 2 else 1500) * (1 + 0.01 * n)
+        with wave.open(str(tmp_path / f"{'low' if n % 2 else 'high'}_{n}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes((9000 * np.sin(2 * np.pi * pitch * t[: 1000 + 50 * n])).astype("<i2").tobytes())
+    own = sorted(tmp_path.glob("high_*.wav"))[:2]
+    text = run(tmp_path, "gestures", "--data", tmp_path, "--epochs", 4, "--hidden", 8, "--classify", *own)
+    assert "dev: 100.0% of 4 series right" in text
+    assert all(": high (" in line for line in text.splitlines()[-2:])
+    (tmp_path / "low_99.wav").write_bytes(b"RIFF")
+    assert "is no WAV file" in refused("gestures", "--data", tmp_path)
 
 
 @pytest.mark.parametrize("options", [[], ["--plain"], ["--task", "chinese", "--test"]], ids=" ".join)

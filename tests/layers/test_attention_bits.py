@@ -252,3 +252,34 @@ def test_a_memory_holds_arrays_of_its_own(score):
     before = backward(np.ones_like(wanted[0]))[0][0]
     weights[...] = 7  # what a call gave is the caller's
     np.testing.assert_array_equal(backward(np.ones_like(wanted[0]))[0][0], before)
+
+
+def test_embedded_words_as_queries_and_keys(score):
+    """In a model's run an embedding's rows may be looked up late: attention sees the arrays, the table its gradient."""
+    rng = np.random.default_rng(17)
+    words, other = rng.integers(0, 9, (16, 12)), rng.integers(0, 9, (16, 10))
+    embed = pylstm.Embedding(9, 4, dtype=F64, seed=1)
+    layer = layer_of(score, key_size=4)
+
+    class Net(pylstm.Model):
+        def __init__(self):
+            self.embed, self.attention = embed, layer
+
+        def run(self, words, other, prepared):
+            keys = self.embed(other)
+            if prepared:
+                keys = self.attention.prepare(keys)
+            return self.attention(self.embed(words), keys)
+
+    query, keys = embed(words), embed(other)
+    wanted, want_back = layer.forward(query, keys)
+    ds = rng.standard_normal(wanted[0].shape), rng.standard_normal(wanted[1].shape)
+    (d_query, d_keys), _ = want_back(*ds)
+    d_table = np.zeros((9, 4))
+    np.add.at(d_table, words, d_query)
+    np.add.at(d_table, other, d_keys)
+    for prepared in False, True:
+        np.testing.assert_array_equal(Net()(words, other, prepared)[0], wanted[0])
+        outputs, backward = Net().forward(words, other, prepared)
+        np.testing.assert_array_equal(outputs[0], wanted[0])
+        np.testing.assert_allclose(backward(ds)[1]["embed.weight"].dense(), d_table, atol=1e-10)

@@ -17,9 +17,13 @@ def lstm(**options):
 LAYERS = {
     "Embedding": lambda: pylstm.Embedding(7, 3, dtype="float64", seed=0),
     "Linear": lambda: pylstm.Linear(F, 3, dtype="float64", seed=0),
+    "Conv1d": lambda: pylstm.Conv1d(F, 3, 3, stride=2, padding=1, dtype="float64", seed=0),
+    "causal Conv1d": lambda: pylstm.Conv1d(F, 3, 2, dilation=2, causal=True, dtype="float64", seed=0),
+    "LayerNorm": lambda: pylstm.LayerNorm(F, dtype="float64", seed=0),
     "Dropout": lambda: pylstm.Dropout(0.5, seed=3),
     "Activation": lambda: pylstm.Activation("tanh"),
     "LastStep": pylstm.LastStep,
+    "BothEnds": pylstm.BothEnds,
     "MeanOverTime": pylstm.MeanOverTime,
     "MaxOverTime": pylstm.MaxOverTime,
     "LSTM": lambda: lstm(num_layers=2, dropout=0.5),

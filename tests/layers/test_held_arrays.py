@@ -121,6 +121,7 @@ LAYERS = {
     "Dropout": lambda: pylstm.Dropout(0.0),
     "Dropout that drops": lambda: pylstm.Dropout(0.5, seed=0),
     "LastStep": pylstm.LastStep,
+    "BothEnds": pylstm.BothEnds,
     "MeanOverTime": pylstm.MeanOverTime,
     "MaxOverTime": pylstm.MaxOverTime,
     "Residual": lambda: pylstm.Residual([pylstm.Linear(4, 4, seed=0), pylstm.Activation("tanh")]),

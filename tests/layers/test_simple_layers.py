@@ -36,6 +36,7 @@ LAYERS = {
     "sigmoid": lambda: pylstm.Activation("sigmoid"),
     "softmax": lambda: pylstm.Activation("softmax"),
     "last": pylstm.LastStep,
+    "ends": pylstm.BothEnds,
     "mean": pylstm.MeanOverTime,
     "max": pylstm.MaxOverTime,
     "residual": lambda: pylstm.Residual([linear(), pylstm.Activation("tanh")]),
@@ -171,7 +172,7 @@ def test_what_stands_past_a_length_does_not_matter(name):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("cls", [pylstm.LastStep, pylstm.MeanOverTime, pylstm.MaxOverTime])
+@pytest.mark.parametrize("cls", [pylstm.LastStep, pylstm.BothEnds, pylstm.MeanOverTime, pylstm.MaxOverTime])
 def test_pooling_equals_pooling_of_each_sequence(cls):
     rng = np.random.default_rng(1)
     x = rng.standard_normal((4, T, F)) - 3  # the largest value is below the zeros of padding
@@ -179,9 +180,28 @@ def test_pooling_equals_pooling_of_each_sequence(cls):
     y = cls()(x, lengths=lengths)
     for row, sequence, length in zip(y, x, lengths, strict=True):
         np.testing.assert_allclose(row, cls()(sequence[:length]) if length else np.zeros(F), rtol=1e-12)
-    want = {"LastStep": x[:, -1], "MeanOverTime": x.mean(axis=1), "MaxOverTime": x.max(axis=1)}[cls.__name__]
+    half = F // 2
+    want = {"LastStep": x[:, -1], "MeanOverTime": x.mean(axis=1), "MaxOverTime": x.max(axis=1),
+            "BothEnds": np.concatenate([x[:, -1, :half], x[:, 0, half:]], axis=1)}[cls.__name__]  # fmt: skip
     np.testing.assert_allclose(cls()(x), want, rtol=1e-12)
     assert cls()(np.zeros((2, 0, F))).tolist() == np.zeros((2, F)).tolist()
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_both_ends_of_a_bidirectional_layer_are_its_last_states(kind):
+    rng = np.random.default_rng(2)
+    layer = recurrent(kind, F, 3, bidirectional=True, num_layers=2)
+    x, lengths = rng.standard_normal((4, T, F)), np.array([5, 1, 3, 4])
+    y, state = layer(x, lengths=lengths)
+    h = (state[0] if kind == "LSTM" else state)[-2:]
+    np.testing.assert_array_equal(pylstm.BothEnds()(y, lengths=lengths), np.concatenate(list(h), axis=1))
+
+
+def test_both_ends_needs_two_halves():
+    with pytest.raises(ValueError, match=r"BothEnds needs .* even number, got 3"):
+        pylstm.BothEnds()(np.zeros((2, 5, 3)))
+    with pytest.raises(ValueError, match=r"BothEnds needs .* even number, got 3"):
+        pylstm.Sequential([pylstm.GRU(2, 3, batch_first=True), pylstm.BothEnds()])
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 5, 0, 1]])

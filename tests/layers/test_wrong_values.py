@@ -166,7 +166,7 @@ def calls():
     rows = X.swapaxes(0, 1)
     for layer in (
         pylstm.Linear(4, 4, seed=0), pylstm.Dropout(seed=0), pylstm.Activation("tanh"), pylstm.Activation("softmax"),
-        pylstm.LastStep(), pylstm.MeanOverTime(), pylstm.MaxOverTime(),
+        pylstm.LastStep(), pylstm.BothEnds(), pylstm.MeanOverTime(), pylstm.MaxOverTime(),
         pylstm.Residual([pylstm.Linear(4, 4, seed=0)]), pylstm.Sequential([pylstm.Linear(4, 4, seed=0)]),
         pylstm.Sequential([pylstm.LSTM(4, 6, batch_first=True, seed=0), pylstm.LastStep()]),
     ):  # fmt: skip

@@ -116,7 +116,7 @@ def test_a_circle_would_be_found(tmp_path):
 
 
 # A part may import those before it. What looks inside is imported late, by the method of that name.
-ORDER = ["layers", "losses", "decoding", "data", "files", "training", "models"]
+ORDER = ["layers", "losses", "decoding", "data", "files", "training", "models", "adapters"]
 
 
 def test_parts_import_the_parts_before_them():
@@ -141,6 +141,11 @@ def test_what_looks_inside_is_imported_late():
         "pylstm.layers.recurrent", "pylstm.models.sequential", "pylstm.training.rate_finder",
     }  # fmt: skip
     assert at_the_top == set()
+
+
+def test_nobody_imports_what_is_for_other_libraries():
+    users = {name for name, used in GRAPH.items() if any(part(one) in ("adapters", "sklearn") for one in used)}
+    assert {name for name in users if part(name) != "adapters"} == {"pylstm.sklearn"}
 
 
 def test_the_oracle_stands_alone():
@@ -188,7 +193,9 @@ def test_import_waits_for_layers_only():
     found = subprocess.run([sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", code],
                            capture_output=True, text=True, check=True, cwd="/").stdout.split()  # fmt: skip
     parts = {part(name) for name in found}
-    assert parts & {"training", "losses", "decoding", "files", "models", "inspect", "reference"} == set(), found
+    assert parts & {"training", "losses", "decoding", "files", "models", "inspect", "reference", "adapters"} == set(), (
+        found
+    )
     assert {name for name in found if part(name) == "layers"} <= {
         f"pylstm.layers{name}"
         for name in ("", ".compiled", ".described", ".gru", ".layer", ".lstm", ".parameters", ".recurrent",

@@ -67,6 +67,18 @@ FAULTS = {
         "all.factor[size_t(r)] = 0;",
         "core/test_linear_cross_entropy.py -k twin",
     ),
+    "a blank between equal labels that may be skipped": Fault(
+        "csrc/ctc.cpp",
+        "if (i == 0 || label[i] != label[i - 1]) skip[2 * i + 1] = 0;",
+        "skip[2 * i + 1] = 0;",
+        "core/test_ctc.py -k paths",
+    ),
+    "states of the sequence before that stay": Fault(
+        "csrc/ctc.cpp",
+        "std::fill_n(skip, row_ + line, none);",
+        "",
+        "core/test_ctc.py -k same_bits",
+    ),
     "no fused multiply-add on AVX2": Fault(
         "csrc/simd/avx2.h",
         "return (f32v)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);",
