@@ -155,6 +155,30 @@ def test_layers_beside_recurrent_ones(torch):
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in fresh.state_dict().items())
 
 
+def test_a_shared_module_has_two_names_there_and_one_here(torch, tmp_path):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(3, 3)
+            self.second, self.other = self.first, torch.nn.Linear(3, 3)
+
+    class Ours(pylstm.Model):
+        def __init__(self):
+            self.first = pylstm.Linear(3, 3)
+            self.second, self.other = self.first, pylstm.Linear(3, 3)
+
+        def run(self, x):
+            return self.other(self.second(self.first(x)))
+
+    state = Net().state_dict()
+    assert len(state) == 6
+    for given in (state, *saved(torch, state, tmp_path)):
+        model = pylstm.from_torch(given, Ours())
+        assert np.array_equal(model.params["first.weight"], state["second.weight"].numpy())
+    apart = {name: value.clone() for name, value in state.items()}
+    refused("unexpected 'second.weight', 'second.bias'", apart, model=Ours())
+
+
 LAYERS = {
     "LSTM": ({"num_layers": 2, "bidirectional": True, "proj_size": 3}, 5, 6),
     "GRU": ({"num_layers": 2, "bidirectional": True}, 5, 6),
