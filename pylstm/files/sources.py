@@ -27,17 +27,18 @@ class File:
             raise ModelFileError("it is no regular file")
         self.size = self.before.st_size
 
-    def fill(self, at: int, buffer: Any, crc: int = 0) -> int:
-        """Read what fits into the buffer of bytes; the CRC-32 of it, after `crc`."""
+    def fill(self, at: int, buffer: Any, crc: int | None = 0) -> int:
+        """Read what fits into the buffer of bytes; the CRC-32 of it, after `crc`. None: nobody asks for it."""
         self.raw.seek(at)
         view = memoryview(buffer)
         while len(view):
             count = self.raw.readinto(view[:_CHUNK])
             if not count:
                 raise ModelFileError("it was cut short while it was read")
-            crc = zlib.crc32(view[:count], crc)
+            if crc is not None:
+                crc = zlib.crc32(view[:count], crc)
             view = view[count:]
-        return crc
+        return crc or 0
 
     def get(self, at: int, count: int) -> bytes:
         buffer = bytearray(count)
@@ -64,13 +65,13 @@ class Memory(File):
     def __init__(self, data: bytes | bytearray) -> None:
         self.data, self.size = memoryview(data), len(data)
 
-    def fill(self, at: int, buffer: Any, crc: int = 0) -> int:
+    def fill(self, at: int, buffer: Any, crc: int | None = 0) -> int:
         view = memoryview(buffer)
         part = self.data[at : at + len(view)]
         if len(part) < len(view):
             raise ModelFileError("it is cut off")
         view[:] = part
-        return zlib.crc32(part, crc)
+        return 0 if crc is None else zlib.crc32(part, crc)
 
     def check_unchanged(self) -> None:
         """It cannot change."""

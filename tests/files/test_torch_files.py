@@ -3,6 +3,7 @@ data/torch; where PyTorch is installed, it writes others here."""
 
 from __future__ import annotations
 
+import datetime
 import io
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 import pylstm
 from pylstm.files.pytorch import archives
+from support.torch_files import Tagger, chain, refused
 
 DATA = Path(__file__).parent / "data" / "torch"
 REAL = os.environ.get("PYLSTM_DATA")  # a folder of real models
@@ -25,38 +27,6 @@ both = pytest.mark.parametrize("end", [".pt", "_before_1_6.pt"])
 def values():
     with np.load(DATA / "values.npz") as file:
         return dict(file)
-
-
-class Tagger(pylstm.Model):
-    def __init__(self, **options):
-        self.embedding = pylstm.Embedding(6, 3)
-        self.gru = pylstm.GRU(3, 4, bidirectional=True, batch_first=True, **options)
-        self.head = pylstm.Linear(8, 2)
-
-    def run(self, x):
-        return self.head(self.gru(self.embedding(x))[0])
-
-
-def chain(seed=None):
-    return pylstm.Sequential(
-        [pylstm.Embedding(6, 3), pylstm.GRU(3, 4, bidirectional=True, batch_first=True), pylstm.Dropout(0.5),
-         pylstm.Linear(8, 2)], seed=seed,
-    )  # fmt: skip
-
-
-def lstm_weights(layer, rng, prefix=""):
-    return {prefix + name: rng.normal(size=value.shape).astype("f4") for name, value in layer.params.items()}
-
-
-def refused(match, *args, error=ValueError, model=None, **options):
-    """from_torch raises, and the model is as before."""
-    model = pylstm.LSTM(3, 2) if model is None else model
-    before = model.state_dict()
-    with pytest.raises(error, match=match) as caught:
-        pylstm.from_torch(args[0], model, *args[1:], **options)
-    assert 10 < len(str(caught.value)) < 3000
-    assert all(np.array_equal(value, before[name]) for name, value in model.params.items())
-    return str(caught.value)
 
 
 # ---- files that PyTorch wrote ----------------------------------------------------------------------------------------
@@ -104,184 +74,6 @@ def test_torch_is_not_imported():
     ).replace("import sys, pylstm", "import sys, numpy; before = set(sys.modules); import pylstm")
     subprocess.run([sys.executable, "-P", "-c", code] if sys.version_info >= (3, 11) else [sys.executable, "-c", code],
                    check=True, cwd="/")  # fmt: skip
-
-
-# ---- names -----------------------------------------------------------------------------------------------------------
-
-
-def test_what_stands_before_all_names_is_left_out():
-    rng, layer = np.random.default_rng(0), pylstm.LSTM(3, 2, 2)
-    for prefix in ("", "lstm.", "module.encoder.rnn."):
-        given = lstm_weights(layer, rng, prefix)
-        pylstm.from_torch(given, layer)
-        assert all(np.array_equal(layer.params[name], given[prefix + name]) for name in layer.params)
-
-
-def test_prefix():
-    rng, layer = np.random.default_rng(0), pylstm.LSTM(3, 2)
-    one, two = lstm_weights(layer, rng, "encoder.lstm."), lstm_weights(layer, rng, "decoder.lstm.")
-    for prefix in ("decoder.lstm.", "decoder.lstm", "decoder"):
-        pylstm.from_torch({**one, **two}, layer, prefix)
-        assert np.array_equal(layer.params["bias_hh_l0"], two["decoder.lstm.bias_hh_l0"])
-    flat = {name.replace(".lstm.", "_"): value for name, value in {**one, **two}.items()}
-    pylstm.from_torch(flat, layer, prefix="encoder_")
-    assert np.array_equal(layer.params["bias_hh_l0"], one["encoder.lstm.bias_hh_l0"])
-    said = refused("prefix='encoder.lstm.' or prefix='decoder.lstm.' would fit", {**one, **two})
-    assert "missing 'weight_ih_l0' (near: 'encoder.lstm.weight_ih_l0', 'decoder.lstm.weight_ih_l0')" in said
-    refused(r"begins with prefix 'coder'; there are 8 tensors \('encoder', 'decoder'\)", {**one, **two}, "coder")
-
-
-def test_mapping():
-    rng, layer = np.random.default_rng(0), pylstm.LSTM(3, 2)
-    given = lstm_weights(layer, rng, "a.b.")
-    given["c.weight"] = rng.normal(size=(5, 2))
-    names = {name: f"a.b.{name}" for name in layer.params}
-    for mapping in ({"": "a.b"}, {"": "a.b."}, names, lambda name: f"a.b.{name}", names.__getitem__):
-        fresh = pylstm.from_torch(given, pylstm.LSTM(3, 2), mapping=mapping)
-        assert all(np.array_equal(fresh.params[name], given[f"a.b.{name}"]) for name in layer.params)
-    model = pylstm.Sequential([pylstm.LSTM(3, 2, batch_first=True), pylstm.Linear(2, 5, bias=False)])
-    for mapping in ({"0": "a.b", "1": "c"}, {"0.": "a.b.", "1.weight": "c.weight"}):
-        pylstm.from_torch(given, model, mapping=mapping)
-        assert np.array_equal(model.params["0.weight_hh_l0"], given["a.b.weight_hh_l0"])
-        assert np.array_equal(model.params["1.weight"], given["c.weight"].astype("f4"))
-    before = model.params["1.weight"]
-    given = {name: value + 1 for name, value in given.items()}
-    pylstm.from_torch(given, model, prefix="a", mapping={"0": "b", "1": None})  # None: it stays
-    assert np.array_equal(model.params["0.weight_hh_l0"], given["a.b.weight_hh_l0"])
-    assert np.array_equal(model.params["1.weight"], before)
-    refused("unexpected 'c.bias'", {**given, "c.bias": np.ones(5)}, model=model, mapping={"0": "a.b", "1": "c"})
-    refused("missing '1.weight'", given, model=model, mapping={"0": "a.b", "1": "d"})
-    refused("mapping names 'a.b'.*our name: their name", given, model=model, mapping={"a.b": "0"})
-    refused("must be a dict", given, model=model, mapping=3, error=TypeError)
-    refused("must have names", given, model=model, mapping={"0": 3}, error=TypeError)
-    refused("must be a name or None", given, model=model, mapping=lambda name: 3, error=TypeError)  # noqa: ARG005
-
-
-def sequential(*names):
-    """Three Linear(4, 4) after an LSTM(4, 4), as they are called in PyTorch, in that order."""
-    rng = np.random.default_rng(0)
-    found = lstm_weights(pylstm.LSTM(4, 4), rng, f"{names[0]}.")
-    for name in names[1:]:
-        found.update({f"{name}.weight": rng.normal(size=(4, 4)), f"{name}.bias": rng.normal(size=4)})
-    return found
-
-
-def linears(count=3):
-    return pylstm.Sequential([pylstm.LSTM(4, 4, batch_first=True), *(pylstm.Linear(4, 4) for _ in range(count))])
-
-
-def test_modules_that_are_numbered_come_in_their_order():
-    given = sequential("net.0", "net.2", "net.4", "net.11")
-    for order in (given, dict(sorted(given.items())), dict(reversed(given.items()))):
-        model = pylstm.from_torch(order, linears())
-        for ours, theirs in (("1", "net.2"), ("2", "net.4"), ("3", "net.11")):
-            assert np.array_equal(model.params[f"{ours}.bias"], given[f"{theirs}.bias"].astype("f4"))
-
-
-def test_modules_that_are_alike_need_a_mapping():
-    given = sequential("lstm", "a", "b", "c")
-    said = refused(r"'a', 'b', 'c' are alike.*mapping=\{'0': 'lstm', '1': '\?'", given, model=linears())
-    assert "unexpected" in said
-    model = pylstm.from_torch(given, linears(), mapping={"0": "lstm", "1": "c", "2": "a", "3": "b"})
-    assert np.array_equal(model.params["1.bias"], given["c.bias"].astype("f4"))
-    pylstm.from_torch(sequential("lstm", "a"), linears(1))
-    refused("unexpected", sequential("lstm", "a", "b"), model=linears(1))  # a Linear too many
-    refused("missing", sequential("lstm"), model=linears(1))
-
-
-def test_a_model_with_names_is_not_guessed():
-    class Net(pylstm.Model):
-        def __init__(self):
-            self.lstm, self.out = pylstm.LSTM(4, 4), pylstm.Linear(4, 4)
-
-        def run(self, x):
-            return self.out(self.lstm(x)[0])
-
-    given = sequential("rnn", "fc")
-    said = refused("these would fit: mapping=", given, model=Net())
-    mapping = eval(said[said.index("mapping=") + len("mapping=") :])
-    assert mapping == {"lstm": "rnn", "out": "fc"}
-    pylstm.from_torch(given, Net(), mapping=mapping)
-    pylstm.from_torch({f"module.{name}": value for name, value in sequential("lstm", "out").items()}, Net())
-
-
-def test_a_cell():
-    rng = np.random.default_rng(0)
-    for layer in (pylstm.LSTM(3, 2), pylstm.GRU(3, 2), pylstm.RNN(3, 2)):
-        given = {name.removesuffix("_l0"): value for name, value in lstm_weights(layer, rng).items()}
-        for names in (given, {f"cell.{name}": value for name, value in given.items()}):
-            pylstm.from_torch(names, layer)
-            assert np.array_equal(layer.params["weight_hh_l0"], given["weight_hh"])
-    refused("missing", given, model=pylstm.RNN(3, 2, 2))
-
-
-def test_one_bias_of_two():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(5, 2, 3)).astype("f4")
-    for kind in (pylstm.LSTM, pylstm.RNN, pylstm.GRU):
-        full = kind(3, 4, 2, bidirectional=True)
-        given = lstm_weights(full, rng)
-        if kind is pylstm.GRU:
-            refused(
-                "is not zero for the candidate", given, model=kind(3, 4, 2, bidirectional=True, recurrent_bias=False)
-            )
-            for name in given:
-                if name.startswith("bias_hh"):
-                    given[name][8:] = 0
-        full.load_state_dict(given)
-        single = pylstm.from_torch(given, kind(3, 4, 2, bidirectional=True, recurrent_bias=False))
-        np.testing.assert_allclose(single(x)[0], full(x)[0], atol=1e-6)
-    with pytest.raises(ValueError, match="reset_after=True"):
-        pylstm.from_torch(given, pylstm.GRU(3, 4, 2, bidirectional=True, reset_after=False))
-
-
-def test_what_does_not_fit_is_named_and_nothing_changes():
-    given = lstm_weights(pylstm.LSTM(3, 2), np.random.default_rng(0))
-    refused(r"'weight_hh_l0' must have shape \(8, 2\), got \(8, 3\)", {**given, "weight_hh_l0": np.ones((8, 3))})
-    refused(r"missing 'bias_hh_l0' of shape \(8,\)", {n: v for n, v in given.items() if n != "bias_hh_l0"})
-    refused(r"missing 'bias_hh_l0' \(near: 'b_hh_l0'\); unexpected 'b_hh_l0'",
-            {**{n: v for n, v in given.items() if n != "bias_hh_l0"}, "b_hh_l0": given["bias_hh_l0"]})  # fmt: skip
-    refused("unexpected 'x0', 'x1', .* and 92 more", {**given, **{f"x{i}": np.ones(3) for i in range(100)}})
-    refused("weight_ih_l0 must hold real numbers", {**given, "weight_ih_l0": np.ones((8, 3), complex)}, error=TypeError)
-    refused("must be a path, an open file or a state_dict, got ndarray", np.ones(3), error=TypeError)
-    refused("must be a path, an open file or a state_dict, got None", None, error=TypeError)
-    refused(r"got bytes: io\.BytesIO", b"PK\3\4", error=TypeError)
-    refused("prefix must be a string", given, 3, error=TypeError)
-    with pytest.raises(TypeError, match="model must be a layer"):
-        pylstm.from_torch(given, pylstm.LSTM)
-    with pytest.raises(TypeError, match=r"from_torch\(weights, model\)"):
-        pylstm.from_torch(pylstm.LSTM(3, 2), given)
-
-
-def test_checkpoints_with_several_parts():
-    rng, layer = np.random.default_rng(0), pylstm.LSTM(3, 2)
-    one, two = lstm_weights(layer, rng), lstm_weights(layer, rng, "lstm.")
-    optimizer = {"state": {0: {"exp_avg": np.ones(3), "step": np.ones(())}}, "param_groups": [{"lr": 0.1}]}
-    checkpoint = {"model": one, "ema": {"shadow": two}, "optimizer": optimizer, "epoch": np.float64(3), "seen": [1, 2]}
-    refused("There are 4 tensors under 'model' .*, 4 tensors under 'ema.shadow' .*the state of an optimizer: prefix=",
-            checkpoint)  # fmt: skip
-    pylstm.from_torch(checkpoint, layer, prefix="ema.shadow.lstm")
-    assert np.array_equal(layer.params["bias_hh_l0"], two["lstm.bias_hh_l0"])
-    pylstm.from_torch(checkpoint, layer, prefix="ema")
-    pylstm.from_torch(checkpoint, layer, prefix="model")
-    assert np.array_equal(layer.params["bias_hh_l0"], one["bias_hh_l0"])
-    alone = {"state_dict": two, "optimizers": [optimizer], "optimizer": optimizer, "steps": np.ones((), np.int64)}
-    pylstm.from_torch(alone, layer, prefix="lstm")
-    assert np.array_equal(layer.params["bias_hh_l0"], two["lstm.bias_hh_l0"])
-    refused("no tensors in", {"epoch": 3})
-
-    class Net(pylstm.Model):
-        def __init__(self):
-            self.model, self.ema = pylstm.LSTM(3, 2), pylstm.LSTM(3, 2)
-
-        def run(self, x):
-            return self.ema(self.model(x)[0])[0]
-
-    net = pylstm.from_torch({"model": one, "ema": lstm_weights(layer, rng)}, Net())  # a dict for each attribute
-    assert np.array_equal(net.params["model.bias_hh_l0"], one["bias_hh_l0"])
-    held = {"a": one}
-    held["a"]["self"] = held  # which holds itself
-    pylstm.from_torch(held, layer, prefix="a")
 
 
 # ---- safetensors, and out again --------------------------------------------------------------------------------------
@@ -343,6 +135,49 @@ def test_a_bfloat16_safetensors_file(tmp_path):
 
 
 # ---- with PyTorch ----------------------------------------------------------------------------------------------------
+
+
+def test_layers_beside_recurrent_ones(torch):
+    """Embedding, Conv1d, LayerNorm and Linear, in an nn.Sequential and in one of ours."""
+    modules = [torch.nn.Conv1d(5, 4, 3), torch.nn.LayerNorm(4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2)]
+    net = torch.nn.Sequential(*modules).eval()
+    with torch.no_grad():
+        net[1].weight.uniform_()
+        x = torch.randn(2, 9, 5)
+        want = net[1:](modules[0](x.transpose(1, 2)).transpose(1, 2)).numpy()
+    ours = [pylstm.Conv1d(5, 4, 3), pylstm.LayerNorm(4), pylstm.Dropout(0.5), pylstm.Linear(4, 2)]
+    model = pylstm.from_torch(net.state_dict(), pylstm.Sequential(ours))
+    np.testing.assert_allclose(model(x.numpy()), want, atol=1e-6)
+    fresh = torch.nn.Sequential(
+        torch.nn.Conv1d(5, 4, 3), torch.nn.LayerNorm(4), torch.nn.Dropout(), torch.nn.Linear(4, 2)
+    )
+    fresh.load_state_dict({name: torch.from_numpy(value) for name, value in pylstm.to_torch(model).items()})
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in fresh.state_dict().items())
+
+
+def test_a_shared_module_has_two_names_there_and_one_here(torch, tmp_path):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Linear(3, 3)
+            self.second, self.other = self.first, torch.nn.Linear(3, 3)
+
+    class Ours(pylstm.Model):
+        def __init__(self):
+            self.first = pylstm.Linear(3, 3)
+            self.second, self.other = self.first, pylstm.Linear(3, 3)
+
+        def run(self, x):
+            return self.other(self.second(self.first(x)))
+
+    state = Net().state_dict()
+    assert len(state) == 6
+    for given in (state, *saved(torch, state, tmp_path)):
+        model = pylstm.from_torch(given, Ours())
+        assert np.array_equal(model.params["first.weight"], state["second.weight"].numpy())
+    apart = {name: value.clone() for name, value in state.items()}
+    refused("unexpected 'second.weight', 'second.bias'", apart, model=Ours())
+
 
 LAYERS = {
     "LSTM": ({"num_layers": 2, "bidirectional": True, "proj_size": 3}, 5, 6),
@@ -412,6 +247,7 @@ def test_models_give_the_outputs_of_torch(torch, tmp_path):
         "model_state_dict": net.state_dict(), "optimizer": optimizer, "epoch": 3, "device":
         torch.device("cpu"), "dtype": torch.float16, "loss": torch.tensor(0.5), "best": np.float64(0.5),
         "random": torch.get_rng_state(), "folder": Path("runs"), "shape": torch.Size([2, 3]), "set": {1, 2},
+        "more random": np.random.RandomState(0).get_state(), "date": datetime.datetime(2026, 1, 1),
         "numbers": [1, -1, 300, 70_000, 2**40, -(2**70), 0.5, None, True, "\u4e2d", b"x"],
     }  # fmt: skip
     for make in (Tagger, chain):

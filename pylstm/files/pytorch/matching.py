@@ -11,7 +11,7 @@ from ... import _checks
 from ...layers.gru import GRUFront
 from ...layers.layer import Layer
 from ...layers.recurrent_parameters import RecurrentParameters
-from .parts import Tensors, shown
+from .parts import Tensors, memory, shown
 
 Names = Callable[[str], "str | None"]
 _NEAR = 1000  # names that are looked through for one that is near
@@ -117,7 +117,8 @@ def named(wanted: Mapping[str, Wanted], tensors: Tensors, names: Names, *, mappe
             if other != theirs and other in tensors and tuple(tensors[other].shape) == want.shape:
                 fit.added[name] = other
     used = {*fit.taken.values(), *fit.added.values()}
-    left = [name for name in tensors if name not in used]
+    same = {memory(tensors[name]) for name in used if name is not None}
+    left = [name for name in tensors if name not in used and memory(tensors[name]) not in same]
     if mapped:
         beside = {name.rpartition(".")[0] for name in used if name is not None}
         left = [n for n in left if n.rpartition(".")[0] in beside and _THEIRS.fullmatch(n.rpartition(".")[2])]

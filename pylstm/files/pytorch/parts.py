@@ -83,6 +83,18 @@ def is_tensor(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
+def memory(value: Any) -> Any:
+    """What two names of one tensor have in common: a module that is shared has several in a state_dict."""
+    if isinstance(value, FileTensor):
+        return value.storage, value.offset, value.shape, value.strides
+    if callable(place := getattr(value, "data_ptr", None)):
+        try:
+            return place(), tuple(value.shape)
+        except Exception:  # of a tensor that has no memory, each in its own way
+            return id(value)
+    return id(value)
+
+
 def live_array(name: str, value: Any) -> Any:
     """An array of what is in memory, without importing its library; whatever is no tensor of PyTorch's stays itself."""
     if not callable(getattr(value, "detach", None)) or not callable(getattr(value, "numpy", None)):

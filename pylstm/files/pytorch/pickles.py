@@ -249,6 +249,8 @@ _KNOWN: dict[int, _Action] = {
         (b"U", _VALUE, lambda m: m.push_text("<B", "latin-1")),
         (b"B", _VALUE, lambda m: m.push_text("<I", None)),
         (b"C", _VALUE, lambda m: m.push_text("<B", None)),
+        (b"\x8e", _VALUE, lambda m: m.push_text("<Q", None)),
+        (b"\x96", _VALUE, lambda m: m.push_text("<Q", None)),  # a bytearray
         (b"(", _CONTAINER, lambda m: m.mark()),
         (b")", _VALUE, lambda m: m.stack.append(())),
         (b"t", _CONTAINER, lambda m: m.push_marked()),

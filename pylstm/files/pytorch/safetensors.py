@@ -15,12 +15,11 @@ import numpy as np
 
 from ..._arrays import Array
 from ..sources import File
-from ..streams import HEADER_LIMIT
+from ..streams import HEADER_LIMIT, HEADER_VALUES
 from ..strict_json import ModelFileError, parse
 from .spans import Span
 from .tensors import DTYPES, FileTensor, Storage
 
-_VALUES = 2**19  # in the header: eight for each of 2^16 tensors
 _DIMENSIONS = 64
 _CODES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
@@ -34,7 +33,7 @@ def tensors_of(file: File) -> tuple[dict[str, Any], Callable[[Any], Array]]:
     length = int.from_bytes(file.get(0, 8), "little")
     if length > min(file.size - 8, HEADER_LIMIT):
         raise ModelFileError(f"the header claims {length} bytes in a file of {file.size}: cut off, or something else")
-    header = parse(file.get(8, length).decode("utf-8"), _VALUES)
+    header = parse(file.get(8, length).decode("utf-8"), HEADER_VALUES)
     if not isinstance(header, dict):
         raise ModelFileError("the header is not a list of tensors")
     header.pop("__metadata__", None)

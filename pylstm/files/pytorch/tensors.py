@@ -178,6 +178,7 @@ _KNOWN: dict[str, Any] = {
     "torch._utils._rebuild_parameter": Made("a parameter", _parameter),
     "torch._utils._rebuild_parameter_with_state": Made("a parameter", _parameter),
     "torch._tensor._rebuild_from_type_v2": Made("a tensor", _of_type),
+    "numpy.ndarray": Made("ndarray"),
     "torch.nn.parameter.Parameter": Made("Parameter"),
     "torch.Tensor": Made("Tensor"),
     "torch.Size": Made("a shape", _size),
@@ -189,8 +190,11 @@ _KNOWN: dict[str, Any] = {
     **{
         name: Made(name, _ignored)
         for name in (
-            "_codecs.encode", "argparse.Namespace", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
-            "numpy.dtype", "numpy.dtypes.Float64DType", "numpy.dtypes.Float32DType", "numpy.dtypes.Int64DType",
+            "_codecs.encode", "argparse.Namespace", "datetime.datetime", "datetime.timedelta",
+            "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
+            "numpy._core.multiarray._reconstruct",
+            "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer", "numpy.dtype",
+            "numpy.dtypes.Float64DType", "numpy.dtypes.Float32DType", "numpy.dtypes.Int64DType",
             "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "torch.device",
             "torch.layout", "torch.serialization._get_layout",
         )
