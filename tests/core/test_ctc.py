@@ -16,7 +16,7 @@ from pylstm.losses.ctc import ctc_loss_of
 from pylstm.reference.ctc import ctc_of_one
 from support.isas import isas, use_isa
 
-GOLDEN = Path("/work/shared/data/golden/ctc/golden.npz")
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "golden" / "ctc" / "golden.npz"
 
 
 def random_case(seed, dtype=np.float64):

@@ -12,7 +12,7 @@ import pytest
 import pylstm
 from pylstm import ctc_decode
 
-GOLDEN = Path("/work/shared/data/golden/ctc/golden.npz")
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "golden" / "ctc" / "golden.npz"
 
 
 def log_softmax(z):
