@@ -450,3 +450,13 @@ def test_summary_says_where_the_parameters_are():
         assert part in text
     model = translator("additive", bidirectional=True)
     assert f"Total: {model.num_parameters:,} parameters" in model.summary()
+
+
+@pytest.mark.parametrize("front", [(), (pylstm.Conv1d(5, 5, 3, causal=True),), (pylstm.Dropout(0.1),)], ids=repr)
+def test_summary_of_an_encoder_that_reads_features(front):
+    encoder = [*front, pylstm.LSTM(5, 8, batch_first=True)]
+    decoder = [pylstm.Embedding(9, 4), pylstm.LSTM(4, 8, batch_first=True), pylstm.Linear(8, 9)]
+    text = pylstm.EncoderDecoder(encoder, decoder, begin=0, end=1, seed=0).summary()
+    row = next(line for line in text.splitlines() if line.startswith("  LSTM(5, 8"))
+    assert "(None, None, 8)" in row
+    assert row.endswith(f"{encoder[-1].num_parameters}")
