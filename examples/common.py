@@ -211,16 +211,22 @@ def _new_file(text: str, endings: tuple[str, ...]) -> Path:
     return path
 
 
-def kept(path: Path | None, *keys: str) -> Any:
-    """The model in a file, if it is there, with these keys in its metadata: this example has saved it. Or None."""
+def kept(path: Path | None, kind: type, *keys: str, **values: object) -> Any:
+    """The model that an earlier run of this example has saved, or None if there is no such file.
+
+    kind: of the model. keys: what its metadata have to hold; values: with what that has to be.
+    """
     if path is None or not path.is_file():
         return None
     try:
         model = pylstm.load(path)
     except pylstm.ModelFileError as error:
         raise DataError(f"{path} is no model: {error}; expected one that this example saved") from None
-    if not all(key in (model.metadata or {}) for key in keys):
+    if not isinstance(model, kind) or not {*keys, *values} <= model.metadata.keys():
         raise DataError(f"{path} is a model of something else; expected one that this example saved")
+    for name, value in values.items():
+        if (found := model.metadata[name]) != value:
+            raise DataError(f"{path} was saved with {name} {found!r}, and here it is {value!r}; say another file")
     print(f"{path} is loaded; delete it to train anew")
     return model
 

@@ -176,7 +176,7 @@ def learn(train: list[Labelled], dev: list[Labelled], args: argparse.Namespace) 
         pylstm.Dropout(0.2),
         pylstm.Linear(2 * args.hidden, len(labels)),
     ], seed=args.seed)  # fmt: skip
-    model.metadata = {"labels": labels, "mean": mean.tolist(), "scale": scale.tolist()}
+    model.metadata = {"labels": labels, "mean": mean.tolist(), "scale": scale.tolist(), "features": len(mean)}
     print(model.summary())
     model.fit(
         *pairs(model, train), loss="cross_entropy", optimizer=pylstm.AdamW(1e-2), batch_size=32, epochs=args.epochs,
@@ -190,16 +190,6 @@ def pairs(model: Any, rows: list[Labelled]) -> tuple[list[Array], Array]:
     mean, scale, labels = (model.metadata[name] for name in ("mean", "scale", "labels"))
     series = [known(one, np.array(mean), np.array(scale)) for _, one in rows]
     return series, np.array([labels.index(label) if label in labels else -100 for label, _ in rows])
-
-
-def loaded(path: Path, features: int) -> pylstm.Sequential:
-    try:
-        model = pylstm.load(path)
-    except pylstm.ModelFileError as error:
-        raise common.DataError(f"{path} is no model: {error}; expected one that this example saved") from None
-    if not isinstance(model, pylstm.Sequential) or len(model.metadata.get("mean", [])) != features:
-        raise common.DataError(f"{path} is no model of {features} numbers a step; expected one that this example saved")
-    return model
 
 
 def main() -> None:
@@ -224,10 +214,8 @@ def main() -> None:
         raise common.DataError(f"{args.data} has one label only, {min(labels)!r}; expected {FORM}")
     lengths = [len(series) for _, series in train]
     print(f"{len(train):,} series of {min(lengths)} to {max(lengths)} steps, {len(labels)} labels")
-    if args.model is not None and args.model.is_file():
-        model = loaded(args.model, train[0][1].shape[1])
-        print(f"{args.model} is loaded; delete it to train anew")
-    else:
+    model = common.kept(args.model, pylstm.Sequential, "labels", "scale", "mean", features=train[0][1].shape[1])
+    if model is None:
         model = learn(train, dev, args)
         if args.model is not None:
             model.save(args.model)

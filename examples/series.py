@@ -342,17 +342,8 @@ def loaded(path: Path | None, form: dict[str, Any]) -> tuple[AtOnce, StepByStep]
     """The models of earlier, if both are there."""
     if path is None or not all(one.is_file() for one in files(path)):
         return None
-    found: list[Any] = []
-    for one, kind in zip(files(path), (AtOnce, StepByStep), strict=True):
-        try:
-            model = pylstm.load(one)
-        except pylstm.ModelFileError as error:
-            raise common.DataError(f"{one} is no model: {error}; expected one that this example saved") from None
-        if not isinstance(model, kind) or {name: model.metadata.get(name) for name in form} != form:
-            raise common.DataError(f"{one} is no model of {form}; expected one that this example saved")
-        found.append(model)
-        print(f"{one} is loaded; delete it to train anew")
-    return found[0], found[1]
+    first, second = files(path)
+    return common.kept(first, AtOnce, "mean", "size", **form), common.kept(second, StepByStep, "mean", "size", **form)
 
 
 def draw(path: Path, table: Table, scale: Scale, test: pylstm.Windows, forecasts: dict[str, Array]) -> None:

@@ -303,7 +303,7 @@ def main() -> None:
     args = parse_arguments()
     own = None if args.listen is None else Utterance("", [], sound(args.listen))
     train, dev, test = utterances(args)
-    model = common.kept(args.model, "mean", "scale", "streaming")
+    model = common.kept(args.model, pylstm.Sequential, "mean", "scale", "streaming")
     if model is None:
         print(f"{len(train):,} utterances to learn from, {sum(len(one.samples) for one in train) / RATE / 60:.0f} min")
         model = learn(train, dev, args)
