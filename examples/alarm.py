@@ -93,12 +93,7 @@ def fault(kind: str, angle: Array, level: Array, strength: float, rate: int) -> 
 
 def read(path: Path) -> tuple[Array, int]:
     """The mean of the channels as frames (N, samples), and how many samples there are in a second."""
-    if not path.is_file():
-        raise common.DataError(f"there is no file {path}; say with --data where {FORM} is")
-    try:
-        samples, rate = pylstm.read_wav(path)
-    except ValueError as error:
-        raise common.DataError(f"{error}; expected {FORM}") from None
+    samples, rate = common.sound(path, FORM)
     if rate < 50 * FRAMES:
         raise common.DataError(f"{path} has {rate} samples a second, and {50 * FRAMES} are needed; expected {FORM}")
     size = rate // FRAMES

@@ -15,8 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+import numpy as np
+
 import pylstm
 
+Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 SAMPLES = Path(__file__).resolve().parent / "data"  # small ones, made by make_samples.py there
 FEWEST = 20  # examples of which something can be learned, and some held back
@@ -63,6 +66,18 @@ def read_labelled(path: Path) -> list[tuple[str, str]]:
             raise DataError(f"{path} has no {lack} in line {number}, {cut(line)!r}; expected {LABELLED}")
         rows.append((label.strip(), text))
     return rows
+
+
+def sound(path: Path, form: str) -> tuple[Array, int]:
+    """What `pylstm.read_wav` gives of a WAV file. form: what it should be, for errors."""
+    try:
+        return pylstm.read_wav(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no {path}; expected {form}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; expected {form}") from None
+    except ValueError as error:
+        raise DataError(f"{error}; expected {form}") from None
 
 
 def cut(text: str, most: int = 40) -> str:

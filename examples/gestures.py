@@ -6,10 +6,10 @@ by hand: `fit` takes a list of arrays. Beside it stand what needs no order, a li
 extremes and length, and the most frequent label.
 
 Data: a CSV file (UTF-8) with a header and columns `series`, `label` and numbers: a row for each step, the rows of a
-series one after another; empty cells are gaps. Or a folder of WAV files (PCM, 16 bits) named LABEL_anything.wav, of
-which the energies of 24 bands are taken, a hundred times a second. A tenth is held back to watch, and a tenth for
---test. Without --data: accelerations of a hand, drawn here: a circle and its reverse, shaking, a knock and a double
-knock, at any speed and strength, with noise and gaps. docs/guide/examples.md says where real series are published.
+series one after another; empty cells are gaps. Or a folder of WAV files (PCM) named LABEL_anything.wav, of which the
+energies of 24 bands are taken, a hundred times a second. A tenth is held back to watch, and a tenth for --test. Without
+--data: accelerations of a hand, drawn here: a circle and its reverse, shaking, a knock and a double knock, at any speed
+and strength, with noise and gaps. docs/guide/examples.md says where real series are published.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +103,7 @@ def read_rows(path: Path) -> list[Labelled]:
 
 def sound(path: Path) -> Array:
     """(T, 24): logarithms of the energies in bands that widen upwards, of 25 ms, every 10 ms."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            if file.getsampwidth() != 2:
-                raise common.DataError(f"{path} has {8 * file.getsampwidth()} bits; expected 16, {FORM}")
-            rate, channels = file.getframerate(), file.getnchannels()
-            raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise common.DataError(
-            f"{path} is no WAV file of PCM ({error or 'it ends too early'}); expected {FORM}"
-        ) from None
-    samples = (
-        np.frombuffer(raw[: len(raw) // (2 * channels) * 2 * channels], "<i2").reshape(-1, channels)[:, 0] / 2.0**15
-    )
+    samples, rate = common.sound(path, FORM)
     size, hop = max(64, rate // 40), max(1, rate // 100)
     samples = np.pad(samples, (0, max(0, size - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop] * np.hanning(size)

@@ -72,10 +72,7 @@ def recorded(folder: Path, part: str) -> list[Utterance]:
 
 
 def sound(path: Path) -> Array:
-    try:
-        samples, rate = pylstm.read_wav(path)
-    except (OSError, ValueError) as error:
-        raise common.DataError(f"{error}; expected {FORM}") from None
+    samples, rate = common.sound(path, FORM)
     if rate != RATE:
         raise common.DataError(f"{path} has {rate} samples a second; expected {RATE}")
     return samples
