@@ -233,12 +233,7 @@ def main() -> None:
     args = parse_arguments()
     table = read(args.data, args.column) if args.data else drawn(args.hours, args.seed)
     count = len(table.values)
-    if count < (needed := 12 * (args.past + args.future)):
-        raise common.DataError(
-            f"{args.data or 'the series'} has {count:,} steps, too few for windows of {args.past} known and "
-            f"{args.future} to forecast: give at least {needed:,}, or lower --past or --future"
-        )
-    cuts = int(0.7 * count), int(0.85 * count)
+    cuts = forecast.parts(count, args)
     learned = table.values[: cuts[0]]
     for name, column in zip(table.names, learned.T, strict=True):
         if not np.isfinite(column).any():
