@@ -138,6 +138,15 @@ def read_part(folder: Path, part: str, read: Callable[[Path], list[T]], form: st
     return read(names[0]) if names else []
 
 
+# ---- gaps ------------------------------------------------------------------------------------------------------------
+
+
+def last_known(values: Array) -> Array:
+    """(T, F) -> (T, F): in place of each NaN the last number before it in its column, 0 where there is none."""
+    last = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))[:, None]), axis=0)
+    return np.where(last < 0, 0.0, np.take_along_axis(values, np.maximum(last, 0), axis=0))
+
+
 # ---- a baseline ------------------------------------------------------------------------------------------------------
 
 

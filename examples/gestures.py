@@ -118,11 +118,7 @@ def sound(path: Path) -> Array:
 
 def known(series: Array, mean: Array, scale: Array) -> Array:
     """(T, 2 F): values, or the last ones that there were (at first the mean); whether they are of now."""
-    seen = np.isfinite(series)
-    last = np.maximum.accumulate(np.where(seen, np.arange(len(series))[:, None], -1), axis=0)
-    scaled = np.nan_to_num((series - mean) / scale)
-    held = np.where(last < 0, 0.0, np.take_along_axis(scaled, np.maximum(last, 0), axis=0))
-    return np.concatenate([held, seen], axis=1, dtype=np.float32)
+    return np.concatenate([common.last_known((series - mean) / scale), np.isfinite(series)], axis=1, dtype=np.float32)
 
 
 def summary(series: Array) -> Array:

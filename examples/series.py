@@ -85,12 +85,9 @@ def read(path: Path, column: str | None) -> Table:
 def known(table: Table, scale: Scale) -> Array:
     """(T, 2 F + 4): values, or the last ones that there were; whether they are of now; hour and day of the week."""
     scaled = (table.values - scale.mean) / scale.size
-    seen = np.isfinite(scaled)
-    last = np.maximum.accumulate(np.where(seen, np.arange(len(seen))[:, None], -1), axis=0)
-    held = np.where(last < 0, 0.0, np.take_along_axis(np.nan_to_num(scaled), np.maximum(last, 0), axis=0))
     phases = [2 * np.pi * table.seconds / period for period in (forecast.DAY, WEEK)]
     waves = np.stack([wave(phase) for phase in phases for wave in (np.sin, np.cos)], axis=1)
-    return np.concatenate([held, seen, waves], axis=1, dtype=np.float32)
+    return np.concatenate([common.last_known(scaled), np.isfinite(scaled), waves], axis=1, dtype=np.float32)
 
 
 # ---- the models ------------------------------------------------------------------------------------------------------
