@@ -308,7 +308,8 @@ def with_atheris(minutes: float, seed: int, found: Path) -> None:
         "files.tensors",
         "files.strict_json",
         "files.marks",
-        "files.saving",
+        "files.reading",
+        "files.structure",
         "training.checkpoint",
         "layers.containers",
     ):
