@@ -108,7 +108,7 @@ def state_of(model):
 
 
 def metadata(container):
-    inner = [metadata(layer) for layer in container.layers if hasattr(layer, "layers")]
+    inner = [metadata(layer) for layer in getattr(container, "layers", ()) if hasattr(layer, "layers")]
     return getattr(container, "metadata", None), inner
 
 
@@ -135,6 +135,8 @@ def seeds(folder: Path) -> list[bytes]:
             pylstm.Residual([pylstm.GRU(2, 2, batch_first=True, reset_after=False)]),
             pylstm.RNN(2, 2, nonlinearity="relu", batch_first=True, recurrent_bias=False),
             pylstm.Sequential([pylstm.Linear(2, 2, bias=False), pylstm.Activation("tanh")]),
+            pylstm.Conv1d(2, 2, 2, dilation=2, causal=True),
+            pylstm.LayerNorm(2),
             pylstm.MaxOverTime(),
         ],
         seed=0,
@@ -142,9 +144,15 @@ def seeds(folder: Path) -> list[bytes]:
     every.layers[5].metadata = {"inner": ["x"]}
     every.metadata = {"words": {"a": 1, "ß": 2}, "numbers": [0.5, None, True], "odd": {3: (1, "a"), ("b", 1): {0: ()}}}
     small = pylstm.Sequential([pylstm.Linear(1, 1)], seed=0)
+    shared = pylstm.Embedding(3, 2)
+    pair = pylstm.EncoderDecoder(
+        [shared, pylstm.LSTM(2, 1, batch_first=True, bidirectional=True)],
+        [shared, pylstm.GRU(2, 2, batch_first=True)],
+        "additive", begin=0, end=1, tie_embeddings=True, seed=0,
+    )  # fmt: skip
     paths = []
     for end in ("npz", "safetensors"):
-        for name, model in (("every", every), ("small", small)):
+        for name, model in (("every", every), ("small", small), ("pair", pair)):
             paths.append(folder / f"{name}.{end}")
             model.save(paths[-1])
         paths.append(folder / f"checkpoint.{end}")
@@ -161,8 +169,8 @@ def seeds(folder: Path) -> list[bytes]:
 
 
 def fuzz(seed: int, **options) -> collections.Counter:
-    """As `search` does it; of the good files checkpoints and small ones are changed oftener."""
-    return search(ModelPromises, seeds, mutate, (tuple(range(6)), (2, 5)), seed, **options)
+    """As `search` does it; the good files are changed oftener, and of them the checkpoints."""
+    return search(ModelPromises, seeds, mutate, (tuple(range(8)), (3, 7)), seed, **options)
 
 
 def with_atheris(minutes: float, seed: int, found: Path) -> None:

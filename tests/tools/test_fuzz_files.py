@@ -79,7 +79,7 @@ def test_the_fuzz_sees_a_fault(monkeypatch, fault):
 
 def test_a_refused_resume_that_leaves_traces_is_seen(tmp_path, monkeypatch):
     promises = fuzz_files.ModelPromises(tmp_path)
-    data = take_apart(fuzz_files.seeds(tmp_path)[2])
+    data = take_apart(fuzz_files.seeds(tmp_path)[3])
     assert promises.check(data.bytes()) == "resumed"
     del data.text["training"]["callbacks"][0]["state"]["best"]  # what only the callback itself misses
     assert promises.check(data.bytes()) == "loaded"
