@@ -228,7 +228,7 @@ ARCHIVES = {
         b'{"weight":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"U8","shape":[12],"data_offsets":[0,12]}}',
         bytes(12)), "overlap"),
     "safetensors of another size": (HALF.replace(b"[0,12]", b"[0,11]"), "size of its shape"),
-    "safetensors of an unknown dtype": (HALF.replace(b"F16", b"F17"), "dtype that is not known: 'F17'"),
+    "safetensors of an unknown dtype": (HALF.replace(b"F16", b"F17"), "dtype that is known, not 'F17'"),
     "safetensors of float8": (safetensors(
         b'{"weight":{"dtype":"F8_E5M2","shape":[2,3],"data_offsets":[0,6]}}', bytes(6)), "float8_e5m2 cannot be taken"),
     "safetensors of a negative shape": (HALF.replace(b"[2,3]", b"[-2,-3]"), "cut off|malformed|JSON|begins"),
