@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,10 @@ def test_forms_of_targets_train_to_the_same_bits():
     assert weights(trained(x_array, y, lengths=x_lengths)[0]) == want
     for loss in (pylstm.ctc_loss, pylstm.CTC(), pylstm.CTC(zero_infinity=True)):
         assert weights(trained(x, y, loss)[0]) == want
+    for options in ({}, {"blank": 0}):
+        model, history = trained(x, y, partial(pylstm.ctc_loss, **options), metrics=[])
+        assert np.isfinite(history["loss"]).all()
+        assert weights(model) == want
     whole = [[1, 2], [3, 1]] * 5
     assert weights(trained(x, whole)[0]) == weights(trained(x, np.array(whole))[0])
 
