@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import pylstm
+from pylstm.training.scheduled_sampling import ScheduledSampling
 from support.translators import BEGIN, END, FORMS, fitted, pairs, same, translator
 
 # ---- what it learns --------------------------------------------------------------------------------------------------
@@ -186,6 +189,20 @@ def test_scheduled_sampling():
     assert "_sampling" not in vars(model)
     always = fitted(translator("dot", input_feeding=True), scheduled_sampling=1.0, micro_batch_size=3)[1]
     assert all(np.isfinite(value).all() for value in always.values())
+
+
+def test_every_batch_and_every_piece_of_one_has_coins_of_its_own_which_follow_from_the_seed():
+    def drawn(seed):
+        own, found = ScheduledSampling(0.5), []
+        own.begin(training := SimpleNamespace(entropy=seed, epoch=0, batch=0))
+        for training.epoch, training.batch in [(0, 0), (0, 0), (0, 1), (1, 0), (1, 0), (1, 0), (1, 1)]:
+            probability, rng = own.next()
+            assert probability == 0.5
+            found.append(rng.random())
+        return found
+
+    assert drawn(3) == drawn(3)
+    assert len({*drawn(3), *drawn(4)}) == 14
 
 
 def test_with_probability_0_step_by_step_gives_the_gradients_of_one_pass():
