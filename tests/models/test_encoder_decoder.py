@@ -128,6 +128,16 @@ def test_padded_arrays_are_the_sequences_within_their_lengths():
     assert model.evaluate(padded, wanted, lengths=lengths, target_lengths=ends) == model.evaluate(sources, targets)
 
 
+@pytest.mark.parametrize("reverse_source", [False, True])
+def test_lengths_of_all_steps_are_those_of_none(reverse_source):
+    model = translator("additive", reverse_source=reverse_source)
+    rng = np.random.default_rng(5)
+    source, target = rng.integers(0, 11, (3, 6)), rng.integers(2, 9, (3, 4))
+    whole = model(source, target)
+    np.testing.assert_array_equal(model(source, target, lengths=([6] * 3, [4] * 3)), whole)
+    assert not np.array_equal(model(source[:, ::-1], target), whole)
+
+
 @pytest.mark.parametrize("index", range(3))
 def test_sources_may_be_frames(index):
     """Features in place of symbols: targets of their number of frames, and which feature is on."""
