@@ -105,6 +105,14 @@ def test_weights_are_those_of_the_source_as_it_was_given():
             np.testing.assert_allclose(own, expected[:, ::-1] if reverse else expected, atol=1e-12)
 
 
+def test_weights_have_a_row_for_each_symbol_but_the_end():
+    sources, _ = pairs(5, count=10)
+    found, weights = translator("dot", seed=7).translate(sources, max_length=40, return_attention=True)
+    assert any(0 < len(one) < 40 for one in found)
+    for source, target, own in zip(sources, found, weights, strict=True):
+        assert own.shape == (len(target), len(source))
+
+
 def test_nothing_to_translate_and_empty_sources():
     model = translator("additive", bidirectional=True)
     assert model.translate([]) == []

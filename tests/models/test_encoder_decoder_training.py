@@ -238,6 +238,17 @@ def test_a_training_goes_on_with_the_same_bits(tmp_path, sampling):
     assert same(whole, resumed)
 
 
+def test_backward_holds_the_table_that_tied_logits_came_from():
+    model = translator("additive", tie_embeddings=True)
+    outputs, backward = model.forward(np.array([[2, 3, 4]]), np.array([[0, 5, 6]]))
+    d = np.random.default_rng(0).standard_normal(outputs.shape)
+    first = backward(d, retain_graph=True)[1]
+    pylstm.SGD(1.0).step(model, first)
+    again = backward(d)[1]
+    for name, value in first.items():
+        np.testing.assert_array_equal(*(one.dense() if hasattr(one, "dense") else one for one in (again[name], value)))
+
+
 def test_freezing_and_drawing_anew():
     model = translator("general", bidirectional=True, dtype=np.float32)
     before = model.state_dict()
