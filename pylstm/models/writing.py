@@ -83,7 +83,7 @@ class Writing(Model):
             raise TypeError("return_attention needs a model with an attention")
         if _checks.flag("sample", sample):
             search = by_chance(way_of(temperature, top_k, top_p), generator(rng), most, penalty, wanted)
-        elif (temperature, top_k, top_p, rng) != (1.0, None, None, None):
+        elif _checks.number("temperature", temperature) != 1.0 or any(one is not None for one in (top_k, top_p, rng)):
             raise TypeError("temperature, top_k, top_p and rng are of draws: say sample=True")
         elif wanted > beam:
             raise ValueError(f"n_best must be at most beam_size, {beam}, got {wanted}")
