@@ -251,11 +251,15 @@ class EncoderDecoder(Writing):
         self._check_step_by_step("scheduled_sampling", self.decoder)
         callback_list(callbacks)  # raises for what is none
         callbacks = [own, *callbacks]
+        before = vars(self).get("_sampling")  # of a fit that is under way, in which this one is refused
         self._sampling = own
         try:
             return super().fit(sources, targets, loss=loss, callbacks=callbacks, **options)
         finally:
-            del self._sampling
+            if before is None:
+                del self._sampling
+            else:
+                self._sampling = before
 
     def _check_step_by_step(self, name: str, layers: Iterable[Layer]) -> None:
         for layer in layers:

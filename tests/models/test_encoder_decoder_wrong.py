@@ -120,6 +120,7 @@ FITTING = {
     "truncate": (GOOD, {"truncate": 3}, ValueError, "truncate is for Sequential"),
     "probability": (GOOD, {"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must be"),
     "no probability": (GOOD, {"scheduled_sampling": "all"}, TypeError, "scheduled_sampling must be"),
+    "no arguments": (GOOD, {"scheduled_sampling": lambda: 0.5}, TypeError, "scheduled_sampling: .* is called with"),
     "callbacks": (GOOD, {"scheduled_sampling": 0.1, "callbacks": 3}, TypeError, "callbacks must be a list"),
     "samples": (GOOD, {"loss": pylstm.SampledSoftmax(10)}, ValueError, "num_samples must be at most"),
     "class weights": (GOOD, {"class_weight": {9: 2.0}}, ValueError, "class_weight"),
@@ -152,6 +153,20 @@ def test_a_function_that_gives_no_probability_ends_the_training_at_that_batch():
         same.fit(*GOOD, scheduled_sampling=0.5, verbose=0)
 
 
+def test_a_fit_that_is_refused_within_fit_leaves_the_sampling_of_the_other_one():
+    class Nested(pylstm.Callback):
+        def end_epoch(self, training):
+            with pytest.raises(RuntimeError, match="in the middle of fit"):
+                training.model.fit(*GOOD, scheduled_sampling=0.1, verbose=0)
+
+    options = {"scheduled_sampling": 0.9, "epochs": 2, "seed": 0, "verbose": 0}
+    model, other = translator(dtype=np.float32), translator(dtype=np.float32)
+    other.fit(*GOOD, **options)
+    model.fit(*GOOD, **options, callbacks=[Nested()])
+    assert all(np.array_equal(other.params[n], v) for n, v in model.params.items())
+    assert "_sampling" not in vars(model)
+
+
 def test_a_batch_that_is_wrong_is_named_and_leaves_the_model_as_the_one_before_did():
     model, other = translator(dtype=np.float32), translator(dtype=np.float32)
     other.fit(*GOOD, optimizer=pylstm.SGD(0.1), batch_size=6, shuffle=False, verbose=0)
@@ -166,6 +181,8 @@ WRITING = {
     "length": ({"max_length": 0}, ValueError, "max_length must be at least 1"),
     "penalty": ({"length_penalty": -0.1}, ValueError, "length_penalty"),
     "nan": ({"length_penalty": math.nan}, ValueError, "length_penalty"),
+    "large": ({"length_penalty": 1e4}, ValueError, "length_penalty must not be so large"),
+    "draws": ({"top_k": np.array([1, 2])}, TypeError, "say sample=True"),
     "best": ({"n_best": 5}, ValueError, "n_best must be at most beam_size, 4"),
     "flag": ({"return_scores": 1}, TypeError, "return_scores"),
     "temperature": ({"temperature": 0.5}, TypeError, "say sample=True"),
