@@ -62,8 +62,8 @@ class Writing(Model):
         Returns:
             A list of lists of ints, one for each source, without end, and without begin, which is never written. With
             return_scores a tuple of these and a list of floats, with return_attention a last list of arrays (symbols,
-            steps of the source), in the order in which the source was given. With n_best above 1 each item is a list of
-            up to n_best, the best one first.
+            steps of the source, or of what a Conv1d in the encoder makes of them), in the order in which the source was
+            given. With n_best above 1 each item is a list of up to n_best, the best one first.
 
         Raises:
             TypeError: an argument of the wrong kind, which is named; return_attention without an attention.
