@@ -163,6 +163,7 @@ class Attention(Layer):
 
         Returns:
             An `AttentionMemory`, which calls take in place of keys and lengths; their results are the same to the bit.
+            It belongs to the parameters of now: when they have changed, prepare the keys anew.
 
         Raises TypeError or ValueError, naming the argument.
 
