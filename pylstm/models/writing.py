@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import _checks
+from .._arrays import array_of
 from ..decoding.sampling import Random, generator, way_of
 from ..layers.attention import Attention
 from ..layers.embedding import Embedding
@@ -104,7 +103,7 @@ class Writing(Model):
         items = as_sequences("sources", given, lengths)
         width = (first.input_shape() or (None,))[-1]
         for i, item in enumerate(items):
-            shape = np.shape(item)
+            shape = array_of(f"sources[{i}]", item).shape
             if len(shape) != 2 or width not in (None, shape[1]):
                 raise ValueError(f"sources[{i}] must have shape (T, {width}), as {first!r} takes it, got {shape}")
         return items

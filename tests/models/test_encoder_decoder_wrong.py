@@ -115,6 +115,7 @@ FITTING = {
     "validation": (
         GOOD, {"validation_data": (GOOD[0], changed(GOOD[1], 4, [9]))}, IndexError, r"validation_data: targets\[4\]",
     ),
+    "another loss": (GOOD, {"loss": "ctc"}, ValueError, "loss must be of targets .* ctc is for labels without places"),
     "loss": (GOOD, {"loss": "mse"}, ValueError, r"\w"),
     "option": (GOOD, {"epoch": 3}, TypeError, "epoch"),
     "truncate": (GOOD, {"truncate": 3}, ValueError, "truncate is for Sequential"),
@@ -232,6 +233,12 @@ def test_calls_by_hand_that_do_not_fit():
             model(np.zeros((1, 2), int), np.zeros((1, 2), int), lengths=given)
     with pytest.raises(TypeError, match=r"translate\(sources\) writes"):
         model.predict(GOOD[0])
+    for call in (model, model.forward):
+        with pytest.raises(TypeError, match=r"target is missing: .* translate\(sources\) writes"):
+            call(np.zeros((1, 2), int))
+    spoken = pylstm.EncoderDecoder([LSTM(3, 6, batch_first=True)], decoder(), begin=BEGIN, end=END)
+    with pytest.raises(ValueError, match=r"sources\[1\] cannot be made an array"):
+        spoken.translate([[[1, 2, 3]], [[1, 2, 3], [1]]])
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
