@@ -32,6 +32,7 @@ import pylstm
 Array = np.ndarray[Any, np.dtype[Any]]
 FORM = "a folder with digit_strings_train.csv and recordings/ of WAV files"
 RATE = 8000
+OWN = f"a WAV file of {RATE} samples a second"
 BANDS = 40
 STEP, WINDOW = 0.010, 0.025  # seconds; two frames in a row make one vector
 BLANK = 10
@@ -71,11 +72,11 @@ def recorded(folder: Path, part: str) -> list[Utterance]:
     return found
 
 
-def sound(path: Path) -> Array:
+def sound(path: Path, form: str = FORM) -> Array:
     try:
         samples, rate = pylstm.read_wav(path)
     except (OSError, ValueError) as error:
-        raise common.DataError(f"{error}; expected {FORM}") from None
+        raise common.DataError(f"{error}; expected {form}") from None
     if rate != RATE:
         raise common.DataError(f"{path} has {rate} samples a second; expected {RATE}")
     return samples
@@ -301,7 +302,7 @@ def utterances(args: argparse.Namespace) -> tuple[list[Utterance], list[Utteranc
 
 def main() -> None:
     args = parse_arguments()
-    own = None if args.listen is None else Utterance("", [], sound(args.listen))
+    own = None if args.listen is None else Utterance("", [], sound(args.listen, OWN))
     train, dev, test = utterances(args)
     model = common.kept(args.model, "mean", "scale", "streaming")
     if model is None:
