@@ -114,7 +114,9 @@ class Search(abc.ABC):
             logits = self._logits(length)
             parents, symbols, scores = self.choose(logits)
             self._advance(parents, symbols, scores, length)
-        for some in self.found:
+        for number, some in zip(self.numbers, self.found, strict=True):
+            if not some:
+                raise ValueError(f"nothing can be written for sentence {number}: what is allowed has logits of -inf")
             some.sort(key=lambda one: -one.score)  # stable: of equal ones the first that was found
             del some[self.n_best :]
         return self.found

@@ -226,6 +226,17 @@ def test_nan_in_the_weights_is_told_by_the_sentence():
             model.translate(sources, batch_size=batch_size)
 
 
+def test_logits_that_allow_nothing_but_begin():
+    model = translator(dtype=np.float32)
+    weights = model.state_dict()
+    weights["decoder.2.bias"][:] = -np.inf
+    weights["decoder.2.bias"][BEGIN] = 0
+    model.load_state_dict(weights)
+    for options in ({}, {"sample": True}):
+        with pytest.raises(ValueError, match=r"-inf"):
+            model.translate(GOOD[0], **options)
+
+
 def test_calls_by_hand_that_do_not_fit():
     model = translator()
     for given in ([1, 2], {"source": [1]}, ([1],)):
