@@ -176,7 +176,7 @@ class EncoderDecoder(Writing):
 
     # ---- what is computed ----------------------------------------------------------------------------------------
 
-    def run(self, source: Any, target: Any, lengths: Any = None, coins: Coins | None = None) -> Any:
+    def run(self, source: Any, target: Any = None, lengths: Any = None, coins: Coins | None = None) -> Any:
         """Logits (N, T', V) of each symbol of the target, given the source and the true symbols before it.
 
         Args:
@@ -185,6 +185,10 @@ class EncoderDecoder(Writing):
             lengths: of both, a tuple; None for one without.
             coins: for training alone.
         """
+        if target is None:
+            raise TypeError(
+                "target is missing: model(source, target) gives the logits of one, and translate(sources) writes one"
+            )
         own, ends = _both(lengths)
         states, memory = self.begun(source, own)
         symbols = np.asarray(target)
@@ -251,11 +255,15 @@ class EncoderDecoder(Writing):
         self._check_step_by_step("scheduled_sampling", self.decoder)
         callback_list(callbacks)  # raises for what is none
         callbacks = [own, *callbacks]
+        before = vars(self).get("_sampling")  # of a fit that is under way, in which this one is refused
         self._sampling = own
         try:
             return super().fit(sources, targets, loss=loss, callbacks=callbacks, **options)
         finally:
-            del self._sampling
+            if before is None:
+                del self._sampling
+            else:
+                self._sampling = before
 
     def _check_step_by_step(self, name: str, layers: Iterable[Layer]) -> None:
         for layer in layers:
