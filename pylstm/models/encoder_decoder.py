@@ -18,6 +18,7 @@ from ..training.callbacks import callback_list
 from ..training.data import Batch, Inputs
 from ..training.scheduled_sampling import ScheduledSampling
 from ..training.splitting import Data
+from ..training.under_way import refuse_again
 from .bridges import Bridge
 from .decoder_parts import DecoderParts, check_apart, flat, output_width, recurrent
 from .decoder_passes import Coins, at_once, encoded, headed, step_by_step
@@ -255,15 +256,12 @@ class EncoderDecoder(Writing):
         self._check_step_by_step("scheduled_sampling", self.decoder)
         callback_list(callbacks)  # raises for what is none
         callbacks = [own, *callbacks]
-        before = vars(self).get("_sampling")  # of a fit that is under way, in which this one is refused
+        refuse_again(self)  # before the other one's sampling is replaced
         self._sampling = own
         try:
             return super().fit(sources, targets, loss=loss, callbacks=callbacks, **options)
         finally:
-            if before is None:
-                del self._sampling
-            else:
-                self._sampling = before
+            vars(self).pop("_sampling", None)
 
     def _check_step_by_step(self, name: str, layers: Iterable[Layer]) -> None:
         for layer in layers:
