@@ -105,7 +105,10 @@ def main() -> None:
         from matplotlib.image import imsave
     except ImportError:
         raise common.DataError("writing PNG files needs `pip install matplotlib`") from None
-    args.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        args.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise common.DataError(f"there can be no folder {args.folder}: {error.strerror}") from None
     lines = ["file\tcaption"]
     for i, picture in enumerate(drawn(args.count, args.seed)):
         imsave(args.folder / f"{i:04}.png", picture.pixels)

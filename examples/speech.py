@@ -32,6 +32,7 @@ import pylstm
 Array = np.ndarray[Any, np.dtype[Any]]
 FORM = "a folder with digit_strings_train.csv and recordings/ of WAV files"
 RATE = 8000
+OWN = f"a WAV file of {RATE} samples a second"
 BANDS = 40
 STEP, WINDOW = 0.010, 0.025  # seconds; two frames in a row make one vector
 BLANK = 10
@@ -71,8 +72,8 @@ def recorded(folder: Path, part: str) -> list[Utterance]:
     return found
 
 
-def sound(path: Path) -> Array:
-    samples, rate = common.sound(path, FORM)
+def sound(path: Path, form: str = FORM) -> Array:
+    samples, rate = common.sound(path, form)
     if rate != RATE:
         raise common.DataError(f"{path} has {rate} samples a second; expected {RATE}")
     return samples
@@ -298,7 +299,7 @@ def utterances(args: argparse.Namespace) -> tuple[list[Utterance], list[Utteranc
 
 def main() -> None:
     args = parse_arguments()
-    own = None if args.listen is None else Utterance("", [], sound(args.listen))
+    own = None if args.listen is None else Utterance("", [], sound(args.listen, OWN))
     train, dev, test = utterances(args)
     model = common.kept(args.model, pylstm.Sequential, "mean", "scale", "streaming")
     if model is None:

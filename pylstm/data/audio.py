@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import wave
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from .._arrays import Array, float_array
 
 _BLOCK = 1024  # frames that are computed together
 _FLOOR = 1e-10  # of energies: silence has a logarithm, too
+_LONGEST = 2**20  # samples of a window that the signal does not fill: a mistake, which would take all memory
 _WIDTHS = {1: "u1", 2: "<i2", 4: "<i4"}  # bytes of a sample; 8 bits are unsigned
 
 
@@ -31,15 +33,23 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Array, int]:
 
     Raises OSError where there is no file or it cannot be read, and ValueError for one of another kind.
     """
-    _checks.path("path", path)
-    try:
-        with wave.open(os.fspath(path), "rb") as file:
-            rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
-            raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"{os.fspath(path)} is no WAV file of PCM: {error or 'it ends too early'}") from None
-    if width not in (1, 2, 3, 4) or rate < 1 or channels < 1:
-        raise ValueError(f"{os.fspath(path)} has {8 * width} bits a sample, {rate} samples a second: that is no sound")
+    place = _checks.path("path", path)
+    flags = getattr(os, "O_NONBLOCK", 0)  # a pipe would keep us waiting for somebody to write
+    with open(place, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as opened:
+        about = os.fstat(opened.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError(f"{os.fspath(path)} is no WAV file of PCM: it is no regular file")
+        try:
+            with wave.open(opened, "rb") as file:
+                rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
+                if width not in (1, 2, 3, 4) or rate < 1 or channels < 1:
+                    raise ValueError(
+                        f"{os.fspath(path)} has {8 * width} bits a sample, {rate} samples a second: that is no sound"
+                    )
+                # what was written into a pipe claims the largest number that there is
+                raw = file.readframes(min(file.getnframes(), about.st_size // (width * channels)))
+        except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk that ends behind the file
+            raise ValueError(f"{os.fspath(path)} is no WAV file of PCM: {str(error) or 'it ends too early'}") from None
     raw = raw[: len(raw) // (width * channels) * width * channels]
     if width == 3:  # of which NumPy has no integers: to the upper bytes of 32 bits
         bits = np.zeros((len(raw) // 3, 4), np.uint8)
@@ -85,7 +95,7 @@ def log_mel(
     frequencies in a window.
     """
     signal = _signal(samples)
-    size, hop, weights = _frames(rate, bands, window, step, lowest, highest)
+    size, hop, weights = _frames(len(signal), rate, bands, window, step, lowest, highest)
     if not 0 <= (emphasis := _checks.number("preemphasis", preemphasis)) < 1:
         raise ValueError(f"preemphasis must be at least 0 and below 1, got {emphasis:g}")
     if len(signal) < size:
@@ -165,20 +175,25 @@ def _signal(samples: ArrayLike) -> Array:
 
 
 def _frames(
-    rate: float, bands: int, window: float, step: float, lowest: float, highest: float | None
+    count: int, rate: float, bands: int, window: float, step: float, lowest: float, highest: float | None
 ) -> tuple[int, int, Array]:
-    """Samples of a window, and to the next one; (bands, frequencies) weights."""
+    """Samples of a window, and to the next one; (bands, frequencies) weights. count: samples of the signal."""
     rate = _checks.positive("rate", rate)
-    size = round(_checks.positive("window", window) * rate)
-    hop = round(_checks.positive("step", step) * rate)
-    for name, seconds, count, least in (("window", window, size, 2), ("step", step, hop, 1)):
-        if count < least:
-            raise ValueError(f"{name} must be {least} samples at least, got {seconds:g} s at {rate:g} Hz")
+    size, hop = _samples("window", window, rate, 2), _samples("step", step, rate, 1)
+    if size > max(count, _LONGEST):
+        raise ValueError(f"window must be seconds, of at most {_LONGEST} samples, got {window:g} s at {rate:g} Hz")
     low = _checks.non_negative("lowest", lowest)
     high = rate / 2 if highest is None else _checks.positive("highest", highest)
     if not low < high <= rate / 2:
         raise ValueError(f"lowest and highest must rise up to half of the rate, {rate / 2:g} Hz: got {low:g}, {high:g}")
     return size, hop, _triangles(_checks.size("bands", bands), rate, _length(size), low, high)
+
+
+def _samples(name: str, seconds: float, rate: float, least: int) -> int:
+    count = round(min(_checks.positive(name, seconds) * rate, 2.0**62))
+    if count < least:
+        raise ValueError(f"{name} must be {least} samples at least, got {seconds:g} s at {rate:g} Hz")
+    return count
 
 
 def _length(size: int) -> int:
@@ -188,6 +203,8 @@ def _length(size: int) -> int:
 
 @lru_cache(maxsize=8)
 def _triangles(bands: int, rate: float, length: int, low: float, high: float) -> Array:
+    if bands > length + 2:  # a frequency is in two of them at most
+        raise ValueError(f"bands is {bands}, and a window has {length // 2 + 1} frequencies: give fewer")
     first, last = (2595 * math.log10(1 + f / 700) for f in (low, high))
     mels = np.linspace(first, last, bands + 2)
     corners = 700 * (10 ** (mels / 2595) - 1)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._arrays import frozen
+from .._arrays import array_of, frozen
 from .splitting import WAYS, join, split
 
 Ids = NDArray[np.int64]
@@ -173,7 +173,7 @@ class Vocabulary:
         return np.array([numbers.get(word, 1) for word in self._split(text, index)], np.int64)
 
     def _decoded(self, ids: Any, name: str) -> str:
-        array = np.asarray(ids)
+        array = array_of(name, ids)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise TypeError(f"{name} must be integers, (T,), got {array.dtype} of shape {array.shape}")
         if array.size and not 0 <= array.min() <= array.max() < len(self):

@@ -100,7 +100,10 @@ def ctc_decode(
 
 def sequences(logits: Any, lengths: ArrayLike | None) -> list[Array]:
     """Each (T_i, C), up to its end. Raises TypeError or ValueError for what is no logits."""
-    if isinstance(logits, (list, tuple)) and any(np.ndim(one) == 2 for one in logits):
+    listed = isinstance(logits, (list, tuple))
+    if listed:
+        logits = [_arrays.array_of(f"logits[{i}]", one) for i, one in enumerate(logits)]
+    if listed and any(one.ndim == 2 for one in logits):
         if lengths is not None:
             raise ValueError("lengths is for an array of logits: a list of sequences has lengths of its own")
         found = [_arrays.float_array(f"logits[{i}]", one) for i, one in enumerate(logits)]
@@ -241,7 +244,11 @@ class _Beam:
             values = given.astype(np.float64)
             if not (values < np.inf).all():
                 raise ValueError("the language model must return log probabilities, numbers or -inf, got NaN or +inf")
-            known[asked] = values * self._weight if self._weight else np.zeros(len(asked))
+            with np.errstate(over="ignore"):
+                added = values * self._weight if self._weight else np.zeros(len(asked))
+            if not (added < np.inf).all():
+                raise ValueError(f"lm_weight, {self._weight:g}, makes +inf of a log probability of the language model")
+            known[asked] = added
         return known[labels]
 
 

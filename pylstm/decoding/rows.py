@@ -21,7 +21,13 @@ def taken(state: Any, rows: NDArray[np.intp], axis: Axis, name: str = "state") -
         return _mapped(state, axis, name, lambda one, own, place: taken(one, rows, own, place))
     if not isinstance(state, np.ndarray) or axis is None:
         return state
-    return state.take(rows, axis=_axis_of(state, axis, name))
+    number = _axis_of(state, axis, name)
+    try:
+        return state.take(rows, axis=number)
+    except IndexError:
+        raise ValueError(
+            f"{name} must have a row for each hypothesis, and has {state.shape[number]} of at least {rows.max() + 1}"
+        ) from None
 
 
 def count_of(state: Any, axis: Axis, name: str = "state") -> int | None:

@@ -73,6 +73,12 @@ class Search(abc.ABC):
         self.end = _checks.integer("end", end, minimum=0)
         self.max_length = _checks.integer("max_length", max_length)
         self.alpha, self.n_best, self.never = alpha, n_best, never
+        try:
+            penalty(self.max_length, alpha)
+        except OverflowError:
+            raise ValueError(
+                f"length_penalty must not be so large: ((5 + max_length) / 6) ** {alpha:g} is no number"
+            ) from None
         count, first = _counted(state, begin, axis, reorder, shared, batch_size)
         self.state, self.shared = state, shared
         self.width, self.classes = width, 0
@@ -108,7 +114,9 @@ class Search(abc.ABC):
             logits = self._logits(length)
             parents, symbols, scores = self.choose(logits)
             self._advance(parents, symbols, scores, length)
-        for some in self.found:
+        for number, some in zip(self.numbers, self.found, strict=True):
+            if not some:
+                raise ValueError(f"nothing can be written for sentence {number}: what is allowed has logits of -inf")
             some.sort(key=lambda one: -one.score)  # stable: of equal ones the first that was found
             del some[self.n_best :]
         return self.found
@@ -141,10 +149,17 @@ class Search(abc.ABC):
                 "finite, or -inf for a symbol that is not allowed"
             )
         self.state = found[1]
+        if length > 1 and (len(found) == 3) != bool(self.traces):
+            raise TypeError("step must return something to keep for every symbol, or for none")
         if len(found) == 3:
-            trace = np.asarray(found[2])
+            trace = np.array(found[2])  # a copy: step may use its memory again
             if trace.ndim == 0 or len(trace) != count:
                 raise ValueError(f"what step gives to keep must have {count} rows, got shape {trace.shape}")
+            if self.traces and trace.shape[1:] != self.traces[0].shape[1:]:
+                raise ValueError(
+                    f"what step gives to keep must have rows of one shape, got {trace.shape[1:]} and before "
+                    f"{self.traces[0].shape[1:]}"
+                )
             self.traces.append(trace)
         return logits.reshape(len(self.ids), self.width, self.classes)
 
@@ -212,12 +227,14 @@ def _counted(
     if batch_size is not None:
         counts["batch_size"] = _checks.size("batch_size", batch_size, minimum=0)
     if isinstance(begin, (int, np.integer)) and not isinstance(begin, bool):
-        first = np.array([_checks.integer("begin", begin, minimum=0)], np.int64)
+        first = np.array([_checks.size("begin", begin, minimum=0)], np.int64)
     else:
         first = np.asarray(begin)
-        if first.ndim != 1 or first.dtype.kind not in "iu" or bool((first < 0).any()):
+        if first.ndim == 1 and first.dtype.kind in "iu":
+            first = first.astype(np.int64)
+        if first.ndim != 1 or first.dtype != np.int64 or bool((first < 0).any()):
             raise TypeError(f"begin must be a symbol, or an array of one for each sentence, got {_checks.kind(begin)}")
-        counts["begin"], first = len(first), first.astype(np.int64)
+        counts["begin"] = len(first)
     if reorder is None and (rows := count_of(state, axis)) is not None:
         counts["state"] = rows
     if (rows := count_of(shared, 0, "shared")) is not None:

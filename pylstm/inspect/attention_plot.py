@@ -47,6 +47,8 @@ def plot_attention(
     shown = np.asarray(weights)
     if shown.ndim != 2 or shown.dtype.kind not in "iuf":
         raise ValueError(f"weights must be numbers (Q, K) of one sequence, got {shown.dtype} of shape {shown.shape}")
+    if not shown.size:
+        raise ValueError(f"weights must be of one word and one step at least, got shape {shown.shape}")
     below, right = _words("target", target, shown.shape[0]), _words("source", source, shown.shape[1])
     shown = shown[: len(below), : len(right)]
     heading = "" if title is None else _checks.text("title", title)

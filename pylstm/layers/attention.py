@@ -13,7 +13,7 @@ from .. import _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, length_array, real_array
 from . import attention_scores
-from .attention_memory import AttentionMemory, checked_memory, inside_of
+from .attention_memory import AttentionMemory, checked_memory, inside_of, refuse_from_elsewhere
 from .layer import VJP, Layer, Outputs, Params, SeedLike, Shape, generator, gradient_like, sizes
 from .registry import built_in
 
@@ -146,6 +146,7 @@ class Attention(Layer):
         Raises TypeError or ValueError, naming the argument.
         """
         if (run := ACTIVE.get()) is not None:
+            refuse_from_elsewhere(keys, self._key_weight if run.tape is not None and self._trainable else None)
             return run.call(self, (query, keys), {"lengths": lengths})
         if query is _PREPARE:
             return self._memory_of(keys, lengths)
@@ -163,6 +164,7 @@ class Attention(Layer):
 
         Returns:
             An `AttentionMemory`, which calls take in place of keys and lengths; their results are the same to the bit.
+            It belongs to the parameters of now: when they have changed, prepare the keys anew.
 
         Raises TypeError or ValueError, naming the argument.
 

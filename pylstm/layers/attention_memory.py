@@ -61,6 +61,16 @@ def inside_of(lengths: NDArray[np.int64], count: int) -> NDArray[np.bool_] | Non
     return np.asarray(np.arange(count) < lengths[:, None])[:, None, :]
 
 
+def refuse_from_elsewhere(keys: object, weight: str | None) -> None:
+    """Raises TypeError for a memory that was not made in the run that is recorded. weight: the trained parameter that
+    keys are multiplied with, if there is one."""
+    if weight is not None and isinstance(keys, AttentionMemory) and isinstance(keys.projected, np.ndarray):
+        raise TypeError(
+            f"keys must be prepared in the run that is trained: with a memory from elsewhere {weight} would get no "
+            "gradient. Call prepare in run, or freeze the layer"
+        )
+
+
 def checked_memory(memory: AttentionMemory, key_size: int, width: int, dtype: np.dtype[Any]) -> AttentionMemory:
     """A memory as a call computes with it. width: of its projected keys."""
     keys = real_array("the memory's keys", memory.keys, dtype)

@@ -33,6 +33,11 @@ def pair(model: Trainable, data: Data, loss: LossFunction, missing: str | None =
     inputs = model._inputs(data.x, data.lengths)
     if len(inputs) == 0:
         raise ValueError("x holds no sequences")
+    if model._own_steps and loss.without_places:
+        raise ValueError(
+            f"loss must be of targets that have an output for each of their symbols, as {type(model).__name__} gives: "
+            f"{getattr(loss, 'name', 'this one')} is for labels without places"
+        )
     free = model._own_steps or "target_lengths" in loss.wants
     kind = SeveralTargets if model._several and isinstance(data.y, (tuple, dict)) else Targets
     targets: AllTargets = kind(data.y, inputs, model.keeps_time, free=free, lengths=data.target_lengths)

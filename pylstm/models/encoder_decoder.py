@@ -18,6 +18,7 @@ from ..training.callbacks import callback_list
 from ..training.data import Batch, Inputs
 from ..training.scheduled_sampling import ScheduledSampling
 from ..training.splitting import Data
+from ..training.under_way import refuse_again
 from .bridges import Bridge
 from .decoder_parts import DecoderParts, check_apart, flat, output_width, recurrent
 from .decoder_passes import Coins, at_once, encoded, headed, step_by_step
@@ -176,7 +177,7 @@ class EncoderDecoder(Writing):
 
     # ---- what is computed ----------------------------------------------------------------------------------------
 
-    def run(self, source: Any, target: Any, lengths: Any = None, coins: Coins | None = None) -> Any:
+    def run(self, source: Any, target: Any = None, lengths: Any = None, coins: Coins | None = None) -> Any:
         """Logits (N, T', V) of each symbol of the target, given the source and the true symbols before it.
 
         Args:
@@ -185,6 +186,10 @@ class EncoderDecoder(Writing):
             lengths: of both, a tuple; None for one without.
             coins: for training alone.
         """
+        if target is None:
+            raise TypeError(
+                "target is missing: model(source, target) gives the logits of one, and translate(sources) writes one"
+            )
         own, ends = _both(lengths)
         states, memory = self.begun(source, own)
         symbols = np.asarray(target)
@@ -251,11 +256,12 @@ class EncoderDecoder(Writing):
         self._check_step_by_step("scheduled_sampling", self.decoder)
         callback_list(callbacks)  # raises for what is none
         callbacks = [own, *callbacks]
+        refuse_again(self)  # before the other one's sampling is replaced
         self._sampling = own
         try:
             return super().fit(sources, targets, loss=loss, callbacks=callbacks, **options)
         finally:
-            del self._sampling
+            vars(self).pop("_sampling", None)
 
     def _check_step_by_step(self, name: str, layers: Iterable[Layer]) -> None:
         for layer in layers:

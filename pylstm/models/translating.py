@@ -78,7 +78,8 @@ def _batch(
     )  # fmt: skip
     if not keep_weights:
         return found
-    return [[_in_order(model, one, length) for one in some] for some, length in zip(found, lengths, strict=True)]
+    counts = memory[2]  # of what the encoder gives, which may be fewer steps than the source has
+    return [[_in_order(model, one, count) for one in some] for some, count in zip(found, counts, strict=True)]
 
 
 def _in_order(model: EncoderDecoder, one: Hypothesis, length: int) -> Hypothesis:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import _checks
+from .._arrays import array_of
 from ..decoding.sampling import Random, generator, way_of
 from ..layers.attention import Attention
 from ..layers.embedding import Embedding
@@ -62,8 +61,8 @@ class Writing(Model):
         Returns:
             A list of lists of ints, one for each source, without end, and without begin, which is never written. With
             return_scores a tuple of these and a list of floats, with return_attention a last list of arrays (symbols,
-            steps of the source), in the order in which the source was given. With n_best above 1 each item is a list of
-            up to n_best, the best one first.
+            steps of the source, or of what a Conv1d in the encoder makes of them), in the order in which the source was
+            given. With n_best above 1 each item is a list of up to n_best, the best one first.
 
         Raises:
             TypeError: an argument of the wrong kind, which is named; return_attention without an attention.
@@ -83,7 +82,7 @@ class Writing(Model):
             raise TypeError("return_attention needs a model with an attention")
         if _checks.flag("sample", sample):
             search = by_chance(way_of(temperature, top_k, top_p), generator(rng), most, penalty, wanted)
-        elif (temperature, top_k, top_p, rng) != (1.0, None, None, None):
+        elif _checks.number("temperature", temperature) != 1.0 or any(one is not None for one in (top_k, top_p, rng)):
             raise TypeError("temperature, top_k, top_p and rng are of draws: say sample=True")
         elif wanted > beam:
             raise ValueError(f"n_best must be at most beam_size, {beam}, got {wanted}")
@@ -104,7 +103,7 @@ class Writing(Model):
         items = as_sequences("sources", given, lengths)
         width = (first.input_shape() or (None,))[-1]
         for i, item in enumerate(items):
-            shape = np.shape(item)
+            shape = array_of(f"sources[{i}]", item).shape
             if len(shape) != 2 or width not in (None, shape[1]):
                 raise ValueError(f"sources[{i}] must have shape (T, {width}), as {first!r} takes it, got {shape}")
         return items

@@ -149,7 +149,8 @@ def _by_name(name: str, kind: _Kind) -> Metric:
         if name not in METRICS and top_of(name) is None:
             raise ValueError(f"metrics holds {name!r}, which is not known{_checks.did_you_mean(name, METRICS)}")
         if kind.ignored is None and not kind.binary:
-            raise ValueError(f"{name}, of metrics, needs the loss binary_cross_entropy or cross_entropy")
+            other = "" if kind.blank is None else "; of ctc there is label_error_rate"
+            raise ValueError(f"{name}, of metrics, needs the loss binary_cross_entropy or cross_entropy{other}")
         largest = "outputs" if kind.ignored is None else "largest"
         if name == "accuracy":
             return Metric(partial(accuracy, kind.ignored), largest)

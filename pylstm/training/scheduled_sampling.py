@@ -25,6 +25,10 @@ class ScheduledSampling(Callback):
         name = "scheduled_sampling"
         self._constant = None if callable(probability) else _checks.probability(name, probability)
         self._schedule = as_schedule(probability if callable(probability) else None, name)
+        try:
+            self._schedule._check_names(())
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
         self._training: Training | None = None
         self._place = (-1, -1, 0)  # epoch, batch, piece of it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import wave
 
 import numpy as np
@@ -118,6 +119,52 @@ def test_sound_of_every_width(tmp_path, width, channels):
     np.testing.assert_allclose(samples, values.mean(axis=1) / top, atol=1e-7)
 
 
+def written(path, samples=100):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.arange(samples, dtype="<i2").tobytes())
+    return path.read_bytes()
+
+
+def test_sound_that_was_written_into_a_pipe_claims_the_largest_number_of_samples(tmp_path):
+    data = written(tmp_path / "x.wav")
+    asked = []
+    (tmp_path / "x.wav").write_bytes(data[:40] + b"\xff\xff\xff\xff" + data[44:])
+    read = wave.Wave_read.readframes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wave.Wave_read, "readframes", lambda file, count: (asked.append(count), read(file, count))[1])
+        samples, _ = pylstm.read_wav(tmp_path / "x.wav")
+    np.testing.assert_array_equal(samples, np.arange(100) / 2.0**15)
+    assert asked[0] < len(data)  # the memory for 2**31 of them is not asked for
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda data: data[:0], "ends too early"),
+        (lambda data: data[:30], "ends too early"),
+        (lambda data: data[:16] + b"\xff\xff\0\0" + data[20:], "ends too early"),  # a chunk beyond the end
+        (lambda data: data[:22] + b"\0\0" + data[24:], "channels"),
+        (lambda data: data[:24] + b"\0\0\0\0" + data[28:], "0 samples a second"),
+        (lambda data: data[:34] + b"\xff\xff" + data[36:], "65536 bits a sample"),
+    ],
+)
+def test_damaged_files_of_sound(tmp_path, make, words):
+    data = written(tmp_path / "x.wav")
+    (tmp_path / "x.wav").write_bytes(make(data))
+    with pytest.raises(ValueError, match=rf"x\.wav .*{words}"):
+        pylstm.read_wav(tmp_path / "x.wav")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_that_nobody_writes_to_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "x.wav")
+    with pytest.raises(ValueError, match="no regular file"):
+        pylstm.read_wav(tmp_path / "x.wav")
+
+
 def test_silence_and_nothing():
     assert np.isfinite(pylstm.log_mel(np.zeros(1000), RATE)).all()
     assert pylstm.log_mel(np.zeros(199), RATE).shape == (0, 40)
@@ -138,6 +185,9 @@ def test_silence_and_nothing():
         (lambda: pylstm.log_mel(np.zeros(9), RATE, bands=200), ValueError, "bands is 200, and .* hold no frequency"),
         (lambda: pylstm.log_mel(np.zeros(9), RATE, window=1e-5), ValueError, "window must be 2 samples at least"),
         (lambda: pylstm.log_mel(np.zeros(9), RATE, step=1e-5), ValueError, "step must be 1 samples at least"),
+        (lambda: pylstm.log_mel(np.zeros(9), RATE, window=1e6), ValueError, "window must be seconds"),
+        (lambda: pylstm.log_mel(np.zeros(9), 1e200, window=1e200), ValueError, "window must be seconds"),
+        (lambda: pylstm.log_mel(np.zeros(9), RATE, bands=10**9), ValueError, "bands is 1000000000, and a window has"),
         (lambda: pylstm.log_mel(np.zeros(9), RATE, highest=5000), ValueError, "up to half of the rate, 4000 Hz"),
         (lambda: pylstm.log_mel(np.zeros(9), RATE, preemphasis=1), ValueError, "preemphasis"),
         (lambda: pylstm.mfcc(np.zeros(9), RATE, count=41), ValueError, "count must be at most the number of bands, 40"),

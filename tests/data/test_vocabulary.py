@@ -138,6 +138,7 @@ def test_decode():
         (lambda v: v.decode([2, 99]), IndexError, r"ids must be in 0\.\.13, got 99"),
         (lambda v: v.decode([[2], [-1]]), IndexError, r"ids\[1\] must be in 0\.\.13, got -1"),
         (lambda v: v.decode([2.0]), TypeError, "ids must be integers"),
+        (lambda v: v.decode([[[2], [2, 3]]]), ValueError, r"ids\[0\] cannot be made an array"),
         (lambda v: v.decode(2), TypeError, "ids must be integers"),
         (lambda _: pylstm.Vocabulary.from_dict([]), TypeError, "a vocabulary is made of a dict, got list"),
         (lambda v: setattr(v, "words", ()), AttributeError, "words|set"),

@@ -213,6 +213,37 @@ def test_what_the_step_function_gives_to_keep_comes_back_with_each_sentence():
             assert one.trace.tolist() == best
 
 
+def test_memory_that_the_step_function_uses_again():
+    table = np.log([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3], [0.9, 0.05, 0.05]])
+    memory = np.zeros((9, 1))
+
+    def step(symbols, state):
+        memory[: len(symbols), 0] = symbols
+        return table[symbols], state, memory[: len(symbols)]
+
+    for one in pylstm.beam_search(step, None, 0, 0, 3, 5, n_best=3, batch_size=1)[0]:
+        assert one.trace[:, 0].tolist() == [0, *one.symbols]
+
+
+@pytest.mark.parametrize(
+    ("keeps", "error", "says"),
+    [
+        (lambda n: [(1,), (2,)][n:], ValueError, r"rows of one shape, got \(2,\) and before \(1,\)"),
+        (lambda n: [(1,)][n:], TypeError, "for every symbol, or for none"),
+        (lambda n: [(1,)][: n % 2], TypeError, "for every symbol, or for none"),
+    ],
+)
+def test_what_is_kept_for_some_symbols_or_in_several_shapes_is_refused(keeps, error, says):
+    calls = itertools.count()
+
+    def step(symbols, state):
+        more = [np.zeros((len(symbols), *shape)) for shape in keeps(next(calls))[:1]]
+        return (np.tile([-9.0, 0.0, 0.0], (len(symbols), 1)), state, *more)
+
+    with pytest.raises(error, match=says):
+        pylstm.beam_search(step, None, 1, 0, 2, 4, batch_size=1)
+
+
 def test_first_symbols_of_each_sentence_and_a_beam_that_is_wider_than_the_vocabulary():
     table = np.log([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8]])
     found = pylstm.beam_search(lambda s, state: (table[s], state), None, [0, 1, 2], 0, 50, 2, n_best=50)
@@ -243,7 +274,10 @@ def giving(logits):
         ({"length_penalty": math.nan}, ValueError, "length_penalty"),
         ({"end": 3}, ValueError, "end is 3, and step gives logits of 3 symbols"),
         ({"end": -1}, ValueError, "end"),
+        ({"length_penalty": 1e4}, ValueError, "length_penalty must not be so large"),
         ({"begin": 1.5}, TypeError, "begin"),
+        ({"begin": 2**63}, ValueError, "begin must be at most"),
+        ({"begin": np.array([0, 2**63], np.uint64)}, TypeError, "begin must be a symbol"),
         ({"begin": [0, 1, 2]}, ValueError, "batch_size for 2 and begin for 3"),
         ({"batch_size": None}, ValueError, "batch_size is missing"),
         ({"state": np.zeros((3, 2))}, ValueError, "batch_size for 2 and state for 3"),
@@ -262,6 +296,7 @@ def giving(logits):
         ({"step": giving(np.full((2, 3), np.inf))}, ValueError, r"\+inf"),
         ({"step": giving(np.full((2, 3), -np.inf))}, ValueError, "nothing but -inf"),
         ({"step": lambda s, state: (np.zeros((len(s), 3)), state, np.zeros(9))}, ValueError, "to keep"),
+        ({"step": lambda s, _: (np.zeros((len(s), 3)), np.zeros(1))}, ValueError, "state must have a row for each"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(change, error, says):

@@ -184,6 +184,8 @@ WRONG = [
     ((Z,), {"beam_size": 2, "language_model": lambda _, c: c[:1]}, ValueError, "each of 2 candidates"),
     ((Z,), {"beam_size": 2, "language_model": lambda _, c: c * np.nan}, ValueError, "got NaN"),
     ((Z,), {"beam_size": 2, "language_model": lambda *_: None}, TypeError, "language model's result"),
+    ((Z,), {"beam_size": 2, "language_model": lambda _, c: c * -np.inf, "lm_weight": -1}, ValueError, "lm_weight, -1"),
+    (([[[1, 2], [1]]],), {}, ValueError, r"logits\[0\] cannot be made an array"),
     ((Z,), {"lm_weight": np.inf}, ValueError, "lm_weight"),
     ((Z,), {"insertion_bonus": "1"}, TypeError, "insertion_bonus"),
 ]  # fmt: skip

@@ -102,3 +102,4 @@ def test_captions_name_the_row_that_is_wrong(refused, tmp_path):
     assert "there is no" in refused("captions", "--describe", tmp_path / "nothing.png")
     (tmp_path / "torn.npz").write_bytes(b"PK")
     assert "is no model" in refused("captions", "--model", tmp_path / "torn.npz")
+    assert "there can be no folder" in refused("shapes", tmp_path / "torn.npz")

@@ -72,6 +72,7 @@ def test_speech_reads_recipes(refused, tmp_path):
     (tmp_path / "digit_strings_train.csv").write_text("\n".join(rows) + "\n", "utf-8")
     assert "'long' as a gap in line 4" in refused("speech", *tiny)
     assert "there is no folder" in refused("speech", "--data", tmp_path / "nowhere")
+    assert "expected a WAV file of 8000" in refused("speech", "--listen", tmp_path / "nowhere.wav")
 
 
 def test_alarm_detects_more_than_thresholds_do(tmp_path):

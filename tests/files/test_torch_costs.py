@@ -31,6 +31,7 @@ BOMBS = {
     "keys of one hash": lambda: b"\x80\x02}(" + b"".join(
         number(i * (2**61 - 1)) + b"N" for i in range(1, 20_000)) + b"u.",
     "names and calls": lambda: b"\x80\x02](" + name("collections.OrderedDict") + b"q\0)R" + b"h\0)R" * MiB + b"e.",
+    "names behind marks": lambda: b"\x80\x02" + b"(" * 10**5 + name("builtins.set") * 10**5 + b".",
     "OrderedDicts of one list": lambda: b"\x80\x02](" + name("collections.OrderedDict") + b"q\0](" + b"".join(
         text(f"{i}") + b"N\x86" for i in range(20_000)) + b"e\x85q\1" + b"h\0h\1R" * 100_000 + b"e.",
     "a dict at many places": lambda: b"\x80\x02}q\0" + b"".join(

@@ -285,3 +285,16 @@ def test_places_that_hold_no_weights(tmp_path):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(pylstm.ModelFileError, match="no regular file"):
             pylstm.from_torch(tmp_path / "pipe", layer)
+
+
+def test_a_stream_without_an_end_is_not_read_for_ever():
+    class Zeros:
+        left = 10
+
+        def read(self, size):
+            self.left -= 1
+            assert self.left, "it is read on and on"
+            return bytes(min(size, 20))
+
+    with pytest.raises(pylstm.ModelFileError, match="it begins with"):
+        pylstm.from_torch(Zeros(), pylstm.Linear(3, 2))

@@ -75,6 +75,7 @@ def test_without_a_font_words_are_numbered_and_a_warning_says_what_to_install(pl
         ((WEIGHTS, ["a"], {"a", "b"}), {}, TypeError, "target must be a list"),
         ((WEIGHTS, ["a"] * 5, ["b"]), {}, ValueError, "source must be 1 to 4"),
         ((WEIGHTS, ["a"], []), {}, ValueError, "target must be 1 to 3"),
+        ((WEIGHTS[:0], ["a"], []), {}, ValueError, "weights must be of one word and one step at least"),
         ((WEIGHTS, ["a"], ["b"]), {"title": 3}, TypeError, "title"),
         ((WEIGHTS, ["a"], ["b"]), {"font": "no such font"}, ValueError, "font"),
     ],

@@ -308,3 +308,29 @@ def test_in_a_run_nothing_computes_apart():
     for method in "forward", "vjp", "prepare_vjp":
         with pytest.raises(TypeError, match="gradients would be lost"):
             Wrong(method).forward(query, keys)
+
+
+def test_a_memory_from_outside_of_the_run_is_not_trained_with_in_silence():
+    rng = np.random.default_rng(0)
+    x, keys = rng.standard_normal((2, N, K, 4))
+
+    class Looking(pylstm.Model):
+        def __init__(self, score):
+            self.attention = pylstm.Attention(4, 4, score=score, dtype=F64, seed=0)
+            self.memory = self.attention.prepare(keys)
+
+        def run(self, query, memory=None):
+            return self.attention(query, memory or self.memory)[0]
+
+    for score in "additive", "general":
+        model = Looking(score)
+        expected = model.attention(x, keys)[0]
+        np.testing.assert_array_equal(model(x), expected)
+        with pytest.raises(TypeError, match="would get no gradient"):
+            model.fit(x, x, loss="mse", verbose=0)
+        outputs, backward = model.forward(x, model.memory)  # one that the run is given has a gradient of its own
+        np.testing.assert_array_equal(outputs, expected)
+        assert np.any(backward(x)[0][1].projected)
+        model.freeze("attention")
+        model.forward(x)
+    Looking("dot").forward(x)

@@ -115,11 +115,13 @@ FITTING = {
     "validation": (
         GOOD, {"validation_data": (GOOD[0], changed(GOOD[1], 4, [9]))}, IndexError, r"validation_data: targets\[4\]",
     ),
+    "another loss": (GOOD, {"loss": "ctc"}, ValueError, "loss must be of targets .* ctc is for labels without places"),
     "loss": (GOOD, {"loss": "mse"}, ValueError, "targets of the outputs' shape"),
     "option": (GOOD, {"epoch": 3}, TypeError, "epoch"),
     "truncate": (GOOD, {"truncate": 3}, ValueError, "truncate is for Sequential"),
     "probability": (GOOD, {"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must be"),
     "no probability": (GOOD, {"scheduled_sampling": "all"}, TypeError, "scheduled_sampling must be"),
+    "no arguments": (GOOD, {"scheduled_sampling": lambda: 0.5}, TypeError, "scheduled_sampling: .* is called with"),
     "callbacks": (GOOD, {"scheduled_sampling": 0.1, "callbacks": 3}, TypeError, "callbacks must be a list"),
     "samples": (GOOD, {"loss": pylstm.SampledSoftmax(10)}, ValueError, "num_samples must be at most"),
     "class weights": (GOOD, {"class_weight": {9: 2.0}}, ValueError, "class_weight"),
@@ -152,6 +154,20 @@ def test_a_function_that_gives_no_probability_ends_the_training_at_that_batch():
         same.fit(*GOOD, scheduled_sampling=0.5, verbose=0)
 
 
+def test_a_fit_that_is_refused_within_fit_leaves_the_sampling_of_the_other_one():
+    class Nested(pylstm.Callback):
+        def end_epoch(self, training):
+            with pytest.raises(RuntimeError, match="in the middle of fit"):
+                training.model.fit(*GOOD, scheduled_sampling=0.1, verbose=0)
+
+    options = {"scheduled_sampling": 0.9, "epochs": 2, "seed": 0, "verbose": 0}
+    model, other = translator(dtype=np.float32), translator(dtype=np.float32)
+    other.fit(*GOOD, **options)
+    model.fit(*GOOD, **options, callbacks=[Nested()])
+    assert all(np.array_equal(other.params[n], v) for n, v in model.params.items())
+    assert "_sampling" not in vars(model)
+
+
 def test_a_batch_that_is_wrong_is_named_and_leaves_the_model_as_the_one_before_did():
     model, other = translator(dtype=np.float32), translator(dtype=np.float32)
     other.fit(*GOOD, optimizer=pylstm.SGD(0.1), batch_size=6, shuffle=False, verbose=0)
@@ -166,6 +182,8 @@ WRITING = {
     "length": ({"max_length": 0}, ValueError, "max_length must be at least 1"),
     "penalty": ({"length_penalty": -0.1}, ValueError, "length_penalty"),
     "nan": ({"length_penalty": math.nan}, ValueError, "length_penalty"),
+    "large": ({"length_penalty": 1e4}, ValueError, "length_penalty must not be so large"),
+    "draws": ({"top_k": np.array([1, 2])}, TypeError, "say sample=True"),
     "best": ({"n_best": 5}, ValueError, "n_best must be at most beam_size, 4"),
     "flag": ({"return_scores": 1}, TypeError, "return_scores"),
     "temperature": ({"temperature": 0.5}, TypeError, "say sample=True"),
@@ -208,6 +226,17 @@ def test_nan_in_the_weights_is_told_by_the_sentence():
             model.translate(sources, batch_size=batch_size)
 
 
+def test_logits_that_allow_nothing_but_begin():
+    model = translator(dtype=np.float32)
+    weights = model.state_dict()
+    weights["decoder.2.bias"][:] = -np.inf
+    weights["decoder.2.bias"][BEGIN] = 0
+    model.load_state_dict(weights)
+    for options in ({}, {"sample": True}):
+        with pytest.raises(ValueError, match=r"-inf"):
+            model.translate(GOOD[0], **options)
+
+
 def test_calls_by_hand_that_do_not_fit():
     model = translator()
     for given in ([1, 2], {"source": [1]}, ([1],)):
@@ -215,6 +244,12 @@ def test_calls_by_hand_that_do_not_fit():
             model(np.zeros((1, 2), int), np.zeros((1, 2), int), lengths=given)
     with pytest.raises(TypeError, match=r"translate\(sources\) writes"):
         model.predict(GOOD[0])
+    for call in (model, model.forward):
+        with pytest.raises(TypeError, match=r"target is missing: .* translate\(sources\) writes"):
+            call(np.zeros((1, 2), int))
+    spoken = pylstm.EncoderDecoder([LSTM(3, 6, batch_first=True)], decoder(), begin=BEGIN, end=END)
+    with pytest.raises(ValueError, match=r"sources\[1\] cannot be made an array"):
+        spoken.translate([[[1, 2, 3]], [[1, 2, 3], [1]]])
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -257,6 +257,7 @@ def test_history_and_validation():
 
 @pytest.mark.parametrize(("loss", "metric", "text"), [
     ("mse", "f1", "f1, of metrics, needs the loss binary_cross_entropy or cross_entropy"),
+    ("ctc", "accuracy", "accuracy, .* cross_entropy; of ctc there is label_error_rate"),
     ("mse", "auc", "needs the loss"), ("mse", "perplexity", "needs the loss cross_entropy"),
     ("binary_cross_entropy", "top_5", "needs the loss cross_entropy"),
     ("cross_entropy", "mae", "mae, of metrics, needs a loss of numbers"),

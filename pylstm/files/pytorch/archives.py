@@ -24,6 +24,8 @@ from .tensors import DTYPES, FileTensor, Storage, find, storage_of
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _CHUNK = 2**20
+_HEAD = 32  # bytes that say of which kind a file is
+_ZIP, _PICKLE, _HEADER = b"PK\x03\x04", b"\x80", b"{"  # what they begin with; the last one behind 8 bytes
 
 
 class Archive:
@@ -88,7 +90,7 @@ def _checked(source: Callable[[], File], name: str) -> Iterator[Open]:
 
 def _taken(file: Any) -> bytearray:
     """What a file object has, from where it is to its end."""
-    data = bytearray()
+    data, known = bytearray(), False
     while True:
         part = file.read(_CHUNK)
         if not isinstance(part, (bytes, bytearray, memoryview)):
@@ -96,18 +98,23 @@ def _taken(file: Any) -> bytearray:
         if not len(part):
             break
         data += part
+        if not known and len(data) >= _HEAD:  # a stream without an end is not read for ever
+            head = bytes(data[:_HEAD])
+            if not (head[:4] == _ZIP or head[:1] == _PICKLE or head[8:9] == _HEADER):
+                raise ModelFileError(_unknown(Memory(data), head))
+            known = True
     if not data:
         raise ModelFileError("it has nothing to read: it is empty, or at its end; after writing to it, seek(0)")
     return data
 
 
 def _read(file: File) -> Open:
-    head = file.get(0, min(32, file.size))
-    if head[:4] == b"PK\x03\x04":
+    head = file.get(0, min(_HEAD, file.size))
+    if head[:4] == _ZIP:
         archive = _zip(file)
-    elif head[:1] == b"\x80" and _MAGIC.to_bytes(10, "little") in head:
+    elif head[:1] == _PICKLE and _MAGIC.to_bytes(10, "little") in head:
         archive = _stream(file)
-    elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= file.size - 8:
+    elif head[8:9] == _HEADER and int.from_bytes(head[:8], "little") <= file.size - 8:
         return safetensors.tensors_of(file)
     else:
         raise ModelFileError(_unknown(file, head))
@@ -120,7 +127,7 @@ def _unknown(file: File, head: bytes) -> str:
         return f"it is empty: {wanted}"
     if head[:8] == b"\x89HDF\r\n\x1a\n":
         return f"it is an HDF5 file, as Keras writes: {wanted}"
-    if head[:1] == b"\x80":
+    if head[:1] == _PICKLE:
         return (
             "it is a pickle, and not one of torch.save's: unpickling runs code. Where you trust it, give what is in it "
             "as a dict of arrays"

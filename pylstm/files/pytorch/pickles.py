@@ -97,6 +97,7 @@ class _Machine:
         self.below: list[list[Any]] = []  # the stacks under the marks
         self.memo: dict[int, Any] = {}
         self.room = _ROOM + _PER_BYTE * (source.stop - source.place)
+        self.begun = False  # whether anything was named already
 
     def run(self) -> Any:
         take, actions = self.take, _ACTIONS
@@ -179,7 +180,9 @@ class _Machine:
     def named(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             raise ModelFileError("its pickle is damaged: a name is no text")
-        first = not any([*self.below, self.stack]) or self.stack == ["module"]  # so they begin, since 1.6 and before
+        # so they begin, since 1.6 and before; looked at once: there may be very many marks, and names behind them
+        first = not self.begun and (not any([*self.below, self.stack]) or self.stack == ["module"])
+        self.begun = True
         self.stack.append(self.find(module, name, first))
 
     def call(self) -> None:
