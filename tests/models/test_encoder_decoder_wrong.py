@@ -116,7 +116,7 @@ FITTING = {
         GOOD, {"validation_data": (GOOD[0], changed(GOOD[1], 4, [9]))}, IndexError, r"validation_data: targets\[4\]",
     ),
     "another loss": (GOOD, {"loss": "ctc"}, ValueError, "loss must be of targets .* ctc is for labels without places"),
-    "loss": (GOOD, {"loss": "mse"}, ValueError, r"\w"),
+    "loss": (GOOD, {"loss": "mse"}, ValueError, "targets of the outputs' shape"),
     "option": (GOOD, {"epoch": 3}, TypeError, "epoch"),
     "truncate": (GOOD, {"truncate": 3}, ValueError, "truncate is for Sequential"),
     "probability": (GOOD, {"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must be"),
@@ -287,7 +287,7 @@ CHANGES = {
     "no layers": (lambda spec: spec["model"]["parts"].update(encoder=[]), "recurrent layer"),
     "two attentions": (lambda spec: spec["model"]["parts"]["attention"].extend(
         spec["model"]["parts"]["attention"] * 2), "one attention"),
-    "no attention": (lambda spec: spec["model"]["parts"].update(attention=[]), r"\w"),
+    "no attention": (lambda spec: spec["model"]["parts"].update(attention=[]), "decoder gives 6 numbers"),
     "another attention": (lambda spec: spec["model"]["parts"].update(
         attention=spec["model"]["parts"]["encoder"][:1]), "attention must be"),
     "an option is missing": (lambda spec: spec["model"]["config"].pop("end"), "lacks end|missing"),
@@ -297,11 +297,13 @@ CHANGES = {
     "bridge": (lambda spec: spec["model"]["config"].update(bridge=["copy"]), "bridge"),
     "shared": (lambda spec: spec["model"]["config"].update(shared=7), "shared must be at most"),
     "shared's kind": (lambda spec: spec["model"]["config"].update(shared="0"), "shared"),
-    "sizes": (lambda spec: spec["model"]["parts"]["encoder"][1]["config"].update(hidden_size=10**6), r"\w"),
-    "layers": (lambda spec: spec["model"]["parts"]["decoder"][1]["config"].update(num_layers=60000), r"\w"),
-    "depth": (deep, r"\w"),
+    "sizes": (lambda spec: spec["model"]["parts"]["encoder"][1]["config"].update(hidden_size=10**6),
+        "the encoder 2000000"),
+    "layers": (lambda spec: spec["model"]["parts"]["decoder"][1]["config"].update(num_layers=60000),
+        "claims 240000 tensors"),
+    "depth": (deep, "nested too deeply"),
     "code": (lambda spec: spec["model"]["parts"]["encoder"][0].update({"class": "os.system"}), "unknown layer"),
-    "metadata": (lambda spec: spec["model"].update(metadata=3), r"\w"),
+    "metadata": (lambda spec: spec["model"].update(metadata=3), "unknown keys: metadata"),
 }  # fmt: skip
 
 
