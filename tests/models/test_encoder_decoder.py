@@ -338,6 +338,16 @@ def watch(inner, seen):
     return _train
 
 
+def test_callbacks_that_a_generator_gives_are_called_with_scheduled_sampling_too():
+    seen = []
+    model, (sources, targets) = translator(), pairs(3)
+    model.fit(
+        sources, targets, epochs=2, scheduled_sampling=0.5, verbose=0,
+        callbacks=(one for one in [lambda epoch, _: seen.append(epoch)]),
+    )  # fmt: skip
+    assert seen == [0, 1]
+
+
 def test_scheduled_sampling():
     plain = fitted(translator("general"))[1]
     none = fitted(translator("general"), scheduled_sampling=0.0)[1]
