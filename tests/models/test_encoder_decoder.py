@@ -114,20 +114,6 @@ def test_weights_are_those_of_the_source_as_it_was_given():
             np.testing.assert_allclose(own, expected[:, ::-1] if reverse else expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_weights_of_an_encoder_that_gives_fewer_steps_do_not_depend_on_the_batch(reverse):
-    parts = translator("general", dtype=np.float64)
-    encoder = [parts.encoder[0], pylstm.Conv1d(5, 5, 2, stride=2, dtype=np.float64, seed=0), parts.encoder[1]]
-    model = pylstm.EncoderDecoder(encoder, parts.decoder, "general", begin=BEGIN, end=END, reverse_source=reverse)
-    sources, _ = pairs(5, count=10)
-    found, weights = model.translate(sources, max_length=9, return_attention=True)
-    for source, target, own in zip(sources, found, weights, strict=True):
-        (alone,), (expected,) = model.translate([source], max_length=9, return_attention=True)
-        assert alone == target
-        assert own.shape == (len(target), len(source) // 2)
-        np.testing.assert_array_equal(own, expected)
-
-
 def test_nothing_to_translate_and_empty_sources():
     model = translator("additive", bidirectional=True)
     assert model.translate([]) == []
@@ -336,16 +322,6 @@ def watch(inner, seen):
         return inner(layer, x, *rest)
 
     return _train
-
-
-def test_callbacks_that_a_generator_gives_are_called_with_scheduled_sampling_too():
-    seen = []
-    model, (sources, targets) = translator(), pairs(3)
-    model.fit(
-        sources, targets, epochs=2, scheduled_sampling=0.5, verbose=0,
-        callbacks=(one for one in [lambda epoch, _: seen.append(epoch)]),
-    )  # fmt: skip
-    assert seen == [0, 1]
 
 
 def test_scheduled_sampling():
