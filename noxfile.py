@@ -195,6 +195,7 @@ TEST_CELLS = "PYLSTM_TEST_CELLS=ON"
 # Where the core meets arrays of every kind; `nox -s asan -- tests` runs everything.
 MEMORY = [
     "tests/core/test_ctc.py",
+    "tests/core/test_ctc_wrong.py",
     "tests/core/test_gradient_slices.py::test_slices_change_places",
     "tests/core/test_gradient_slices.py::test_gradients_are_added_to_what_is_there",
     "tests/core/test_linear.py",
@@ -223,6 +224,7 @@ MEMORY = [
 # children that start threads.
 THREADING = [
     "tests/core/test_ctc.py",
+    "tests/core/test_ctc_wrong.py",
     "tests/core/test_gradient_slices.py::test_slices_change_places",
     "tests/core/test_gradient_slices.py::test_gradients_are_added_to_what_is_there",
     "tests/core/test_kept_plans.py",

@@ -55,7 +55,7 @@ def theirs(case: str, threads: int) -> dict[str, Step]:
     def step(given: Any) -> float:
         z.grad = None
         loss = torch.nn.functional.ctc_loss(z.log_softmax(-1), given, lengths, numbers)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
         return float(loss.detach())
 
     return {"padded": lambda: step(padded), "joined": lambda: step(joined)}

@@ -11,16 +11,14 @@ and, of both models, the training and test captions that are exactly right and B
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import turns
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
@@ -82,7 +80,7 @@ class ByPylstm:
     def __init__(self, data: Data, epochs: int, threads: int) -> None:
         pylstm.set_num_threads(threads)
         self.data, self.optimizer = data, pylstm.AdamW(RATE)
-        self.rates = rates(epochs, len(data.batches(0)))
+        self.rates = turns.rates(RATE, epochs, len(data.batches(0)))
 
     def epoch(self, number: int) -> tuple[float, float]:
         """(seconds, mean loss)"""
@@ -100,18 +98,6 @@ class ByPylstm:
 
     def figures(self) -> dict[str, float]:
         return self.data.figures()
-
-
-def rates(epochs: int, steps: int) -> list[list[float]]:
-    """The learning rate of every step: up in the first epoch, then down along a cosine."""
-    count = steps * epochs
-    return [
-        [
-            RATE * min((i + 1) / steps, 0.5 + 0.5 * float(np.cos(np.pi * max(0, i - steps) / max(1, count - steps))))
-            for i in range(epoch * steps, (epoch + 1) * steps)
-        ]
-        for epoch in range(epochs)
-    ]
 
 
 class ByTorch:
@@ -148,7 +134,7 @@ class ByTorch:
             {name: torch.from_numpy(a) for name, a in self._there(data.model.state_dict()).items()}
         )
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=RATE, weight_decay=0.01, fused=True)
-        self.rates = rates(epochs, len(data.batches(0)))
+        self.rates = turns.rates(RATE, epochs, len(data.batches(0)))
 
     def _there(self, weights: dict[str, Array]) -> dict[str, Array]:
         """A linear layer over 3 x 3 places as the weight of a convolution."""
@@ -188,71 +174,11 @@ class ByTorch:
         return self.data.figures()
 
 
-LIBRARIES: dict[str, Any] = {"pylstm": ByPylstm, "torch": ByTorch}
-
-
-def serve(args: argparse.Namespace) -> None:
-    """A line in, a line of JSON out: the number of an epoch, or "figures"."""
-    library = LIBRARIES[args.serve](Data(args.data), args.epochs, args.threads)
-    for line in sys.stdin:
-        answer = library.figures() if line.strip() == "figures" else library.epoch(int(line))
-        print(json.dumps(answer), flush=True)
-
-
-class Child:
-    def __init__(self, library: str, args: argparse.Namespace) -> None:
-        command = [sys.executable, __file__, "--serve", library, "--data", str(args.data),
-                   "--epochs", str(args.epochs), "--threads", str(args.threads)]  # fmt: skip
-        environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-
-    def ask(self, what: str) -> Any:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"{what}\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self.process.args!r} has ended")
-        time.sleep(0.3)  # until its threads have stopped spinning
-        return json.loads(answer)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="as examples/captions.py takes it")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--threads", type=int, default=pylstm.get_num_threads())
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--serve", choices=LIBRARIES, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.serve:
-        serve(args)
-        return
-    children = {name: Child(name, args) for name in LIBRARIES}
-    seconds: dict[str, list[float]] = {name: [] for name in LIBRARIES}
-    losses: dict[str, list[float]] = {name: [] for name in LIBRARIES}
-    for epoch in range(args.epochs):
-        for name in sorted(children, reverse=epoch % 2 == 1):
-            took, loss = children[name].ask(str(epoch))
-            seconds[name].append(took)
-            losses[name].append(loss)
-        print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {seconds[name][-1]:.2f} s loss {losses[name][-1]:.4f}"
-                                                 for name in children), flush=True)  # fmt: skip
-    ratios = [t / p for p, t in zip(seconds["pylstm"], seconds["torch"], strict=True)][1:]  # the first one warms up
-    ours, theirs = (statistics.median(seconds[name]) for name in ("pylstm", "torch"))
-    print(f"an epoch: pylstm {ours:.2f} s, torch {theirs:.2f} s; torch / pylstm {statistics.median(ratios):.2f} "
-          f"({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
-    figures = {name: child.ask("figures") for name, child in children.items()}
-    for name, found in figures.items():
-        print(
-            name, ", ".join(f"{key} {value:.3f}" if value < 1 else f"{key} {value:.1f}" for key, value in found.items())
-        )
-    if args.json:
-        document = {"seconds": seconds, "losses": losses, "figures": figures, "threads": args.threads}
-        args.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    turns.main(parser, {"pylstm": ByPylstm, "torch": ByTorch}, lambda args: Data(args.data))
 
 
 if __name__ == "__main__":

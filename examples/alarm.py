@@ -93,12 +93,7 @@ def fault(kind: str, angle: Array, level: Array, strength: float, rate: int) -> 
 
 def read(path: Path) -> tuple[Array, int]:
     """The mean of the channels as frames (N, samples), and how many samples there are in a second."""
-    if not path.is_file():
-        raise common.DataError(f"there is no file {path}; say with --data where {FORM} is")
-    try:
-        samples, rate = pylstm.read_wav(path)
-    except ValueError as error:
-        raise common.DataError(f"{error}; expected {FORM}") from None
+    samples, rate = common.sound(path, FORM)
     if rate < 50 * FRAMES:
         raise common.DataError(f"{path} has {rate} samples a second, and {50 * FRAMES} are needed; expected {FORM}")
     size = rate // FRAMES
@@ -195,16 +190,6 @@ def learn(frames: Array, args: argparse.Namespace) -> pylstm.Sequential:
     return model
 
 
-def loaded(path: Path, size: int) -> pylstm.Sequential:
-    try:
-        model = pylstm.load(path)
-    except pylstm.ModelFileError as error:
-        raise common.DataError(f"{path} is no model: {error}; expected one that this example saved") from None
-    if not isinstance(model, pylstm.Sequential) or model.metadata.get("size") != size:
-        raise common.DataError(f"{path} is no model of frames of {size} samples; expected one that this example saved")
-    return model
-
-
 # ---- the comparison --------------------------------------------------------------------------------------------------
 
 
@@ -249,10 +234,8 @@ def main() -> None:
     well, quiet, watched = recordings(args)
     print(f"{len(well) / FRAMES / 60:.1f} minutes to learn from, {len(quiet) / FRAMES / 60:.1f} to set the thresholds, "
           f"{len(watched.frames) / FRAMES / 60:.1f} to watch")  # fmt: skip
-    if args.model is not None and args.model.is_file():
-        model = loaded(args.model, well.shape[1])
-        print(f"{args.model} is loaded; delete it to train anew")
-    else:
+    model = common.kept(args.model, pylstm.Sequential, "mean", "scale", "usual", size=well.shape[1])
+    if model is None:
         model = learn(well, args)
         if args.model is not None:
             model.save(args.model)

@@ -253,16 +253,6 @@ def learn(parts: dict[str, list[Example]], args: argparse.Namespace) -> Describe
     return describer
 
 
-def loaded(path: Path) -> Describer:
-    try:
-        model = pylstm.load(path)
-    except pylstm.ModelFileError as error:
-        raise common.DataError(f"{path} is no model: {error}; expected one that this example saved") from None
-    if not isinstance(model, Captioner) or model.metadata.keys() != {"vocabulary", "mean", "scale"}:
-        raise common.DataError(f"{path} is no model of captions; expected one that this example saved")
-    return Describer(model)
-
-
 def report(name: str, describer: Describer, examples: list[Example], known: set[str], beam: int) -> list[str]:
     """Prints how many captions are exactly right, and their BLEU; returns what the model says."""
     began = time.perf_counter()
@@ -345,17 +335,13 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     own = [Example(picture(path), "") for path in args.describe or []]
-    if args.model is not None and args.model.is_file():
-        describer = loaded(args.model)
-        print(f"{args.model} is loaded; delete it to train anew")
-        parts = data(args) if args.test or args.picture or not own else None
-    else:
-        parts = data(args)
-        describer = learn(parts, args)
-        if args.model is not None:
-            describer.model.save(args.model)
+    model = common.kept(args.model, Captioner, "vocabulary", "mean", "scale")
+    parts = data(args) if model is None or args.test or args.picture or not own else {}
+    describer = learn(parts, args) if model is None else Describer(model)
+    if model is None and args.model is not None:
+        describer.model.save(args.model)
 
-    if parts is not None:
+    if parts:
         figures(describer, parts, args)
     found = describer.best(own, args.beam, 3) if own else []
     for path, some in zip(args.describe or [], found, strict=True):

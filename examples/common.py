@@ -15,8 +15,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+import numpy as np
+
 import pylstm
 
+Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 SAMPLES = Path(__file__).resolve().parent / "data"  # small ones, made by make_samples.py there
 FEWEST = 20  # examples of which something can be learned, and some held back
@@ -63,6 +66,18 @@ def read_labelled(path: Path) -> list[tuple[str, str]]:
             raise DataError(f"{path} has no {lack} in line {number}, {cut(line)!r}; expected {LABELLED}")
         rows.append((label.strip(), text))
     return rows
+
+
+def sound(path: Path, form: str) -> tuple[Array, int]:
+    """What `pylstm.read_wav` gives of a WAV file. form: what it should be, for errors."""
+    try:
+        return pylstm.read_wav(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no {path}; expected {form}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; expected {form}") from None
+    except ValueError as error:
+        raise DataError(f"{error}; expected {form}") from None
 
 
 def cut(text: str, most: int = 40) -> str:
@@ -121,6 +136,15 @@ def read_part(folder: Path, part: str, read: Callable[[Path], list[T]], form: st
             f"there is no {part}{endings[0]} in {folder}; say with --data where {form} is, or a folder with {files}"
         )
     return read(names[0]) if names else []
+
+
+# ---- gaps ------------------------------------------------------------------------------------------------------------
+
+
+def last_known(values: Array) -> Array:
+    """(T, F) -> (T, F): in place of each NaN the last number before it in its column, 0 where there is none."""
+    last = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))[:, None]), axis=0)
+    return np.where(last < 0, 0.0, np.take_along_axis(values, np.maximum(last, 0), axis=0))
 
 
 # ---- a baseline ------------------------------------------------------------------------------------------------------
@@ -211,16 +235,22 @@ def _new_file(text: str, endings: tuple[str, ...]) -> Path:
     return path
 
 
-def kept(path: Path | None, *keys: str) -> Any:
-    """The model in a file, if it is there, with these keys in its metadata: this example has saved it. Or None."""
+def kept(path: Path | None, kind: type, *keys: str, **values: object) -> Any:
+    """The model that an earlier run of this example has saved, or None if there is no such file.
+
+    kind: of the model. keys: what its metadata have to hold; values: with what that has to be.
+    """
     if path is None or not path.is_file():
         return None
     try:
         model = pylstm.load(path)
     except pylstm.ModelFileError as error:
         raise DataError(f"{path} is no model: {error}; expected one that this example saved") from None
-    if not all(key in (model.metadata or {}) for key in keys):
+    if not isinstance(model, kind) or not {*keys, *values} <= model.metadata.keys():
         raise DataError(f"{path} is a model of something else; expected one that this example saved")
+    for name, value in values.items():
+        if (found := model.metadata[name]) != value:
+            raise DataError(f"{path} was saved with {name} {found!r}, and here it is {value!r}; say another file")
     print(f"{path} is loaded; delete it to train anew")
     return model
 

@@ -209,6 +209,16 @@ class Linear:
 # ---- the comparison --------------------------------------------------------------------------------------------------
 
 
+def parts(count: int, args: argparse.Namespace) -> tuple[int, int]:
+    """Of so many steps, those at which the parts to stop by and for the figures begin."""
+    if count < (needed := 12 * (args.past + args.future)):
+        raise common.DataError(
+            f"{args.data or 'the series'} has {count:,} steps, too few for windows of {args.past} known and "
+            f"{args.future} to forecast: give at least {needed:,}, or lower --past or --future"
+        )
+    return int(0.7 * count), int(0.85 * count)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -232,12 +242,7 @@ def main() -> None:
     args = parse_arguments()
     series = read(args.data, args.column) if args.data else drawn(args.hours, args.seed)
     count = len(series.values)
-    if count < (needed := 12 * (args.past + args.future)):
-        raise common.DataError(
-            f"{args.data or 'the series'} has {count:,} steps, too few for windows of {args.past} known and "
-            f"{args.future} to forecast: give at least {needed:,}, or lower --past or --future"
-        )
-    cuts = int(0.7 * count), int(0.85 * count)
+    cuts = parts(count, args)
     known = series.values[: cuts[0]]
     if not np.isfinite(known).any():
         raise common.DataError(f"{args.data} has no numbers in its first 70%, which is learned from; expected {FORM}")

@@ -6,10 +6,10 @@ by hand: `fit` takes a list of arrays. Beside it stand what needs no order, a li
 extremes and length, and the most frequent label.
 
 Data: a CSV file (UTF-8) with a header and columns `series`, `label` and numbers: a row for each step, the rows of a
-series one after another; empty cells are gaps. Or a folder of WAV files (PCM, 16 bits) named LABEL_anything.wav, of
-which the energies of 24 bands are taken, a hundred times a second. A tenth is held back to watch, and a tenth for
---test. Without --data: accelerations of a hand, drawn here: a circle and its reverse, shaking, a knock and a double
-knock, at any speed and strength, with noise and gaps. docs/guide/examples.md says where real series are published.
+series one after another; empty cells are gaps. Or a folder of WAV files (PCM) named LABEL_anything.wav, of which the
+energies of 24 bands are taken, a hundred times a second. A tenth is held back to watch, and a tenth for --test. Without
+--data: accelerations of a hand, drawn here: a circle and its reverse, shaking, a knock and a double knock, at any speed
+and strength, with noise and gaps. docs/guide/examples.md says where real series are published.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +103,7 @@ def read_rows(path: Path) -> list[Labelled]:
 
 def sound(path: Path) -> Array:
     """(T, 24): logarithms of the energies in bands that widen upwards, of 25 ms, every 10 ms."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            if file.getsampwidth() != 2:
-                raise common.DataError(f"{path} has {8 * file.getsampwidth()} bits; expected 16, {FORM}")
-            rate, channels = file.getframerate(), file.getnchannels()
-            raw = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise common.DataError(
-            f"{path} is no WAV file of PCM ({error or 'it ends too early'}); expected {FORM}"
-        ) from None
-    samples = (
-        np.frombuffer(raw[: len(raw) // (2 * channels) * 2 * channels], "<i2").reshape(-1, channels)[:, 0] / 2.0**15
-    )
+    samples, rate = common.sound(path, FORM)
     size, hop = max(64, rate // 40), max(1, rate // 100)
     samples = np.pad(samples, (0, max(0, size - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop] * np.hanning(size)
@@ -131,11 +118,7 @@ def sound(path: Path) -> Array:
 
 def known(series: Array, mean: Array, scale: Array) -> Array:
     """(T, 2 F): values, or the last ones that there were (at first the mean); whether they are of now."""
-    seen = np.isfinite(series)
-    last = np.maximum.accumulate(np.where(seen, np.arange(len(series))[:, None], -1), axis=0)
-    scaled = np.nan_to_num((series - mean) / scale)
-    held = np.where(last < 0, 0.0, np.take_along_axis(scaled, np.maximum(last, 0), axis=0))
-    return np.concatenate([held, seen], axis=1, dtype=np.float32)
+    return np.concatenate([common.last_known((series - mean) / scale), np.isfinite(series)], axis=1, dtype=np.float32)
 
 
 def summary(series: Array) -> Array:
@@ -176,7 +159,7 @@ def learn(train: list[Labelled], dev: list[Labelled], args: argparse.Namespace) 
         pylstm.Dropout(0.2),
         pylstm.Linear(2 * args.hidden, len(labels)),
     ], seed=args.seed)  # fmt: skip
-    model.metadata = {"labels": labels, "mean": mean.tolist(), "scale": scale.tolist()}
+    model.metadata = {"labels": labels, "mean": mean.tolist(), "scale": scale.tolist(), "features": len(mean)}
     print(model.summary())
     model.fit(
         *pairs(model, train), loss="cross_entropy", optimizer=pylstm.AdamW(1e-2), batch_size=32, epochs=args.epochs,
@@ -190,16 +173,6 @@ def pairs(model: Any, rows: list[Labelled]) -> tuple[list[Array], Array]:
     mean, scale, labels = (model.metadata[name] for name in ("mean", "scale", "labels"))
     series = [known(one, np.array(mean), np.array(scale)) for _, one in rows]
     return series, np.array([labels.index(label) if label in labels else -100 for label, _ in rows])
-
-
-def loaded(path: Path, features: int) -> pylstm.Sequential:
-    try:
-        model = pylstm.load(path)
-    except pylstm.ModelFileError as error:
-        raise common.DataError(f"{path} is no model: {error}; expected one that this example saved") from None
-    if not isinstance(model, pylstm.Sequential) or len(model.metadata.get("mean", [])) != features:
-        raise common.DataError(f"{path} is no model of {features} numbers a step; expected one that this example saved")
-    return model
 
 
 def main() -> None:
@@ -224,10 +197,8 @@ def main() -> None:
         raise common.DataError(f"{args.data} has one label only, {min(labels)!r}; expected {FORM}")
     lengths = [len(series) for _, series in train]
     print(f"{len(train):,} series of {min(lengths)} to {max(lengths)} steps, {len(labels)} labels")
-    if args.model is not None and args.model.is_file():
-        model = loaded(args.model, train[0][1].shape[1])
-        print(f"{args.model} is loaded; delete it to train anew")
-    else:
+    model = common.kept(args.model, pylstm.Sequential, "labels", "scale", "mean", features=train[0][1].shape[1])
+    if model is None:
         model = learn(train, dev, args)
         if args.model is not None:
             model.save(args.model)

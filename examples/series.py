@@ -85,12 +85,9 @@ def read(path: Path, column: str | None) -> Table:
 def known(table: Table, scale: Scale) -> Array:
     """(T, 2 F + 4): values, or the last ones that there were; whether they are of now; hour and day of the week."""
     scaled = (table.values - scale.mean) / scale.size
-    seen = np.isfinite(scaled)
-    last = np.maximum.accumulate(np.where(seen, np.arange(len(seen))[:, None], -1), axis=0)
-    held = np.where(last < 0, 0.0, np.take_along_axis(np.nan_to_num(scaled), np.maximum(last, 0), axis=0))
     phases = [2 * np.pi * table.seconds / period for period in (forecast.DAY, WEEK)]
     waves = np.stack([wave(phase) for phase in phases for wave in (np.sin, np.cos)], axis=1)
-    return np.concatenate([held, seen, waves], axis=1, dtype=np.float32)
+    return np.concatenate([common.last_known(scaled), np.isfinite(scaled), waves], axis=1, dtype=np.float32)
 
 
 # ---- the models ------------------------------------------------------------------------------------------------------
@@ -233,12 +230,7 @@ def main() -> None:
     args = parse_arguments()
     table = read(args.data, args.column) if args.data else drawn(args.hours, args.seed)
     count = len(table.values)
-    if count < (needed := 12 * (args.past + args.future)):
-        raise common.DataError(
-            f"{args.data or 'the series'} has {count:,} steps, too few for windows of {args.past} known and "
-            f"{args.future} to forecast: give at least {needed:,}, or lower --past or --future"
-        )
-    cuts = int(0.7 * count), int(0.85 * count)
+    cuts = forecast.parts(count, args)
     learned = table.values[: cuts[0]]
     for name, column in zip(table.names, learned.T, strict=True):
         if not np.isfinite(column).any():
@@ -342,17 +334,8 @@ def loaded(path: Path | None, form: dict[str, Any]) -> tuple[AtOnce, StepByStep]
     """The models of earlier, if both are there."""
     if path is None or not all(one.is_file() for one in files(path)):
         return None
-    found: list[Any] = []
-    for one, kind in zip(files(path), (AtOnce, StepByStep), strict=True):
-        try:
-            model = pylstm.load(one)
-        except pylstm.ModelFileError as error:
-            raise common.DataError(f"{one} is no model: {error}; expected one that this example saved") from None
-        if not isinstance(model, kind) or {name: model.metadata.get(name) for name in form} != form:
-            raise common.DataError(f"{one} is no model of {form}; expected one that this example saved")
-        found.append(model)
-        print(f"{one} is loaded; delete it to train anew")
-    return found[0], found[1]
+    first, second = files(path)
+    return common.kept(first, AtOnce, "mean", "size", **form), common.kept(second, StepByStep, "mean", "size", **form)
 
 
 def draw(path: Path, table: Table, scale: Scale, test: pylstm.Windows, forecasts: dict[str, Array]) -> None:

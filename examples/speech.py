@@ -73,10 +73,7 @@ def recorded(folder: Path, part: str) -> list[Utterance]:
 
 
 def sound(path: Path, form: str = FORM) -> Array:
-    try:
-        samples, rate = pylstm.read_wav(path)
-    except (OSError, ValueError) as error:
-        raise common.DataError(f"{error}; expected {form}") from None
+    samples, rate = common.sound(path, form)
     if rate != RATE:
         raise common.DataError(f"{path} has {rate} samples a second; expected {RATE}")
     return samples
@@ -304,7 +301,7 @@ def main() -> None:
     args = parse_arguments()
     own = None if args.listen is None else Utterance("", [], sound(args.listen, OWN))
     train, dev, test = utterances(args)
-    model = common.kept(args.model, "mean", "scale", "streaming")
+    model = common.kept(args.model, pylstm.Sequential, "mean", "scale", "streaming")
     if model is None:
         print(f"{len(train):,} utterances to learn from, {sum(len(one.samples) for one in train) / RATE / 60:.0f} min")
         model = learn(train, dev, args)

@@ -190,7 +190,7 @@ def fitting(model: Any, args: argparse.Namespace) -> Translator:
 
 def main() -> None:
     args = parse_arguments()
-    model = common.kept(args.model, "source", "target", "to")
+    model = common.kept(args.model, pylstm.EncoderDecoder, "source", "target", "to")
     train: list[Pair] = []
     dev: list[Pair] = []
     if model is None or args.test or args.picture is not None or not args.translate:

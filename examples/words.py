@@ -99,7 +99,7 @@ def main() -> None:
     text = common.text_of(args.data, FORM) if args.data else python_documentation()
     ends = [int(len(text) * share) for share in (0.9, 0.95)]
     parts = text[: ends[0]], text[ends[0] : ends[1]], text[ends[1] :]
-    model = common.kept(args.model, "vocabulary")
+    model = common.kept(args.model, pylstm.Sequential, "vocabulary")
     vocabulary = model.metadata["vocabulary"] if model else pylstm.Vocabulary([parts[0]], max_size=args.max_words)
     ids, dev, test = (vocabulary.encode(part) for part in parts)
     if len(ids) <= args.batch * STEPS or len(dev) < 10 or len(test) < 10:

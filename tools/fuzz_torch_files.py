@@ -8,13 +8,10 @@ another exception, more than 64 MiB and eight times the file, or two seconds of 
 
 from __future__ import annotations
 
-import argparse
 import collections
 import io
 import pickletools
 import struct
-import sys
-import tempfile
 import time
 import warnings
 import zipfile
@@ -23,11 +20,10 @@ from pathlib import Path
 import numpy as np
 
 import pylstm
-from fuzz_files import Coverage, Finding, keep, limited, words
+from fuzz_loop import Finding, Promises, arguments, limited, run, search, words
 from fuzz_mutations import INTERESTING, broken, pick
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "files" / "data" / "torch"
-SECONDS = 2.0
 PIECES = [
     b"(", b")", b"t", b"\x85", b"\x86", b"\x87", b"]", b"}", b"a", b"e", b"s", b"u", b"R", b"b", b"Q", b"q\0", b"q\1",
     b"h\0", b"h\1", b"h\2", b"h\5", b"N", b"\x88", b"\x89", b"K\0", b"K\2", b"M\xff\xff", b"J\xff\xff\xff\xff",
@@ -37,15 +33,11 @@ PIECES = [
 ]  # fmt: skip
 
 
-class Promises:
-    """Tries files in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "weights"
-
+class WeightsPromises(Promises):
     def check(self, data: bytes) -> str:
         """How it went, or raises."""
-        self.path.write_bytes(data)
+        path = self.folder / "weights"
+        path.write_bytes(data)
         how = "refused"
         model = pylstm.Linear(3, 2, bias=False)
         before = model.state_dict()["weight"]
@@ -53,19 +45,18 @@ class Promises:
             for name in ("row", "transposed", "bfloat16", "expanded"):
                 began = time.thread_time()
                 try:
-                    pylstm.from_torch(self.path, model, mapping={"weight": name})
+                    pylstm.from_torch(path, model, mapping={"weight": name})
                     how = "loaded"
                     before = model.state_dict()["weight"]
                 except ValueError as error:
                     words(error)
                     if not np.array_equal(model.params["weight"], before, equal_nan=True):
                         raise Finding("a refused file has changed the model") from error
-                if time.thread_time() - began > SECONDS:
-                    raise Finding(f"took {time.thread_time() - began:.1f} seconds")
+                self.in_time(began)
         return how
 
 
-def seeds() -> list[bytes]:
+def seeds(_: Path) -> list[bytes]:
     """Good files: zips with and without checksums, streams, safetensors."""
     files = [(DATA / name).read_bytes() for name in ("kinds.pt", "kinds_before_1_6.pt")]
     kinds = (
@@ -159,42 +150,13 @@ def other_pickle(data: bytes, rng) -> bytes:
     return broken(data, rng)
 
 
-def fuzz(seed: int, *, calls: int | None = None, minutes: float | None = None, found: Path | None = None):
-    """How often each outcome came; with `found`, files that break a promise are kept there, else the first raises."""
-    outcomes: collections.Counter = collections.Counter()
-    with tempfile.TemporaryDirectory() as name, Coverage() as coverage:
-        promises, corpus = Promises(Path(name)), seeds()
-        for data in corpus:
-            if coverage.news(promises.check, data)[0] == "refused":
-                raise Finding("a good file is refused")
-        began, number = time.monotonic(), 0
-        while (calls is None or number < calls) and (minutes is None or time.monotonic() - began < 60 * minutes):
-            rng = np.random.default_rng([seed, number])
-            data = mutate(pick(pick([corpus, corpus[:4], corpus[-10:]], rng), rng), rng)
-            try:
-                outcome, new = coverage.news(promises.check, data)
-            except Exception as error:
-                if found is None:
-                    raise Finding(f"file {number} of seed {seed}") from error
-                keep(found, data, f"file {number} of seed {seed}")
-                outcome, new = f"FOUND {type(error).__name__}", False
-            outcomes[outcome] += 1
-            if new:
-                corpus.append(data)
-            number += 1
-    return outcomes
+def fuzz(seed: int, **options) -> collections.Counter:
+    """As `search` does it; the good files are changed oftener."""
+    return search(WeightsPromises, seeds, mutate, (tuple(range(4)),), seed, **options)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--found", type=Path, default=Path("fuzz_found"), help="where files that break a promise go")
-    args = parser.parse_args()
-    outcomes = fuzz(args.seed, minutes=args.minutes, found=args.found)
-    print(", ".join(f"{name} {count:,}" for name, count in outcomes.most_common()))
-    if any(name.startswith("FOUND") for name in outcomes):
-        sys.exit(f"some files break a promise: {args.found}")
+    run(arguments(__doc__.split("\n\n")[0], 10.0).parse_args(), WeightsPromises, fuzz)
 
 
 if __name__ == "__main__":

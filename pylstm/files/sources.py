@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import zlib
+from collections.abc import Iterable
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,3 +77,19 @@ class Memory(File):
 
     def check_unchanged(self) -> None:
         """It cannot change."""
+
+
+def opened_raw(path: str | os.PathLike[str]) -> FileIO:
+    """A file to read from, as it is on the disk."""
+    flags = getattr(os, "O_NONBLOCK", 0)  # a pipe would keep us waiting for somebody to write
+    return open(path, "rb", buffering=0, opener=lambda name, mode: os.open(name, mode | flags))
+
+
+def check_apart(places: Iterable[tuple[int, int]], start: int | None = None) -> int:
+    """Where the last one ends. No two share bytes; given a start, there are no gaps from there on, either."""
+    at = start or 0
+    for begin, stop in sorted(places):
+        if begin < at or (start is not None and begin != at):
+            raise ModelFileError("the tensors overlap, or leave gaps between them")
+        at = stop
+    return at

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -27,9 +26,10 @@ import numpy as np
 
 from .._arrays import Array
 from .atomic import replacing
-from .sources import File, Memory
-from .streams import HEADER_LIMIT, HEADER_VALUES, Place, kind_of, put, taken
-from .strict_json import TEXT_LIMIT, ModelFileError, encodable, parse
+from .safetensors_header import entries_of, header_of
+from .sources import File, Memory, check_apart, opened_raw
+from .streams import HEADER_LIMIT, Place, kind_of, put, taken
+from .strict_json import TEXT_LIMIT, ModelFileError, encodable
 
 __all__ = ["Contents", "ModelFileError", "Tensor", "nbytes", "opened", "write"]
 
@@ -42,7 +42,7 @@ _NPY_HEADER = re.compile(
     rb"\{'descr': '<(f4|f8)', 'fortran_order': False, 'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18}){1,7})\), \} *\n"
 )
 _CODES = {"f4": "F32", "f8": "F64"}
-_NAMES = {"F32": "float32", "F64": "float64"}
+_NAMES, _WIDTHS = {"F32": "float32", "F64": "float64"}, {"F32": 4, "F64": 8}
 _ZIP_END = struct.Struct("<4s4H2LH")
 _ZIP_ENTRY = struct.Struct("<4s6H3L5H2L")  # of the directory
 _ZIP_LOCAL = struct.Struct("<4s5H3L2H")  # before each entry's data
@@ -163,10 +163,6 @@ def _write_npz(file: BinaryIO, text: str, arrays: Mapping[str, Array]) -> None:
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would keep us waiting for somebody to write
-
-
 @contextmanager
 def opened(place: Place | Path) -> Iterator[Contents]:
     """The checked contents of a model's file. Raises ModelFileError, or OSError where the file cannot be read."""
@@ -178,7 +174,7 @@ def opened(place: Place | Path) -> Iterator[Contents]:
             yield contents
         return
     with (
-        open(place.path, "rb", buffering=0, opener=_open) as raw,
+        opened_raw(place.path) as raw,
         _checked(lambda: File(raw), str(place.kind), place.name) as contents,
     ):
         yield contents
@@ -264,7 +260,7 @@ def _check_npz(file: File) -> Contents:
             raise ModelFileError(f"{entry.name[:80]!r} is not where the list of the file's contents says")
         places.append((entry.at, begin + entry.size))
         starts[entry.name] = begin
-    _check_apart(places)
+    check_apart(places)
 
     found: dict[str, tuple[Tensor, int, int, int]] = {}  # with place of the numbers, CRC before them, CRC with them
     text = ""
@@ -306,47 +302,12 @@ def _npy_header(file: File, entry: _Entry, begin: int) -> tuple[Tensor, int, int
 
 
 def _check_safetensors(file: File) -> Contents:
-    size = file.size
-    length = int.from_bytes(file.get(0, min(8, size)), "little")
-    if size < 8 or length > min(size - 8, HEADER_LIMIT):
-        raise ModelFileError(f"the header claims {length} bytes in a file of {size}: cut off, or something else")
-    header = parse(file.get(8, length).decode("utf-8"), HEADER_VALUES)
-    if not isinstance(header, dict):
-        raise ModelFileError("the header is not a list of tensors")
+    header, start = header_of(file)
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(text := metadata.get("pylstm"), str):
         raise ModelFileError("there is no structure in its metadata: a safetensors file, but not a model")
     if len(text) > TEXT_LIMIT:
         raise ModelFileError("the structure is absurdly long")
-    tensors: dict[str, Tensor] = {}
-    places: dict[str, tuple[int, int]] = {}
-    for name, entry in header.items():
-        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-            raise ModelFileError(f"the header's entry of {name[:80]!r} is malformed")
-        shape, offsets = entry["shape"], entry["data_offsets"]
-        if entry["dtype"] not in tuple(_NAMES):
-            raise ModelFileError(f"{name[:80]!r} must be of float32 or float64, not {entry['dtype']!r:.80}")
-        if not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2 or len(shape) > _DIMENSIONS:
-            raise ModelFileError(f"shape or place of {name[:80]!r} is malformed")
-        tensors[name] = Tensor(_NAMES[entry["dtype"]], tuple(shape))
-        if offsets[1] - offsets[0] != nbytes(tensors[name]):
-            raise ModelFileError(f"{name[:80]!r} does not have the size of its shape {shape}")
-        places[name] = (8 + length + offsets[0], 8 + length + offsets[1])
-    at = _check_apart(places.values(), 8 + length)
-    if at != size:
-        raise ModelFileError(f"the tensors take {at - 8 - length} bytes, but the file holds {size - 8 - length}")
-    return Contents(text, tensors, lambda name: file.array(places[name][0], tensors[name])[0])
-
-
-def _check_apart(places: Iterable[tuple[int, int]], start: int | None = None) -> int:
-    """Where the last one ends. No two share bytes; given a start, there are no gaps from there on, either."""
-    at = start or 0
-    for begin, stop in sorted(places):
-        if begin < at or (start is not None and begin != at):
-            raise ModelFileError("the tensors overlap, or leave gaps between them")
-        at = stop
-    return at
-
-
-def _is_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**60 for n in value)
+    entries = entries_of(header, start, file.size, _WIDTHS, "float32 or float64", _DIMENSIONS)
+    tensors = {name: Tensor(_NAMES[entry.code], entry.shape) for name, entry in entries.items()}
+    return Contents(text, tensors, lambda name: file.array(entries[name].begin, tensors[name])[0])

@@ -142,11 +142,9 @@ class DecoderParts:
         return LinearOutputs(real_array("x", x, self.embedding.dtype), table, None).compute()
 
 
-def check_apart(encoder: tuple[Layer, ...], decoder: tuple[Layer, ...], attention: Layer | None) -> bool:
-    """Raises ValueError for an object at two places; the decoder's Embedding may be one of the encoder's, and whether
-    it is so is returned."""
+def check_apart(encoder: tuple[Layer, ...], decoder: tuple[Layer, ...], attention: Layer | None) -> None:
+    """Raises ValueError for an object at two places; but the decoder's Embedding may be one of the encoder's."""
     shared = any(layer is decoder[0] for layer in encoder)
     named = [(f"encoder[{i}]", layer) for i, layer in enumerate(encoder)]
     named += [(f"decoder[{i}]", layer) for i, layer in enumerate(decoder) if i or not shared]
     refuse_shared([*named, *([] if attention is None else [("attention", attention)])])
-    return shared

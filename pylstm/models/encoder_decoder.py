@@ -340,7 +340,7 @@ class EncoderDecoder(Writing):
     def summary(self) -> str:
         """A table of the layers, their parts in the model, and numbers of parameters, with the totals. A layer that is
         in two places is counted once."""
-        return table(self)
+        return table(self, _input_of(self.encoder))
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
@@ -361,6 +361,7 @@ def _bare(inputs: int, outputs: int, dtype: Any, bias: bool = True) -> Linear:
 
 
 def _input_of(layers: tuple[Layer, ...]) -> Shape:
+    """What a chain takes, a batch of sequences."""
     shape = next((shape for layer in layers if (shape := layer.input_shape()) is not None), (None, None))
     return (shape[0], None, shape[1]) if len(shape) == 2 and shape[1] is not None else shape
 

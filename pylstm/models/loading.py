@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO
 
-from ..files.saving import read_model
+from ..files.reading import read_model
 from ..files.streams import place_of
 from ..files.tensors import opened
 from ..layers import (  # noqa: F401

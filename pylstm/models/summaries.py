@@ -41,23 +41,22 @@ def row_of(layer: Layer, shape: Shape | None, indent: str = "") -> Row:
     return indent + repr(layer) + frozen, text, f"{layer.num_parameters:,}"
 
 
-def table(model: EncoderDecoder) -> str:
-    """Of an `EncoderDecoder`."""
-    return drawn(_rows(model), model)
+def table(model: EncoderDecoder, sources: Shape) -> str:
+    """Of an `EncoderDecoder`, whose encoder takes sources of this shape."""
+    return drawn(_rows(model, sources), model)
 
 
-def _rows(model: EncoderDecoder) -> Iterator[Row]:
+def _rows(model: EncoderDecoder, sources: Shape) -> Iterator[Row]:
     parts = model.parts
-    start = next((shape for layer in model.encoder if (shape := layer.input_shape()) is not None), (None, None))
     yield "encoder", "", ""
-    yield from _chain(model.encoder, (start[0], None, *start[1:]) if start[-1] is not None else start)
+    yield from _chain(model.encoder, sources)
     if model.bridge:
         yield "bridge", "", ""
         for name, layer in model.bridge.items():
             text, _, number = row_of(layer, None)
             yield f"  {name}: {text}", f"(None, {layer.out_features})", number
     yield "decoder", "", ""
-    shared = model.decoder[0] if any(layer is model.decoder[0] for layer in model.encoder) else None
+    shared = None if model._shares() is None else model.decoder[0]
     middle = parts.middle[0].input_size  # type: ignore[attr-defined]
     yield from _chain(parts.before, (None, None), shared)
     yield from _chain(parts.middle, (None, None, middle))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import _checks
 from .._arrays import Array
 from ..files.paths import check_template
-from ..files.saving import read_model
+from ..files.reading import read_model
 from ..files.strict_json import ModelFileError
 from ..files.tensors import opened
 from ..layers.freezing import frozen_names

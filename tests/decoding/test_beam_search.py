@@ -138,6 +138,33 @@ def test_states_are_reordered_not_the_weights_and_shared_arrays_are_not_copied_f
     assert kept == [(4, 4), (12, 4), (12, 4), (12, 4)]
 
 
+def test_what_sentences_share_leaves_with_them():
+    keys, kept = np.array([3.0, 1.0, 4.0, 2.0])[:, None], []
+
+    def step(symbols, state, shared):
+        """Each sentence ends after as many symbols as its key says."""
+        kept.append(shared[:, 0].tolist())
+        own, written = np.repeat(shared[:, 0], len(symbols) // len(shared)), state[:, 0] + 1
+        logits = np.where((written > own)[:, None], [0.0, -np.inf, -np.inf], [-np.inf, 0.0, -0.1])
+        return logits, written[:, None]
+
+    found = pylstm.beam_search(step, np.zeros((4, 1)), 1, END, 2, 9, shared=keys)
+    assert [len(some[0].symbols) for some in found] == [3, 1, 4, 2]
+    assert kept == [[3, 1, 4, 2], [3, 1, 4, 2], [3, 4, 2], [3, 4], [4]]
+
+
+def test_a_hypothesis_goes_on_while_its_score_could_still_be_the_best():
+    """One that is worse now than a sentence that has ended, and by its length better in the end."""
+
+    def step(_, written):
+        first, last = (written == 0)[:, None], (written == 8)[:, None]
+        return np.where(first, np.log([0.6, 0.4]), np.where(last, [0.0, -np.inf], [-np.inf, 0.0])), written + 1
+
+    for alpha, length in (0.0, 0), (2.0, 8):
+        ((one,),) = pylstm.beam_search(step, np.zeros(1, int), 1, END, 2, 10, length_penalty=alpha)
+        assert one.symbols == [1] * length
+
+
 def test_of_equal_ones_the_first_symbols_win():
     for size in (1, 2, 5, 30):
         found = pylstm.beam_search(lambda s, state: (np.zeros((len(s), 4)), state), None, 0, 3, size, 3,

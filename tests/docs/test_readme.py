@@ -37,6 +37,19 @@ def write_sentences(path: Path, kinds: dict[str, list[str]], templates: list[str
             writer.writerows([template.format(word), label] for word in words)
 
 
+def write_pairs(path: Path) -> list[tuple[str, str]]:
+    """Sentences and their translations, in which the adjective changes its place with nothing, and the verb is one."""
+    people = {"I": "我", "we": "我们", "they": "他们", "Tom": "汤姆"}
+    deeds = {"saw": "看见了", "bought": "买了", "lost": "丢了", "like": "喜欢"}
+    looks = {"a good": "一本好", "an old": "一本旧", "a small": "一本小", "a red": "一本红"}
+    pairs = [
+        (f"{a} {b} {c} {d}.", f"{people[a]}{deeds[b]}{looks[c]}{things}。")
+        for a, b, c, (d, things) in itertools.product(people, deeds, looks, [("book", "书"), ("dictionary", "词典")])
+    ]
+    path.write_text("".join(f"{source}\t{target}\n" for source, target in pairs), encoding="utf-8")
+    return pairs
+
+
 def classified(names: dict[str, Any], text: str) -> str:
     return names["classes"][names["model"].predict(names["vocabulary"].encode([text]))[0].argmax()]
 
@@ -58,20 +71,28 @@ def _one_thread_of_torch():
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)  # where the first example reads its data and saves its model
     write_sentences(tmp_path / "labelled.csv", KINDS, TEMPLATES)
+    pairs = write_pairs(tmp_path / "pairs.tsv")
     blocks = list(pages.examples(README))
-    assert len(blocks) >= 9
+    assert len(blocks) >= 11
     for block in blocks:
         block.evaluate()
         if "labelled.csv" in block.parsed:  # the classifier has learned what its file teaches
             assert classified(block.namespace, "A charming film from start to end") == "good"
             assert classified(block.namespace, "what awful music") == "bad"
+        if "pairs.tsv" in block.parsed:  # so has the translator
+            names = block.namespace
+            written = names["chinese"].decode(
+                names["model"].translate(names["english"].encode([pairs[0][0], pairs[77][0]]))
+            )
+            assert written == [pairs[0][1], pairs[77][1]]
     names = blocks[0].namespace
     assert np.square(names["output"]).mean() < 1e-2  # the training example has learned its target
     assert names["stream"].state[0].any()
 
 
-def test_a_csv_file_takes_fewer_than_twenty_lines():
-    block = next(block.parsed for block in pages.examples(README) if "labelled.csv" in block.parsed)
+@pytest.mark.parametrize("what", ["labelled.csv", "pairs.tsv", "ctc"])
+def test_a_whole_program_takes_fewer_than_twenty_lines(what):
+    block = next(block.parsed for block in pages.examples(README) if what in block.parsed)
     assert len([line for line in block.splitlines() if line.strip()]) < 20
 
 

@@ -97,7 +97,7 @@ def test_series_gives_intervals_both_ways_and_loads_what_it_saved(refused, tmp_p
     assert "epoch" not in again
     assert again.count("is loaded") == 2
     assert again.splitlines()[-6:] == [line for line in text.splitlines() if "drawn" not in line][-6:]
-    assert "is no model of" in refused("series", "--hours", 6000, *FEW[2:-1], tmp_path / "s.npz")
+    assert "saved with past 24, and here it is 48" in refused("series", "--hours", 6000, *FEW[2:-1], tmp_path / "s.npz")
 
 
 def test_series_reads_columns_with_gaps(tmp_path):

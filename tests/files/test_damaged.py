@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import pylstm
+from pylstm.files import safetensors_header
 from pylstm.files import tensors as files
 from support.files import every_layer, small
 
@@ -273,7 +274,7 @@ def test_bad_safetensors(tmp_path, monkeypatch, tensors, text, length, message):
     path = tmp_path / "bad.safetensors"
     if text is not None and "LONG" in text:
         monkeypatch.setattr(files, "TEXT_LIMIT", 2**20)
-        monkeypatch.setattr(files, "HEADER_LIMIT", 2**21)
+        monkeypatch.setattr(safetensors_header, "HEADER_LIMIT", 2**21)
         text = "x" * (2**20 + 1 if text == "LONG" else 2**21)
     path.write_bytes(safetensors_bytes(tensors, text, length))
     with pytest.raises(pylstm.ModelFileError, match=message):

@@ -9,6 +9,7 @@ import pickle
 import struct
 import subprocess
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,22 @@ def twice() -> bytes:
     return GOOD[:at] + entry + entry + end
 
 
+def nested() -> bytes:
+    """A storage within another one's bytes, header and all."""
+    name, numbers = b"a/data/1", SIX.tobytes()
+    inner = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 0, zlib.crc32(numbers), 24, 24, len(name), 0)
+    inner += name + numbers
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a/data.pkl", weights(tensor()))
+        archive.writestr("a/data/0", inner)
+    data = buffer.getvalue()
+    place, at = data.index(inner), directory_of(data)
+    fields = (20, 20, 0, 0, 0, 0, zlib.crc32(numbers), 24, 24, len(name), 0, 0, 0, 0, 0, place)
+    whole = data[:-22] + struct.pack("<4s6H3L5H2L", b"PK\1\2", *fields) + name
+    return whole + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 3, 3, len(whole) - at, at, 0)
+
+
 def zip64(count: int, size: int, start: int) -> bytes:
     here = len(GOOD) - 22
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start)
@@ -203,6 +220,7 @@ ARCHIVES = {
     "checksum of the pickle": (GOOD.replace(text("weight"), text("Weight")), "checksum of 'a/data.pkl'"),
     "checksum of a storage": (GOOD.replace(SIX.tobytes(), (SIX + 1).tobytes()), "checksum of 'a/data/0'"),
     "twice": (twice(), "is in it twice"),
+    "one in another": (nested(), "entries overlap"),
     "place of an entry": (patched(GOOD, directory_of(GOOD) + 42, "<L", 7), "not where the list"),
     "place behind the end": (patched(GOOD, directory_of(GOOD) + 42, "<L", 2**31), "not where the list"),
     "size of an entry": (patched(GOOD, directory_of(GOOD) + 20, "<Q", 2**30 + (2**30 << 32)), "not where the list"),
@@ -228,7 +246,7 @@ ARCHIVES = {
         b'{"weight":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"U8","shape":[12],"data_offsets":[0,12]}}',
         bytes(12)), "overlap"),
     "safetensors of another size": (HALF.replace(b"[0,12]", b"[0,11]"), "size of its shape"),
-    "safetensors of an unknown dtype": (HALF.replace(b"F16", b"F17"), "dtype that is not known: 'F17'"),
+    "safetensors of an unknown dtype": (HALF.replace(b"F16", b"F17"), "dtype that is known, not 'F17'"),
     "safetensors of float8": (safetensors(
         b'{"weight":{"dtype":"F8_E5M2","shape":[2,3],"data_offsets":[0,6]}}', bytes(6)), "float8_e5m2 cannot be taken"),
     "safetensors of a negative shape": (HALF.replace(b"[2,3]", b"[-2,-3]"), "cut off|malformed|JSON|begins"),

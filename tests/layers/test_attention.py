@@ -12,6 +12,7 @@ import pytest
 import pylstm
 from pylstm.reference import attention as twin
 from support.attention import LENGTHS, SCORES, Decoder, K, N, Q, inputs_of, layer_of
+from support.differences import slopes_agree
 
 F64 = np.float64
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "golden" / "attention" / "golden.npz"
@@ -88,14 +89,8 @@ def test_the_plain_twin_and_central_differences(score):
         context, weights = layer(query, keys, lengths=LENGTHS)
         return float((context * ds[0]).sum() + (weights * ds[1]).sum())
 
-    for array, gradient in [(query, d_query), (keys, d_keys), *((params[name], d_params[name]) for name in params)]:
-        direction = rng.standard_normal(array.shape)
-        before, ends = array.copy(), []
-        for sign in (1, -1):
-            array[...] = before + sign * 1e-6 * direction
-            ends.append(loss())
-        array[...] = before
-        assert np.isclose((ends[0] - ends[1]) / 2e-6, (gradient * direction).sum(), rtol=1e-6, atol=1e-8)
+    of_params = [(params[name], d_params[name]) for name in params]
+    slopes_agree(loss, [(query, d_query), (keys, d_keys), *of_params], rng)
 
 
 def test_steps_of_a_decoder_have_the_gradients_of_a_whole_target(score):

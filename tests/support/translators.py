@@ -9,6 +9,14 @@ import numpy as np
 import pylstm
 
 BEGIN, END = 0, 1
+FORMS = {  # of `translator`, each with something of its own
+    "plain": {},
+    "additive": {"attention": "additive", "bidirectional": True, "reverse_source": True},
+    "dot": {"attention": "dot", "layers": 2, "dropout": 0.3},
+    "feeding": {"attention": "general", "input_feeding": True, "stacked": True, "layers": 2},
+    "feeding alone": {"input_feeding": True, "cell": "GRU"},
+    "tied": {"attention": "additive", "tie_embeddings": True, "shared": True},
+}
 
 
 def pairs(seed, count=7, source=11, target=9, longest=6):
@@ -64,6 +72,19 @@ def translator(
     rng = np.random.default_rng(seed + 1)  # livelier than a layer's own beginnings, biases among them
     model.load_state_dict({name: rng.normal(0, 0.6, value.shape) for name, value in model.params.items()})
     return model
+
+
+def fitted(model, **options):
+    """(history, weights) after a short training."""
+    sources, targets = pairs(3, count=20)
+    given = {"optimizer": pylstm.Adam(1e-2), "epochs": 2, "batch_size": 6, "seed": 1, "verbose": 0, **options}
+    history = model.fit(sources, targets, **given)
+    return history, model.state_dict()
+
+
+def same(a, b):
+    """Whether weights are equal."""
+    return all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def torch_loss(model, sources, targets):

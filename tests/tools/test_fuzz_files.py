@@ -10,6 +10,7 @@ import pytest
 
 import fuzz_files
 import pylstm
+from fuzz_loop import Finding
 from fuzz_mutations import take_apart
 from pylstm.files import saving
 from pylstm.files import strict_json as plain
@@ -72,16 +73,16 @@ FAULTS = {
 def test_the_fuzz_sees_a_fault(monkeypatch, fault):
     monkeypatch.setattr(saving, "check_size", lambda text: None)  # noqa: ARG005  saving itself goes on
     monkeypatch.setattr(*FAULTS[fault])
-    with pytest.raises((fuzz_files.Finding, MemoryError)):
+    with pytest.raises((Finding, MemoryError)):
         fuzz_files.fuzz(7, calls=50)
 
 
 def test_a_refused_resume_that_leaves_traces_is_seen(tmp_path, monkeypatch):
-    promises = fuzz_files.Promises(tmp_path)
-    data = take_apart(fuzz_files.seeds(tmp_path)[2])
+    promises = fuzz_files.ModelPromises(tmp_path)
+    data = take_apart(fuzz_files.seeds(tmp_path)[3])
     assert promises.check(data.bytes()) == "resumed"
     del data.text["training"]["callbacks"][0]["state"]["best"]  # what only the callback itself misses
     assert promises.check(data.bytes()) == "loaded"
     monkeypatch.setattr(checkpoint, "_undone", lambda *_: contextlib.nullcontext())
-    with pytest.raises(fuzz_files.Finding, match="a refused resume"):
+    with pytest.raises(Finding, match="a refused resume"):
         promises.check(data.bytes())

@@ -9,7 +9,7 @@ import pytest
 
 import fuzz_torch_files
 import pylstm
-from fuzz_files import Finding
+from fuzz_loop import Finding
 from pylstm.files.pytorch import loading, pickles
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,10 @@ def test_forms_of_targets_train_to_the_same_bits():
     assert weights(trained(x_array, y, lengths=x_lengths)[0]) == want
     for loss in (pylstm.ctc_loss, pylstm.CTC(), pylstm.CTC(zero_infinity=True)):
         assert weights(trained(x, y, loss)[0]) == want
+    for options in ({}, {"blank": 0}):
+        model, history = trained(x, y, partial(pylstm.ctc_loss, **options), metrics=[])
+        assert np.isfinite(history["loss"]).all()
+        assert weights(model) == want
     whole = [[1, 2], [3, 1]] * 5
     assert weights(trained(x, whole)[0]) == weights(trained(x, np.array(whole))[0])
 
@@ -98,14 +104,16 @@ def test_the_loss_and_the_metric_are_those_of_the_whole_set():
     outputs = model.predict(x)
     losses = [pylstm.ctc_loss(one[None], [target])[0] for one, target in zip(outputs, y, strict=True)]
     found = pylstm.ctc_decode(outputs)
-    errors = sum(edit_distance(a, np.array(b)) for a, b in zip(found, y, strict=True))
+    errors = [edit_distance(a, np.array(b)) for a, b in zip(found, y, strict=True)]
     figures = model.evaluate(x, y, batch_size=3)
     np.testing.assert_allclose(figures["loss"], np.mean(losses), rtol=1e-6)
-    np.testing.assert_allclose(figures["label_error_rate"], errors / sum(map(len, y)), rtol=1e-12)
+    np.testing.assert_allclose(figures["label_error_rate"], sum(errors) / sum(map(len, y)), rtol=1e-12)
     np.testing.assert_allclose(history["val_loss"][-1], np.mean(losses), rtol=1e-6)
     each = np.arange(10.0)
     figures = model.evaluate(x, y, sample_weight=each)
     np.testing.assert_allclose(figures["loss"], np.average(losses, weights=each), rtol=1e-6)
+    labels = np.array([len(one) for one in y])
+    np.testing.assert_allclose(figures["label_error_rate"], each @ errors / (each @ labels), rtol=1e-12)
     seen = []
     model.evaluate(x, y, metrics=[lambda _, targets, __: seen.append([one.tolist() for one in targets]) or 0.0])
     assert sorted(seen[0]) == sorted(y)

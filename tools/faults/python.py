@@ -169,7 +169,7 @@ FAULTS = {
         "files/test_reading.py -k during",
     ),
     "sub-layers counted layer by layer": Fault(
-        "pylstm/files/saving.py",
+        "pylstm/files/structure.py",
         "        self.tensors -= count",
         "        self.tensors = self.all_tensors - count",
         "files/test_hostile.py -k cost",

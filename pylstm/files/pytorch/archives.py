@@ -14,7 +14,7 @@ from typing import Any
 
 from ... import _checks
 from ..._arrays import Array
-from ..sources import File, Memory
+from ..sources import File, Memory, opened_raw
 from ..strict_json import ModelFileError
 from . import safetensors, zips
 from .pickles import Bytes, interpret
@@ -66,9 +66,8 @@ def opened(path: Any) -> Iterator[Open]:
     own = _checks.path("weights", path)
     if own.is_dir():
         raise IsADirectoryError(f"{own.name!r} is a folder: give one of the files in it")
-    flags = getattr(os, "O_NONBLOCK", 0)  # a pipe would keep us waiting for somebody to write
     with (
-        open(own, "rb", buffering=0, opener=lambda name, mode: os.open(name, mode | flags)) as raw,
+        opened_raw(own) as raw,
         _checked(lambda: File(raw), own.name) as found,
     ):
         yield found

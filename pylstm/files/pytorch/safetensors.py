@@ -1,22 +1,17 @@
-"""Any .safetensors file, of every dtype that the format has: https://github.com/huggingface/safetensors.
-
-A length, a header in JSON that says where each tensor lies, and the tensors. The header is checked as a whole, with
-everything it claims, before a tensor is read.
-"""
+"""Any .safetensors file, of every dtype that the format has."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..._arrays import Array
+from ..safetensors_header import entries_of, header_of
 from ..sources import File
-from ..streams import HEADER_LIMIT, HEADER_VALUES
-from ..strict_json import ModelFileError, parse
+from ..streams import HEADER_LIMIT
 from .spans import Span
 from .tensors import DTYPES, FileTensor, Storage
 
@@ -26,48 +21,24 @@ _CODES = {
     "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
     "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
 }  # fmt: skip
+_WIDTHS = {code: DTYPES[dtype][0] for code, dtype in _CODES.items()}
 
 
 def tensors_of(file: File) -> tuple[dict[str, Any], Callable[[Any], Array]]:
     """Name -> tensor, none of which has been read, and a function that reads one."""
-    length = int.from_bytes(file.get(0, 8), "little")
-    if length > min(file.size - 8, HEADER_LIMIT):
-        raise ModelFileError(f"the header claims {length} bytes in a file of {file.size}: cut off, or something else")
-    header = parse(file.get(8, length).decode("utf-8"), HEADER_VALUES)
-    if not isinstance(header, dict):
-        raise ModelFileError("the header is not a list of tensors")
+    header, start = header_of(file)
     header.pop("__metadata__", None)
     tensors: dict[str, FileTensor] = {}
-    places = []
-    for name, entry in header.items():
-        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-            raise ModelFileError(f"the header's entry of {name[:80]!r} is malformed")
-        code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(code, str) or code not in _CODES:
-            raise ModelFileError(f"{name[:80]!r} is of a dtype that is not known: {code!r:.80}")
-        if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2 or len(shape) > _DIMENSIONS:
-            raise ModelFileError(f"shape or place of {name[:80]!r} is malformed")
-        dtype, (begin, stop) = _CODES[code], offsets
-        if stop - begin != math.prod(shape) * DTYPES[dtype][0]:
-            raise ModelFileError(f"{name[:80]!r} does not have the size of its shape {shape!r:.200}")
-        places.append((begin, stop))
-        tensors[name] = FileTensor(Storage(name, dtype, begin, stop - begin), 0, tuple(shape), _strides(shape), dtype)
-    end = 0
-    for begin, stop in sorted(places):
-        if begin != end:
-            raise ModelFileError("the tensors overlap, or leave gaps between them")
-        end = stop
-    if 8 + length + end != file.size:
-        raise ModelFileError(f"the tensors take {end} bytes, but the file holds {file.size - 8 - length}")
-    whole = Span(8 + length, end)
+    entries = entries_of(header, start, file.size, _WIDTHS, "a dtype that is known", _DIMENSIONS)
+    for name, (code, shape, begin, stop) in entries.items():
+        dtype = _CODES[code]
+        storage = Storage(name, dtype, begin - start, stop - begin)
+        tensors[name] = FileTensor(storage, 0, shape, _strides(shape), dtype)
+    whole = Span(start, file.size - start)
     return dict(tensors), lambda tensor: tensor.read(file, whole, "<")
 
 
-def _are_sizes(values: Any) -> bool:
-    return isinstance(values, list) and all(type(n) is int and 0 <= n < 2**60 for n in values)
-
-
-def _strides(shape: list[int]) -> tuple[int, ...]:
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Of an array in C order; where there is nothing in it, any will do."""
     if 0 in shape:
         return (0,) * len(shape)
