@@ -18,6 +18,10 @@ from .._arrays import Array, float_array
 _BLOCK = 1024  # frames that are computed together
 _FLOOR = 1e-10  # of energies: silence has a logarithm, too
 _LONGEST = 2**20  # samples of a window that the signal does not fill: a mistake, which would take all memory
+_OTHERS = {  # by the number that stands in a file for how its samples are written
+    "3": "its samples are floating-point numbers", "6": "A-law", "7": "mu-law",
+    "65534": "an extensible header, which Python reads from 3.12 on",
+}  # fmt: skip
 _WIDTHS = {1: "u1", 2: "<i2", 4: "<i4"}  # bytes of a sample; 8 bits are unsigned
 
 
@@ -49,7 +53,10 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Array, int]:
                 # what was written into a pipe claims the largest number that there is
                 raw = file.readframes(min(file.getnframes(), about.st_size // (width * channels)))
         except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: a chunk that ends behind the file
-            raise ValueError(f"{os.fspath(path)} is no WAV file of PCM: {str(error) or 'it ends too early'}") from None
+            said = str(error) or "it ends too early"
+            known = _OTHERS.get(said.rpartition(" ")[2]) if said.startswith("unknown format") else None
+            hint = f" ({known}; `ffmpeg -i it.wav -c:a pcm_s16le new.wav` makes one)" if known else ""
+            raise ValueError(f"{os.fspath(path)} is no WAV file of PCM: {said}{hint}") from None
     raw = raw[: len(raw) // (width * channels) * width * channels]
     if width == 3:  # of which NumPy has no integers: to the upper bytes of 32 bits
         bits = np.zeros((len(raw) // 3, 4), np.uint8)

@@ -83,7 +83,7 @@ def ctc_decode(
         if beam_size == 1:
             raise ValueError("language_model needs a beam_size from 2: with 1 the best path is taken")
     found: list[Any] = []
-    for z in sequences(logits, lengths):
+    for i, z in enumerate(sequences(logits, lengths)):
         number = _checks.integer("blank", blank, minimum=0)
         if number >= z.shape[1]:
             raise ValueError(f"blank must be a class in 0..{z.shape[1] - 1}, got {number}")
@@ -91,8 +91,13 @@ def ctc_decode(
             best = [Labelling(joined(z.argmax(axis=1), number), _best_path(z) if n_best else 0.0)]
         else:
             beam = _Beam(z.shape[1], number, beam_size, language_model, weight, bonus)
-            for log_p in _log_softmax(z):
+            for t, log_p in enumerate(_log_softmax(z)):
                 beam.step(log_p, candidates)
+                if not beam.has_any:
+                    raise ValueError(
+                        f"logits[{i}, {t}] and the language model leave no labelling: one of them gives -inf to each "
+                        "label that may stand there, and the blank has -inf"
+                    )
             best = beam.best(count)
         found.append(best[0].labels if n_best is None else best)
     return found
@@ -199,6 +204,11 @@ class _Beam:
         self._added = np.concatenate([self._added[old], added[rows, columns]])
         if self._model is not None:
             self._of_model = {int(node): self._of_model[int(node)] for node in self._nodes if node in self._of_model}
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything has a chance: all may be forbidden by the language model."""
+        return len(self._nodes) > 0
 
     def best(self, count: int) -> list[Labelling]:
         """So many of them, fewer where there are not as many."""

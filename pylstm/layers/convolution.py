@@ -118,6 +118,11 @@ class Conv1d(Layer):
         if self.bias:
             self._param_shapes["bias"] = (self.out_size,)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._config_names and name in vars(self):  # windows are cut by them, and memory read
+            raise AttributeError(f"{name} is fixed when a layer is made")
+        object.__setattr__(self, name, value)
+
     def _reseed_from(self, rng: np.random.Generator) -> None:
         bound = 1.0 / math.sqrt(self.in_size * self.kernel_size)
         self._set_params({

@@ -110,7 +110,10 @@ class DecoderParts:
                 if layer.bidirectional:  # type: ignore[attr-defined]
                     raise ValueError(f"layer {i} of decoder must not be bidirectional: it writes from left to right")
             elif not layer.steps_apart:
-                raise ValueError(f"layer {i} of decoder, {layer!r}, looks at other steps than the one that is written")
+                raise ValueError(
+                    f"layer {i} of decoder, {layer!r}, may look at other steps than the one that is written: a decoder "
+                    "has recurrent layers, and others whose class says steps_apart = True"
+                )
 
     def fit_sizes(self, attended: bool, feeding: bool) -> None:
         """Raises ValueError if sizes do not fit. attended: whether a vector of an attention takes the place of what the

@@ -254,8 +254,7 @@ class EncoderDecoder(Writing):
             return super().fit(sources, targets, loss=loss, callbacks=callbacks, **options)
         own = ScheduledSampling(scheduled_sampling)
         self._check_step_by_step("scheduled_sampling", self.decoder)
-        callback_list(callbacks)  # raises for what is none
-        callbacks = [own, *callbacks]
+        callbacks = [own, *callback_list(callbacks)]  # gone through once: it may be a generator
         refuse_again(self)  # before the other one's sampling is replaced
         self._sampling = own
         try:

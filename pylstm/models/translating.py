@@ -91,7 +91,8 @@ def _in_order(model: EncoderDecoder, one: Hypothesis, length: int) -> Hypothesis
 def decoder_step(model: EncoderDecoder, keep_weights: bool = False) -> Step:
     """A step function for `beam_search`: of state {"states", "fed"} and what sentences share, {"memory"}."""
     parts = model.parts
-    direct = len(parts.before) == 1 and not model.input_feeding and parts.middle[0]._takes_table_rows()
+    direct = parts.embedding._gives_table_rows() and parts.middle[0]._takes_table_rows()  # as written here, both
+    direct = direct and len(parts.before) == 1 and not model.input_feeding
     last = _quick(parts.head) if parts.head is not None else parts.logits
 
     def step(symbols: NDArray[np.int64], state: dict[str, Any], shared: Any = None) -> tuple[Any, ...]:

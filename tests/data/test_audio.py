@@ -147,6 +147,8 @@ def test_sound_that_was_written_into_a_pipe_claims_the_largest_number_of_samples
         (lambda data: data[:30], "ends too early"),
         (lambda data: data[:16] + b"\xff\xff\0\0" + data[20:], "ends too early"),  # a chunk beyond the end
         (lambda data: data[:22] + b"\0\0" + data[24:], "channels"),
+        (lambda data: data[:20] + b"\3\0" + data[22:], r"floating-point numbers; .*pcm_s16le"),
+        (lambda data: data[:20] + b"\x09\0" + data[22:], "unknown format: 9$"),
         (lambda data: data[:24] + b"\0\0\0\0" + data[28:], "0 samples a second"),
         (lambda data: data[:34] + b"\xff\xff" + data[36:], "65536 bits a sample"),
     ],

@@ -185,6 +185,8 @@ WRONG = [
     ((Z,), {"beam_size": 2, "language_model": lambda _, c: c * np.nan}, ValueError, "got NaN"),
     ((Z,), {"beam_size": 2, "language_model": lambda *_: None}, TypeError, "language model's result"),
     ((Z,), {"beam_size": 2, "language_model": lambda _, c: c * -np.inf, "lm_weight": -1}, ValueError, "lm_weight, -1"),
+    ((np.array([[[0, 0, 0], [-np.inf, 0, 0]]]),), {"beam_size": 2, "language_model": lambda _, c: c * -np.inf},
+     ValueError, r"logits\[0, 1\] and the language model leave no labelling"),
     (([[[1, 2], [1]]],), {}, ValueError, r"logits\[0\] cannot be made an array"),
     ((Z,), {"lm_weight": np.inf}, ValueError, "lm_weight"),
     ((Z,), {"insertion_bonus": "1"}, TypeError, "insertion_bonus"),

@@ -298,3 +298,14 @@ def test_a_stream_without_an_end_is_not_read_for_ever():
 
     with pytest.raises(pylstm.ModelFileError, match="it begins with"):
         pylstm.from_torch(Zeros(), pylstm.Linear(3, 2))
+
+
+def test_what_has_no_shape_is_no_tensor():
+    class Nothing:
+        shape, dtype = None, "float32"
+
+    layer = pylstm.Linear(3, 2, bias=False)
+    pylstm.from_torch({"weight": np.ones((2, 3)), "more": Nothing()}, layer)
+    assert layer.params["weight"].all()
+    with pytest.raises(ValueError, match="no tensors"):
+        pylstm.from_torch({"weight": Nothing()}, layer)

@@ -313,3 +313,14 @@ def test_wrong_inputs():
         pylstm.Sequential([layer, pylstm.LSTM(OUT, 2, batch_first=True)]).fit(
             x, np.zeros((2, 3, 2)), loss="mse", truncate=2, verbose=0
         )
+
+
+def test_what_windows_are_cut_by_is_fixed():
+    layer = pylstm.Conv1d(3, 2, 3, causal=True, seed=0)
+    x = np.ones((1, 5, 3))
+    before = layer(x)
+    for name, value in (("dilation", -(10**6)), ("stride", 0), ("kernel_size", 9), ("padding", 1), ("causal", False)):
+        with pytest.raises(AttributeError, match=f"{name} is fixed"):
+            setattr(layer, name, value)
+    for same in (layer, copy.copy(layer), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_array_equal(same(x), before)

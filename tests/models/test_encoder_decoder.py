@@ -113,20 +113,6 @@ def test_weights_have_a_row_for_each_symbol_but_the_end():
         assert own.shape == (len(target), len(source))
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_weights_of_an_encoder_that_gives_fewer_steps_do_not_depend_on_the_batch(reverse):
-    parts = translator("general", dtype=np.float64)
-    encoder = [parts.encoder[0], pylstm.Conv1d(5, 5, 2, stride=2, dtype=np.float64, seed=0), parts.encoder[1]]
-    model = pylstm.EncoderDecoder(encoder, parts.decoder, "general", begin=BEGIN, end=END, reverse_source=reverse)
-    sources, _ = pairs(5, count=10)
-    found, weights = model.translate(sources, max_length=9, return_attention=True)
-    for source, target, own in zip(sources, found, weights, strict=True):
-        (alone,), (expected,) = model.translate([source], max_length=9, return_attention=True)
-        assert alone == target
-        assert own.shape == (len(target), len(source) // 2)
-        np.testing.assert_array_equal(own, expected)
-
-
 def test_nothing_to_translate_and_empty_sources():
     model = translator("additive", bidirectional=True)
     assert model.translate([]) == []

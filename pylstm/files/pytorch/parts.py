@@ -80,7 +80,8 @@ def is_tensor(value: Any) -> bool:
     """Whether it is a tensor of a file, an array, or a tensor of any library; a number is none."""
     if isinstance(value, (FileTensor, np.ndarray)):
         return True
-    return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic)
+    shaped = hasattr(getattr(value, "shape", None), "__len__")  # None: of an empty dataset of h5py's, e.g.
+    return shaped and hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
 def memory(value: Any) -> Any:
