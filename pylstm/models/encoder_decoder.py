@@ -146,6 +146,8 @@ class EncoderDecoder(Writing):
         self.parts = parts = DecoderParts(decoder, self.tie_embeddings)
         width = output_width("encoder", encoder, _input_of(encoder))
         parts.fit_sizes(attention is not None, self.input_feeding)
+        if self.input_feeding:
+            self._check_step_by_step("input_feeding", parts.middle)
         self.combine: Linear | None = None
         dtypes = {
             str(layer.dtype) for layer in (*encoder, *decoder, attention) if layer is not None and layer._param_shapes

@@ -48,6 +48,13 @@ MAKING = {
     "decoder's sizes": ({"decoder": decoder(5)}, ValueError, "layer 1 of decoder takes 5 numbers, and gets 4"),
     "head's size": ({"decoder": decoder(4, 7)}, ValueError, "decoder gives 6 numbers to Linear.*, which takes 7"),
     "fed": ({"input_feeding": True}, ValueError, "takes 4 numbers, and gets 4 and the 6 that are fed back"),
+    "another mask at each step": (
+        {"input_feeding": True, "decoder": [
+            Embedding(9, 4), LSTM(10, 6, batch_first=True), Dropout(0.2, same_for_all_steps=True),
+            LSTM(6, 6, batch_first=True), Linear(6, 9),
+        ]},
+        ValueError, "input_feeding trains step by step",
+    ),
     "more logits": (
         {"decoder": [Embedding(9, 4), LSTM(4, 6, batch_first=True), Linear(6, 10)]}, ValueError, "logits of 10 symbols",
     ),
