@@ -84,17 +84,12 @@ class ByPylstm:
 
     def epoch(self, number: int) -> tuple[float, float]:
         """(seconds, mean loss)"""
-        rates, batches = self.rates[number], []
+        batches: list[Any] = []
         for (pixels, words), targets, lengths in self.data.batches(number):
             rows = [row[:n] for row, n in zip(words, lengths, strict=True)]
             batches.append(((pixels, rows), [row[:n] for row, n in zip(targets, lengths, strict=True)]))
-        began = time.perf_counter()
-        history = self.data.model.fit(
-            lambda: iter(batches), loss="cross_entropy", optimizer=self.optimizer, clip_norm=CLIP,
-            schedule=lambda step: rates[step] / RATE, steps_per_epoch=len(batches), metrics=[], check_finite=False,
-            verbose=0,
-        )  # fmt: skip
-        return time.perf_counter() - began, history["loss"][0]
+        options = {"loss": "cross_entropy", "clip_norm": CLIP}
+        return turns.fitted(self.data.model, batches, self.optimizer, self.rates[number], **options)
 
     def figures(self) -> dict[str, float]:
         return self.data.figures()

@@ -64,20 +64,14 @@ class Data:
 class ByPylstm:
     def __init__(self, data: Data, epochs: int, threads: int) -> None:
         pylstm.set_num_threads(threads)
-        self.data, self.rate = data, data.args.rate
-        self.optimizer = pylstm.Adam(self.rate)
-        self.rates = turns.rates(self.rate, epochs, len(data.batches(0)))
+        self.data, self.optimizer = data, pylstm.Adam(data.args.rate)
+        self.rates = turns.rates(data.args.rate, epochs, len(data.batches(0)))
 
     def epoch(self, number: int) -> tuple[float, float]:
-        data, rates = self.data, self.rates[number]
+        data = self.data
         rows = data.batches(number)
         batches = [([data.sources[i] for i in some], [data.targets[i] for i in some]) for some in rows]
-        began = time.perf_counter()
-        history = data.model.fit(
-            lambda: iter(batches), optimizer=self.optimizer, clip_norm=CLIP, metrics=[], check_finite=False,
-            schedule=lambda step: rates[step] / self.rate, steps_per_epoch=len(batches), verbose=0,
-        )  # fmt: skip
-        return time.perf_counter() - began, history["loss"][0]
+        return turns.fitted(data.model, batches, self.optimizer, self.rates[number], clip_norm=CLIP)
 
     def figures(self) -> dict[str, float]:
         return self.data.figures()

@@ -63,6 +63,19 @@ def rates(rate: float, epochs: int, steps: int) -> list[list[float]]:
     ]
 
 
+def fitted(
+    model: Any, batches: list[Any], optimizer: pylstm.Optimizer, rates: list[float], **options: Any
+) -> tuple[float, float]:
+    """An epoch by pylstm: (seconds, mean loss). rates: the learning rate of every step; options: of `fit`."""
+    rate = optimizer.lr
+    began = time.perf_counter()
+    history = model.fit(
+        lambda: iter(batches), optimizer=optimizer, schedule=lambda step: rates[step] / rate,
+        steps_per_epoch=len(batches), metrics=[], check_finite=False, verbose=0, **options,
+    )  # fmt: skip
+    return time.perf_counter() - began, history["loss"][0]
+
+
 def main(
     parser: argparse.ArgumentParser,
     libraries: dict[str, Callable[[Any, int, int], Library]],
