@@ -125,11 +125,10 @@ def test_many_names_for_the_same_numbers_do_not_take_more_than_the_file():
     small = bytearray(written(root))
     contents = Contents(Memory(small))
     first = contents.root.items["0"]
-    found = 0
+    for _ in range(len(small) // 8000):
+        first.read()
     with pytest.raises(ModelFileError, match="claim"):
-        while first.read().size:
-            found += 1
-    assert 0 < found * 8000 <= len(small)
+        first.read()
 
 
 # ---- beside h5py -----------------------------------------------------------------------------------------------------
