@@ -166,6 +166,17 @@ def test_an_embedding_takes_integers(tmp_path):
     again.fit(np.array([[1, 2], [3, 4]]), np.zeros((2, 4), np.float32), loss="mse", epochs=1, verbose=0)
 
 
+def test_what_is_frozen_stays_so(tmp_path):
+    model = chain()
+    model.freeze(0, 3)
+    for end in (".keras", ".h5"):
+        pylstm.to_keras(model, tmp_path / f"m{end}")
+        again = pylstm.from_keras(tmp_path / f"m{end}")
+        frozen = [type(one).__name__ for one in again if one.params and not one.trainable]
+        assert frozen == ["Conv1d", "LSTM", "LSTM"]
+        np.testing.assert_allclose(again(X), model(X), atol=1e-6)
+
+
 def test_float64(tmp_path):
     model = pylstm.Sequential([pylstm.GRU(4, 3, batch_first=True, dtype=np.float64)])
     pylstm.to_keras(model, tmp_path / "m.h5")

@@ -65,12 +65,12 @@ class Config:
             raise self.wrong(f"{key} must be true or false, got {value!r:.80}")
         return bool(value)
 
-    def size(self, key: str, default: int | None = None, minimum: int = 1) -> int:
+    def size(self, key: str, default: int | None = None, minimum: int = 1, most: int = 2**24) -> int:
         value = self.values.get(key, default)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if type(value) is not int or not minimum <= value < 2**48:
-            raise self.wrong(f"{key} must be a whole number from {minimum} on, got {value!r:.80}")
+        if type(value) is not int or not minimum <= value <= most:
+            raise self.wrong(f"{key} must be a whole number in {minimum}..{most}, got {value!r:.80}")
         return value
 
     def number(self, key: str, default: float) -> float:
@@ -127,7 +127,7 @@ def layer_config(given: Any, generation: int) -> Config:
     module = str(given.get("module") or "")
     is_layer = not module.startswith("keras.src.ops") and not module.startswith("keras.ops")
     if generation == 3 and not module:  # in .h5 files
-        is_layer = kind == "InputLayer" or kind in MODELS or "trainable" in values
+        is_layer = kind in MODELS or "trainable" in values or values.get("dtype") not in (None, "bool")
     return Config(kind, modernised(kind, values) if generation == 1 else values, name, generation, is_layer)
 
 

@@ -28,7 +28,6 @@ class KerasFile:
         version: of Keras, as a str; "" where the file does not say.
         root: the group with the weights.
         legacy: whether they are grouped by the names of layers, as .h5 files have them.
-        claims: what bounds how much is read.
     """
 
     def __init__(self, config: Any, version: str, root: Group, legacy: bool) -> None:
@@ -113,11 +112,12 @@ def _zip(file: File) -> KerasFile:
     version = ""
     if "metadata.json" in entries:
         metadata = _json(file, entries["metadata.json"])
-        version = metadata.get("keras_version") if isinstance(metadata, dict) else ""
+        said = metadata.get("keras_version") if isinstance(metadata, dict) else None
+        version = said if isinstance(said, str) else ""
     weights = _stored(entries["model.weights.h5"])
     weights.check(file)
     contents = Contents(file, weights.at, weights.nbytes)
-    return KerasFile(config, version if isinstance(version, str) else "", contents.root, legacy=False)
+    return KerasFile(config, version, contents.root, legacy=False)
 
 
 def _stored(span: Span) -> Span:

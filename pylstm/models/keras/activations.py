@@ -48,7 +48,8 @@ def _erf(x: Value) -> Value:
     t = 1 / (size * 0.3275911 + 1)
     tail = ((((t * 1.061405429 - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
     tail = tail * (-(size * size)).exp()
-    return where(x.numpy() >= 0, 1 - tail, tail - 1)
+    found: Value = where(x.numpy() >= 0, 1 - tail, tail - 1)
+    return found
 
 
 def _gelu(x: Value) -> Value:

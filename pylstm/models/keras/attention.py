@@ -100,8 +100,8 @@ class MultiHeadAttention(Step):
             form = (self.heads, size, None) if name == "output" else (None, self.heads, size)
             kernel = read(taken[0], form, what)
             kernel = kernel.reshape(-1, kernel.shape[-1]) if name == "output" else kernel.reshape(len(kernel), -1)
-            layer = Linear(*kernel.shape, bias=bias, dtype=self.dtype, seed=0)
-            state = {"weight": kernel.T}
+            layer = Linear(kernel.shape[0], kernel.shape[1], bias=bias, dtype=self.dtype, seed=0)
+            state: dict[str, Any] = {"weight": kernel.T}
             if bias:
                 state["bias"] = read(taken[1], (None,) if name == "output" else form[1:], what).reshape(-1)
             layer.load_state_dict(state)

@@ -44,7 +44,7 @@ class Convolution(Step):
             kernel = read(taken[0], (width, 1, None, filters), f"the kernel of {config!r}")[:, 0]
         else:
             kernel = read(taken[0], form, f"the kernel of {config!r}")
-        self.stride, self.dilation = config.size("strides", 1), config.size("dilation_rate", 1)
+        self.stride, self.dilation = config.size("strides", 1), config.size("dilation_rate", 1, most=2**16)
         span = self.dilation * (width - 1)
         even = self.padding == "same" and self.stride == 1 and not span % 2
         self.even, self.span = even, span
@@ -107,7 +107,7 @@ class Pooling(Step):
     def build(self, config: Config, weights: LayerWeights) -> None:  # noqa: ARG002
         _check_format(config)
         self.max = "Max" in config.kind
-        self.size = config.size("pool_size", 2)
+        self.size = config.size("pool_size", 2, most=2**16)
         self.stride = config.size("strides", self.size) if config.get("strides") is not None else self.size
         self.padding = config.text("padding", "valid")
         if self.padding not in ("valid", "same"):

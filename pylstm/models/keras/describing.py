@@ -33,9 +33,12 @@ class _Chain:
         self.layers: list[Layer] = []
         self._names = Names()
 
-    def add(self, kind: str, values: Values, parts: list[tuple[str, list[Array]]] | None = None) -> None:
+    def add(
+        self, kind: str, values: Values, parts: list[tuple[str, list[Array]]] | None = None, trainable: bool = True
+    ) -> None:
         name = self._names.of(kind)
-        self.configs.append(_of_class(kind, {"name": name, "trainable": True, "dtype": self.dtype, **values}))
+        frozen = {} if trainable else {"trainable": False}  # which not every layer takes
+        self.configs.append(_of_class(kind, {"name": name, "dtype": self.dtype, **frozen, **values}))
         self.layers.append(Layer(name, name, [Part(way, arrays) for way, arrays in parts or []]))
 
 
@@ -61,7 +64,7 @@ def described(model: Sequential) -> tuple[Values, list[Layer]]:
         "dtype": "int32" if whole else chain.dtype, "sparse": False, "ragged": False, "name": "input_layer",
     }  # fmt: skip
     values = {
-        "name": "sequential", "trainable": True, "dtype": chain.dtype,
+        "name": "sequential", "dtype": chain.dtype,
         "layers": [_of_class("InputLayer", entry), *chain.configs],
     }  # fmt: skip
     config = {"module": "keras", "class_name": "Sequential", "config": values, "registered_name": None}
@@ -117,10 +120,10 @@ def _recurrent(chain: _Chain, layer: Any, after: OurLayer | None) -> int:
                   for end in ("", "_reverse")[: layer.num_directions]]  # fmt: skip
         if layer.bidirectional:
             inner = _of_class(name, {"name": f"forward_{name.lower()}", "dtype": chain.dtype, **own})
-            chain.add("Bidirectional", {"merge_mode": "concat", "layer": inner},
-                      [("forward_layer/cell", arrays[0]), ("backward_layer/cell", arrays[1])])  # fmt: skip
+            parts = [("forward_layer/cell", [*arrays[0]]), ("backward_layer/cell", [*arrays[1]])]
+            chain.add("Bidirectional", {"merge_mode": "concat", "layer": inner}, parts, layer.trainable)
         else:
-            chain.add(name, own, [("cell", arrays[0])])
+            chain.add(name, own, [("cell", arrays[0])], layer.trainable)
         if layer.dropout and level < layer.num_layers - 1:
             chain.add("Dropout", {"rate": layer.dropout})
     return 2 if last else 1
@@ -133,12 +136,12 @@ def _linear(chain: _Chain, layer: Any) -> None:
     params = layer.params
     size, bias = params["weight"].shape[0], "bias" in params
     chain.add("Dense", {"units": size, "use_bias": bias, "activation": "linear"},
-              [("", [params["weight"].T, *([params["bias"]] if bias else [])])])  # fmt: skip
+              [("", [params["weight"].T, *([params["bias"]] if bias else [])])], layer.trainable)  # fmt: skip
 
 
 def _embedding(chain: _Chain, layer: Any) -> None:
     chain.add("Embedding", {"input_dim": layer.num, "output_dim": layer.dim, "mask_zero": False},
-              [("", [layer.params["weight"]])])  # fmt: skip
+              [("", [layer.params["weight"]])], layer.trainable)  # fmt: skip
 
 
 def _convolution(chain: _Chain, layer: Any) -> None:
@@ -151,12 +154,14 @@ def _convolution(chain: _Chain, layer: Any) -> None:
          "padding": "causal" if layer.causal else "valid", "dilation_rate": [layer.dilation], "groups": 1,
          "use_bias": layer.bias, "activation": "linear"},
         [("", [params["weight"].transpose(2, 1, 0), *([params["bias"]] if layer.bias else [])])],
+        layer.trainable,
     )  # fmt: skip
 
 
 def _norm(chain: _Chain, layer: Any) -> None:
     params = layer.params
-    chain.add("LayerNormalization", {"axis": -1, "epsilon": layer.eps}, [("", [params["weight"], params["bias"]])])
+    values = {"axis": -1, "epsilon": layer.eps}
+    chain.add("LayerNormalization", values, [("", [params["weight"], params["bias"]])], layer.trainable)
 
 
 def _dropout(chain: _Chain, layer: Any) -> None:

@@ -22,7 +22,7 @@ _VERSION = "3.0.0"  # the first whose files these are
 def to_keras(model: OurLayer, path: str | os.PathLike[str]) -> None:
     """Write a model for Keras, which loads it and predicts the same.
 
-    >>> pylstm.to_keras(model, "model.keras")
+    >>> pylstm.to_keras(pylstm.Sequential([pylstm.LSTM(3, 4, batch_first=True)]), "model.keras")
     >>> # in Keras: keras.models.load_model("model.keras").predict(x)
 
     A `Sequential` of layers that Keras has (Embedding, LSTM, GRU and RNN of any number of layers, Linear, Activation,

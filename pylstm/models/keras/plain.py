@@ -19,6 +19,8 @@ from ...layers.linear import Linear
 from . import activations
 from .step import Arrays, Step, Tensor, one_output, value_of
 
+_MOST = 2**16  # steps that a layer adds: what a damaged config says is not believed
+
 
 class InputStep(Step):
     passes_mask = True
@@ -76,7 +78,7 @@ class Dense(Step):
         bias = config.flag("use_bias", True)
         taken = weights.take("", 1 + bias)
         kernel = read(taken[0], (None, config.size("units")), f"the kernel of {config!r}")
-        layer = Linear(*kernel.shape, bias=bias, dtype=self.dtype, seed=0)
+        layer = Linear(kernel.shape[0], kernel.shape[1], bias=bias, dtype=self.dtype, seed=0)
         state = {"weight": kernel.T}
         if bias:
             state["bias"] = read(taken[1], (kernel.shape[1],), f"the bias of {config!r}")
@@ -197,11 +199,15 @@ class Reshaping(Step):
         elif kind in ("ZeroPadding1D", "Cropping1D"):
             found = config.get("padding" if kind == "ZeroPadding1D" else "cropping", 1)
             found = [found, found] if type(found) is int else found
-            if not isinstance(found, list) or len(found) != 2 or any(type(n) is not int or n < 0 for n in found):
+            if (
+                not isinstance(found, list)
+                or len(found) != 2
+                or any(type(n) is not int or not 0 <= n <= _MOST for n in found)
+            ):
                 raise config.wrong(f"how much is added or cut off is damaged: {found!r:.80}")
             self.ends = tuple(found)
         elif kind in ("RepeatVector", "UpSampling1D"):
-            self.count = config.size("n" if kind == "RepeatVector" else "size", 2)
+            self.count = config.size("n" if kind == "RepeatVector" else "size", 2, most=_MOST)
 
     def compute(self, x: Any) -> Any:
         x = value_of(x, self.dtype)
