@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import _checks, _core
+from .. import _checks
+from .._cells import ACTIVATIONS
 
 CellFunction = str | tuple[str | float, ...]  # a name, or a name and its parameters
 
@@ -23,7 +24,6 @@ _IN_CORE = {
     "relu6": ("bounded_relu", 6.0, 0.0),
     "selu": ("elu", 1.6732632423543772848170429916717, 1.0507009873554804934193349852946),
 }
-_NUMBERS = {name: number for number, name in enumerate(_core.activations())}
 
 
 def cell_function(name: str, value: Any) -> CellFunction:
@@ -68,7 +68,7 @@ def constants(options: Mapping[str, Any]) -> dict[str, float]:
         name, numbers = with_parameters(value)
         alpha, beta = (*numbers, 0.0, 0.0)[:2]
         core, alpha, beta = _IN_CORE.get(name, (name, alpha, 1.0 if name == "elu" else beta))  # the core's: beta elu(z)
-        found |= {letter: _NUMBERS[core], f"{letter}_alpha": alpha, f"{letter}_beta": beta}
+        found |= {letter: ACTIVATIONS[core], f"{letter}_alpha": alpha, f"{letter}_beta": beta}
     return found
 
 
