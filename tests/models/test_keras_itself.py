@@ -113,6 +113,9 @@ CELLS = {
     "relu": lambda **k: L.SimpleRNN(3, activation="relu", **k),
     "no_bias": lambda **k: L.LSTM(3, use_bias=False, **k),
     "no_bias_gru": lambda **k: L.GRU(3, use_bias=False, **k),
+    "hard": lambda **k: L.LSTM(3, recurrent_activation="hard_sigmoid", activation="softsign", **k),
+    "hard_gru": lambda **k: L.GRU(3, recurrent_activation="hard_sigmoid", activation="leaky_relu", **k),
+    "elu": lambda **k: L.SimpleRNN(3, activation="elu", **k),
     "of_cell": lambda **k: L.RNN(L.GRUCell(3), **k),
     "of_cells": lambda **k: L.RNN([L.LSTMCell(2), L.GRUCell(4), L.SimpleRNNCell(3)], **k),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from ...files.keras.config import Config
 from ...graph.functions import where
@@ -72,6 +73,12 @@ FUNCTIONS: dict[str, _Function] = {
     "mish": _mish, "relu6": lambda x: _clip(x, 0.0, 6.0), "leaky_relu": _leaky(0.2),
     "log_sigmoid": lambda x: -_softplus(-x), "tanh_shrink": lambda x: x - x.tanh(),
     "hard_tanh": lambda x: _clip(x, -1.0, 1.0), "softmax": Value.softmax, "log_softmax": Value.log_softmax,
+}  # fmt: skip
+IN_CELLS: dict[str, Any] = {  # which our recurrent layers compute, and what they call them
+    **{name: name for name in ("tanh", "sigmoid", "relu", "relu6", "linear", "elu", "selu", "softsign", "softplus",
+                               "silu", "exponential")},
+    "swish": "silu", "leaky_relu": ("leaky_relu", 0.2), "hard_sigmoid": ("hard_sigmoid", 1 / 6, 0.5),
+    "hard_sigmoid_of_2": "hard_sigmoid",
 }  # fmt: skip
 OURS = ("relu", "tanh", "sigmoid", "softmax")  # which pylstm.Activation has
 

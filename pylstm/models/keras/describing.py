@@ -19,6 +19,7 @@ from ...layers.normalization import LayerNorm
 from ...layers.pooling import BothEnds, LastStep, MaxOverTime, MeanOverTime
 from ...layers.recurrent_parameters import RecurrentParameters
 from ..sequential import Sequential
+from .activations import IN_CELLS
 from .recurrent import Names
 
 Values = dict[str, Any]
@@ -103,17 +104,22 @@ def _recurrent(chain: _Chain, layer: Any, after: OurLayer | None) -> int:
         raise ValueError(f"{layer!r} has a projection, which Keras does not have")
     if not layer.batch_first:
         raise ValueError(f"{layer!r} has the time first: Keras has the batch first")
+    if any(getattr(layer, name, None) for name in ("peephole", "coupled", "clip", "output_activation")):
+        raise ValueError(
+            f"{layer!r} has peepholes, coupled gates, a clip or an output_activation: Keras has none of them"
+        )
     last = isinstance(after, BothEnds if layer.bidirectional else LastStep)
     kind = "LSTM" if isinstance(layer, LSTM) else "GRU" if isinstance(layer, GRU) else "RNN"
     name = {"RNN": "SimpleRNN"}.get(kind, kind)
     resets = getattr(layer, "reset_after", False)
+    inner = _function(layer, "nonlinearity" if kind == "RNN" else "activation")
     for level in range(layer.num_layers):
         own: Values = {
-            "units": layer.hidden_size, "use_bias": layer.bias, "activation": getattr(layer, "nonlinearity", "tanh"),
+            "units": layer.hidden_size, "use_bias": layer.bias, "activation": inner,
             "return_sequences": not (last and level == layer.num_layers - 1), "return_state": False,
         }  # fmt: skip
         if kind != "RNN":
-            own["recurrent_activation"] = "sigmoid"
+            own["recurrent_activation"] = _function(layer, "recurrent_activation")
         if kind == "GRU":
             own["reset_after"] = resets
         arrays = [theirs(kind, layer.params, f"_l{level}{end}", resets)
@@ -127,6 +133,18 @@ def _recurrent(chain: _Chain, layer: Any, after: OurLayer | None) -> int:
         if layer.dropout and level < layer.num_layers - 1:
             chain.add("Dropout", {"rate": layer.dropout})
     return 2 if last else 1
+
+
+def _function(layer: Any, argument: str) -> str:
+    """What Keras 3 calls a function of a cell."""
+    value = getattr(layer, argument)
+    for name, ours in IN_CELLS.items():
+        if ours == value and not name.endswith("_of_2"):
+            return name
+    raise ValueError(
+        f"{layer!r} has {argument}={value!r}, which today's Keras does not have under a name; its hard_sigmoid is "
+        "('hard_sigmoid', 1 / 6, 0.5), its leaky_relu ('leaky_relu', 0.2)"
+    )
 
 
 # ---- the others ------------------------------------------------------------------------------------------------------

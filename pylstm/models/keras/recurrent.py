@@ -81,14 +81,14 @@ class Cell:
         gates = activations.name_of(config, "recurrent_activation", "sigmoid") if self.kind != "RNN" else "sigmoid"
         if cudnn:
             inner, gates = "tanh", "sigmoid"
-        if self.kind == "RNN" and inner in ("tanh", "relu"):
-            return {"nonlinearity": inner}
-        if inner != "tanh" or gates != "sigmoid":
-            raise config.wrong(
-                f"its activation is {inner!r} and its recurrent_activation {gates!r}; layers here have tanh and "
-                "sigmoid, and an RNN relu. hard_sigmoid was the default before Keras 2.3"
-            )
-        return {}
+        found = {"activation": inner} if self.kind == "RNN" else {"activation": inner, "recurrent_activation": gates}
+        for key, name in found.items():
+            if name not in activations.IN_CELLS:
+                raise config.wrong(
+                    f"its {key} is {name!r}, and cells here have one of {', '.join(sorted(activations.IN_CELLS))}"
+                )
+        named = {key: activations.IN_CELLS[name] for key, name in found.items()}
+        return {"nonlinearity": named["activation"]} if self.kind == "RNN" else named
 
     def layer(self) -> Layer:
         made: Layer = _CLASSES[self.kind](**self.arguments)
