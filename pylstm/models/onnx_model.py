@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 from .. import _arrays, _checks
 from .._arrays import Array
 from ..files.onnx.chain import Chain, NoChain
-from ..files.onnx.model import ModelFileError, Value, read
+from ..files.onnx.model import Value, read
 from ..files.onnx.program import Program
 from ..files.onnx.states import find_states
+from ..files.strict_json import ModelFileError
 from .sequential import Sequential
 
 _NEAR = 1e-3  # how far a Sequential may be from its file, beside the largest number: other sums, and float16's
@@ -69,9 +70,7 @@ class OnnxModel:
             raise TypeError(f"the input {missing[0]!r} is missing: the model takes {_listed(names)}")
         return given
 
-    def stream(
-        self, batch_size: int = 1, *, states: Mapping[str, str] | None = None, **fixed: ArrayLike
-    ) -> OnnxStream:
+    def stream(self, batch_size: int = 1, *, states: Mapping[str, str] | None = None, **fixed: ArrayLike) -> OnnxStream:
         """An `OnnxStream`, which keeps the states that the graph takes and gives.
 
         Args:
@@ -154,13 +153,19 @@ class OnnxModel:
             x = rng.normal(size=shape).astype(value.dtype or np.float32)
         others = [one for one in self.inputs if one is not value]
         if others:
-            raise ValueError(f"the graph has other inputs besides {value.name!r}: {_listed([one.name for one in others])}")
+            raise ValueError(
+                f"the graph has other inputs besides {value.name!r}: {_listed([one.name for one in others])}"
+            )
         expected = self._program.run([x])[at]
         wanted = [axis for axis in ("N", "T", "F") if axis in chain.input]
         y = model(x.transpose([chain.input.index(axis) for axis in wanted]))
         expected = expected.transpose([chain.output.index(axis) for axis in ("N", "T", "F") if axis in chain.output])
-        if y.shape != expected.shape or np.abs(y - expected).max(initial=0) > _NEAR * (1 + np.abs(expected).max(initial=0)):
-            raise ValueError("the graph's layers are joined in a way that no chain of ours is: it can be called as it is")
+        if y.shape != expected.shape or np.abs(y - expected).max(initial=0) > _NEAR * (
+            1 + np.abs(expected).max(initial=0)
+        ):
+            raise ValueError(
+                "the graph's layers are joined in a way that no chain of ours is: it can be called as it is"
+            )
 
     def __repr__(self) -> str:
         return f"OnnxModel({_shown(self.inputs)} -> {_shown(self.outputs)})"
@@ -257,6 +262,7 @@ def from_onnx(path: str | os.PathLike[str] | BinaryIO) -> OnnxModel:
         TypeError: path is no path.
     """
     name = "the model"
+    given: Any = path
     if isinstance(path, (str, os.PathLike)):
         name = _checks.path("path", path).name
         contents = read(path)
@@ -266,7 +272,7 @@ def from_onnx(path: str | os.PathLike[str] | BinaryIO) -> OnnxModel:
             raise TypeError(f"path is a file whose read gives {_checks.kind(data)}: open it with mode 'rb'")
         contents = read(data)
     else:
-        hint = ": io.BytesIO(path) makes a file of them" if isinstance(path, (bytes, bytearray)) else ""
+        hint = ": io.BytesIO(path) makes a file of them" if isinstance(given, (bytes, bytearray)) else ""
         raise TypeError(f"path must be a path or a file that is open for bytes, got {_checks.kind(path)}{hint}")
     try:
         program = Program(contents)

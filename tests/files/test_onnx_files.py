@@ -48,7 +48,7 @@ NO_CHAIN = ("lstm_bf_states.legacy", "lstm_bf_states.dynamo", "rnn_relu.dynamo",
 def test_layers(name):
     model, arrays = pylstm.from_onnx(FILES[name]), golden(FILES[name])
     if name[:-5] in NO_CHAIN:
-        with pytest.raises(ValueError, match="no chain of layers: node .*It can be called as it is"):
+        with pytest.raises(ValueError, match=r"no chain of layers: node .*It can be called as it is"):
             model.to_sequential()
         return
     net = model.to_sequential()

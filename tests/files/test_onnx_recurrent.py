@@ -14,7 +14,9 @@ from pylstm.files.onnx import writing
 from pylstm.files.onnx.operators import recurrent
 from support.onnx_files import bounded_recurrent, loaded, one_node
 
-CASES = [(operator, plain, seed) for operator in ("LSTM", "GRU", "RNN") for plain in (True, False) for seed in range(40)]
+CASES = [
+    (operator, plain, seed) for operator in ("LSTM", "GRU", "RNN") for plain in (True, False) for seed in range(40)
+]
 
 
 def near(one, other):

@@ -13,7 +13,6 @@ import numpy as np
 from ..._arrays import Array
 from ...layers.activation import Activation
 from ...layers.compiled import GRU, LSTM, RNN
-from ...layers.convolution import Conv1d
 from ...layers.embedding import Embedding
 from ...layers.layer import Layer
 from ...layers.linear import Linear
@@ -71,7 +70,11 @@ class Chain:
         self._known.setdefault("b", TIME if self._known.get("a", BATCH) == BATCH else BATCH)
         self._known.setdefault("a", BATCH)
         self.input, self.output = self._named(begin), self._named(axes)
-        if self.output[-1] != FEATURE or DIRECTION in self.output or sorted(self.output) not in (["F", "N"], ["F", "N", "T"]):
+        if (
+            self.output[-1] != FEATURE
+            or DIRECTION in self.output
+            or sorted(self.output) not in (["F", "N"], ["F", "N", "T"])
+        ):
             raise NoChain("its output is not (sequences, features), or (sequences, steps, features)")
 
     def _named(self, axes: list[str]) -> list[str]:
@@ -92,7 +95,7 @@ class Chain:
         if name in _ACTIVATIONS:
             self._add(Activation(_ACTIVATIONS[name]))
             return axes, 0
-        if move is None or not (0 < len(step.inputs)):
+        if move is None or not (len(step.inputs) > 0):
             raise NoChain(f"{step.node} is no layer")
         found = move(step, following, place, axes)
         return found if isinstance(found, tuple) else (found, 0)
@@ -213,16 +216,10 @@ class Chain:
         self._add(layer)
         return axes
 
-    def _matmul(self, step: Step, following: Step | None, place: int, axes: list[str]) -> Any:
+    def _matmul(self, step: Step, following: Step | None, place: int, axes: list[str]) -> list[str]:  # noqa: ARG002
         if step.inputs[0] != place:
             raise NoChain(f"{step.node} is no linear layer")
-        weight, bias = self._needed(step, 1), None
-        if following is not None and following.node.operator == "Add" and not following.node.domain:
-            at = 1 - following.inputs.index(step.outputs[0])
-            bias = self._constant(following, at)
-            if bias is not None and (bias.size != weight.shape[-1] or bias.shape[-1:] != weight.shape[-1:]):
-                bias = None
-        return self._linear(step, axes, weight.T, bias), 0 if bias is None else 1
+        return self._linear(step, axes, self._needed(step, 1).T, self._constant(step, 2))
 
     def _softmax(self, step: Step, following: Step | None, place: int, axes: list[str]) -> list[str]:  # noqa: ARG002
         axis = step.node.attributes.get("axis", -1 if self._program.version("") >= 13 else 1)
@@ -258,23 +255,13 @@ class Chain:
         return self._over_time(step, MaxOverTime(), axes)
 
     def _conv(self, step: Step, following: Step | None, place: int, axes: list[str]) -> list[str]:  # noqa: ARG002
-        options, weight = step.node.attributes, self._needed(step, 1)
-        if len(axes) != 3 or axes[1] != FEATURE or weight.ndim != 3 or options.get("group", 1) != 1:
-            raise NoChain(f"{step.node} is no convolution over the steps")
-        pads = options.get("pads") or [0, 0]
-        if options.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID") or pads[0] != pads[1]:
-            raise NoChain(f"{step.node} has pads that are not the same on both sides")
+        layer = getattr(step.compute, "layer", None)
+        if len(axes) != 3 or axes[1] != FEATURE or layer is None:
+            raise NoChain(f"{step.node} is no convolution over the steps that a layer computes")
         for axis, meaning in ((axes[0], BATCH), (axes[2], TIME)):
             if self._known.setdefault(axis, meaning) != meaning:
                 raise NoChain(f"{step.node} takes sequences where another node takes steps")
-        bias = self._needed(step, 2) if len(step.inputs) > 2 and step.inputs[2] != NOTHING else None
-        stride, dilation = (options.get("strides") or [1])[0], (options.get("dilations") or [1])[0]
-        layer = Conv1d(
-            weight.shape[1], weight.shape[0], weight.shape[2], stride, pads[0], dilation, bias=bias is not None,
-            dtype=weight.dtype,
-        )  # fmt: skip
-        layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
-        self._add(layer)
+        self._add(_copy(layer))
         return axes
 
 
@@ -290,10 +277,16 @@ def _output(step: Step, steps: list[Step], at: int, output: int) -> int:
     return next(place for place in steps[at + 1].inputs if place in step.outputs and place > 1)
 
 
+def _copy(layer: Any) -> Layer:
+    copy: Layer = type(layer).from_config(layer.get_config())
+    copy.load_state_dict(layer.state_dict())
+    return copy
+
+
 def _batch_first(layer: Any) -> Layer:
     """The same layer, with sequences first."""
     kind = next(one for one in (LSTM, GRU, RNN) if isinstance(layer, one))
-    copy = kind.from_config({**layer.get_config(), "batch_first": True})
+    copy: Layer = kind.from_config({**layer.get_config(), "batch_first": True})
     copy.load_state_dict(layer.state_dict())
     return copy
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ... import _checks
-from ..._names import of_library
 from ...layers.composite import Composite
 from ...layers.containers import Columns, Container
 from ...layers.embedding import Embedding
@@ -30,6 +29,7 @@ def to_onnx(
     *,
     lengths: bool = False,
     states: bool = False,
+    fixed_sizes: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a layer or model as an ONNX file, for onnxruntime, OpenVINO and whatever else reads such files.
@@ -44,8 +44,8 @@ def to_onnx(
     "h_out", "c_out".
 
     Args:
-        model: a layer, `Sequential`, or `Model` whose run computes the same for all inputs: it is run once or twice, and
-            what it does with values is written down.
+        model: a layer, `Sequential`, or `Model` whose run does the same for all inputs: it is run once or twice, and what
+            it does with values is written down.
         path: of the file; it is written whole or not at all.
         x: an example of the input, of several a tuple of them. A `Model` needs one. Of others it says whether vectors
             (N, F) or sequences (N, T, F) go in, where the layers take both; without it sequences where a layer is for
@@ -53,6 +53,8 @@ def to_onnx(
         lengths: whether the sequences' lengths (N,) are an input, too.
         states: whether the states of the recurrent layers are inputs and outputs, so that a long sequence can go
             through in pieces.
+        fixed_sizes: whether batches and steps are those of the example for good. OpenVINO needs that for the final
+            states of sequences with lengths, and a `Model` whose run goes through the steps in a loop.
         metadata: name -> text, to be kept in the file; None: that of the model.
 
     Raises:
@@ -66,13 +68,15 @@ def to_onnx(
         raise TypeError(f"model must be a layer or a model of pylstm's, got {_checks.kind(model)}")
     place = _checks.path("path", path)
     lengths, states = _checks.flag("lengths", lengths), _checks.flag("states", states)
+    if _checks.flag("fixed_sizes", fixed_sizes) and x is None:
+        raise ValueError("fixed_sizes=True needs an example of that size: to_onnx(model, path, x)")
     texts = _texts(model, metadata)
     if _is_run(model):
         from .tracing import write_run
 
-        graph = write_run(model, x, lengths, states)
+        graph = write_run(model, x, lengths, states, fixed_sizes)
     else:
-        graph = _write_layers(model, x, lengths, states)
+        graph = _write_layers(model, x, lengths, states, fixed_sizes)
     data = writing.model(graph, OPSET, texts)
     if len(data) > MOST_BYTES:
         raise ValueError(f"the model would take {len(data)} bytes, and an ONNX file can have {MOST_BYTES}")
@@ -96,12 +100,14 @@ def _texts(model: Layer, metadata: Any) -> dict[str, str]:
     return dict(metadata)
 
 
-def _write_layers(model: Any, x: Any, lengths: bool, states: bool) -> writing.GraphBytes:
-    if not of_library(type(model)) and type(model).__call__ is not Container.__call__:
-        raise ValueError(f"{type(model).__name__} is a layer of your own, which is not written to ONNX files")
+def _write_layers(model: Any, x: Any, lengths: bool, states: bool, fixed: bool) -> writing.GraphBytes:
     graph = Emitter()
     symbols = _takes_symbols(model)
     axes, width = _form(model, x, symbols)
+    batch: Any = "N"
+    if fixed:
+        axes = list(np.asarray(x).shape[: len(axes)])
+        batch = axes[1] if model.returns_state and not model.batch_first else axes[0]
     graph.new("x")
     inputs = [writing.value("x", np.int64 if symbols else np.float32, [*axes, *([] if width is None else [width])])]
     start = Name("x", len(axes) + (width is not None), width)
@@ -109,10 +115,8 @@ def _write_layers(model: Any, x: Any, lengths: bool, states: bool) -> writing.Gr
     if lengths:
         if start.ndim < (2 if symbols and not isinstance(model, Columns) else 3):
             raise ValueError("lengths is for sequences, and vectors go into this model")
-        if not model.batch_first and not model.returns_state:
-            raise ValueError("lengths is for layers with the batch first")
         graph.new(lens := "lengths")
-        inputs.append(writing.value("lengths", np.int64, ["N"]))
+        inputs.append(writing.value("lengths", np.int64, [batch]))
     layers = recurrent_layers(model)
     begins: dict[int, Any] = {}
     if states:
@@ -123,7 +127,7 @@ def _write_layers(model: Any, x: Any, lengths: bool, states: bool) -> writing.Gr
             for letter, size in zip(layer._state_names, layer._state_sizes, strict=True):
                 graph.new(name := f"{place}{letter}")
                 names.append(name)
-                inputs.append(writing.value(name, np.float32, [layer.num_layers * layer.num_directions, "N", size]))
+                inputs.append(writing.value(name, np.float32, [layer.num_layers * layer.num_directions, batch, size]))
             begins[id(layer)] = names
     for name in ("y", "h_out", "c_out"):
         graph.new(name)
@@ -134,7 +138,7 @@ def _write_layers(model: Any, x: Any, lengths: bool, states: bool) -> writing.Gr
         found = {id(model): after} if model.returns_state else after
         for place, layer in _places(model, layers):
             for letter, size, name in zip(layer._state_names, layer._state_sizes, found[id(layer)], strict=True):
-                shape = [layer.num_layers * layer.num_directions, "N", size]
+                shape = [layer.num_layers * layer.num_directions, batch, size]
                 outputs.append(_end(graph, name, f"{place}{letter}_out", shape))
     return writing.graph(graph.nodes, inputs, outputs, graph.constants, type(model).__name__)
 
@@ -147,10 +151,8 @@ def _end(graph: Emitter, name: str, wanted: str, shape: list[Any]) -> bytes:
 
 def _out_axes(model: Layer, y: Name, axes: list[Any]) -> list[Any]:
     names = list(axes[: y.ndim - 1])
-    if not model.keeps_time and y.ndim == 2:
-        names = ["N"]
     if any(type(layer).__name__ == "Conv1d" for layer in _leaves(model)):
-        names = [axis if axis != "T" else "T_out" for axis in names]
+        names = [axis if at != 1 else "T_out" for at, axis in enumerate(names)]
     return [*names, y.width]
 
 

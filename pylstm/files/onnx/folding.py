@@ -20,11 +20,11 @@ _ROOM = 2**23  # bytes that constants of any file may take
 _TIMES = 4  # .. and of a large one, so many times the file
 
 
-def _sum(*arrays: Array) -> int:
+def _sum(*arrays: Any) -> int:
     return sum(array.size for array in arrays if array is not None)
 
 
-def _broadcast(*arrays: Array) -> int:
+def _broadcast(*arrays: Any) -> int:
     sizes: dict[int, int] = {}
     for array in arrays:
         for at, size in enumerate(reversed(array.shape if array is not None else ())):
@@ -40,8 +40,8 @@ def _gathered(x: Array, indices: Array) -> int:
     return max(x.size, indices.size) * max(indices.size, 1) if x.ndim > 1 else indices.size
 
 
-def _matrices(a: Array, b: Array, *_: Array) -> int:
-    return a.size * max(b.shape[-1:] or (1,)) + b.size * max(a.shape[-2:-1] or (1,))
+def _matrices(a: Array, b: Array, *_: Any) -> int:
+    return int(a.size * max(b.shape[-1:] or (1,)) + b.size * max(a.shape[-2:-1] or (1,)))
 
 
 # How many numbers come out, at most. What is not here gives no more than goes in, or is not folded.
@@ -108,6 +108,4 @@ def is_zero(node: Node, call: Call) -> bool:
     if node.operator not in _MOVES:
         return False
     count = len(node.inputs) if node.operator in _ALL else 1
-    return all(
-        call.zeros[at] or ((array := call.constant(at)) is not None and not array.any()) for at in range(count)
-    )
+    return all(call.zeros[at] or ((array := call.constant(at)) is not None and not array.any()) for at in range(count))

@@ -39,10 +39,10 @@ def write_layer(graph: Emitter, layer: Layer, x: Name, lengths: str | None = Non
     function = _WRITERS.get(type(layer))
     if function is None:
         chain = isinstance(layer, Container) and type(layer)._run is Container._run
-        if not (chain and type(layer).__call__ in (Container.__call__, type(layer).__call__)):
+        if not (chain and type(layer).__call__ is Container.__call__):
             raise ValueError(
-                f"{type(layer).__name__} is not written to ONNX files: {', '.join(sorted(k.__name__ for k in _WRITERS))} "
-                "and chains of them are. Of a model with a run of its own, give an example of its input: "
+                f"{type(layer).__name__} is not written to ONNX files: "
+                f"{', '.join(sorted(kind.__name__ for kind in _WRITERS))} and chains of them are. Of a model with a run of its own, give an example of its input: "
                 "to_onnx(model, path, x)"
             )
         return _chain(graph, layer, x, lengths, state)
@@ -235,7 +235,11 @@ def _recurrent(graph: Emitter, layer: Any, x: Name, lengths: str | None, state: 
         y = graph.unsqueezed(y, 1)
     elif layer.batch_first:
         y = graph.transposed(y, 1, 0, 2)
-    lens = "" if lengths is None else graph.node("Cast", [lengths], to=6)
+    lens = ""
+    if (
+        lengths is not None
+    ):  # of sequences without steps every program makes something else: they get one, and then none
+        lens = graph.node("Cast", [graph.node("Max", [lengths, graph.constant(np.int64(1))])], to=6)
     ends: list[list[str]] = [[] for _ in range(count)]
     for k in range(layer.num_layers):
         own = [
@@ -251,12 +255,13 @@ def _recurrent(graph: Emitter, layer: Any, x: Name, lengths: str | None, state: 
     elif layer.batch_first:
         y = graph.transposed(y, 1, 0, 2)
     found = [one[0] if len(one) == 1 else graph.node("Concat", one, axis=0) for one in ends]
-    if lengths is not None:  # of a sequence without steps the state stays; ONNX's nodes give zeros
+    if lengths is not None:
+        y = y if layer.batch_first else graph.transposed(y, 1, 0, 2)
+        y = graph.masked(y, lengths)  # zeros already, but for OpenVINO, which leaves there what it has
+        y = y if layer.batch_first else graph.transposed(y, 1, 0, 2)
         empty = graph.unsqueezed(graph.node("Equal", [lengths, graph.constant(np.int64(0))]), 0, 2)
-        found = [
-            end if begin is None else graph.node("Where", [empty, begin, end])
-            for begin, end in zip(given, found, strict=True)
-        ]
+        zero = graph.constant(np.float32(0))
+        found = [graph.node("Where", [empty, begin or zero, end]) for begin, end in zip(given, found, strict=True)]
     return Name(y, x.ndim, directions * layer.output_size), tuple(found)
 
 
@@ -265,21 +270,21 @@ def _one_layer(
 ) -> tuple[str, list[str]]:
     params, directions, size = layer.params, layer.num_directions, layer.hidden_size
     suffixes = [f"_l{k}{end}" for end in ("", "_reverse")[:directions]]
-    projection = [np.asarray(params[f"weight_hr{suffix}"], np.float64) for suffix in suffixes] if _projects(layer) else []
+    projection = (
+        [np.asarray(params[f"weight_hr{suffix}"], np.float64) for suffix in suffixes] if _projects(layer) else []
+    )
     weights = [np.stack([_theirs(name, params[f"weight_ih{suffix}"]) for suffix in suffixes])]
     recurrent = [np.asarray(_theirs(name, params[f"weight_hh{suffix}"])) for suffix in suffixes]
     if projection:  # h = P m, and so R h = (R P) m: the node keeps m, and its outputs are projected
         recurrent = [(r @ p).astype(np.float32) for r, p in zip(recurrent, projection, strict=True)]
     weights.append(np.stack(recurrent))
-    inputs = [x, *[graph.constant(array, f"{which}_l{k}") for which, array in zip("WR", weights, strict=True)]]
-    bias = ""
     if layer.bias:
         parts = []
         for suffix in suffixes:
             of_x = _theirs(name, params[f"bias_ih{suffix}"])
             of_h = _theirs(name, params[f"bias_hh{suffix}"]) if layer.recurrent_bias else np.zeros_like(of_x)
             parts.append(np.concatenate([of_x, of_h]))
-        bias = graph.constant(np.stack(parts), f"B_l{k}")
+        weights.append(np.stack(parts))
     if projection and states[0]:
         states = [_unprojected(graph, layer, states[0], projection), *states[1:]]
     options: dict[str, Any] = {"hidden_size": size}
@@ -289,7 +294,11 @@ def _one_layer(
         options["linear_before_reset"] = int(layer.reset_after)
     if name == "RNN" and layer.nonlinearity == "relu":
         options["activations"] = ["Relu"] * directions
-    y, *ends = graph.node(name, [*inputs, bias, lens, *states], 3 if name == "LSTM" else 2, **options)
+    outputs = 3 if name == "LSTM" else 2
+    if directions == 2 and lens:
+        y, *ends = _both_ways(graph, name, k, x, weights, lens, states, outputs, options)
+    else:
+        y, *ends = graph.node(name, [x, *_constants(graph, k, weights), lens, *states], outputs, **options)
     if projection:
         matrices = graph.constant(np.stack([p.T for p in projection]).astype(np.float32), f"projection_l{k}")
         y = graph.node("MatMul", [y, matrices])  # (T, D, N, H) by (D, H, S)
@@ -297,6 +306,34 @@ def _one_layer(
     if directions == 1:
         return graph.squeezed(y, 1), ends
     return graph.reshaped(graph.transposed(y, 0, 2, 1, 3), 0, 0, 2 * layer.output_size), ends
+
+
+def _constants(graph: Emitter, k: int, weights: list[Array]) -> list[str]:
+    """W, R and B, which may be none."""
+    names = [graph.constant(array, f"{which}_l{k}") for which, array in zip("WRB", weights, strict=False)]
+    return [*names, *[""] * (3 - len(names))]
+
+
+def _both_ways(
+    graph: Emitter, name: str, k: int, x: str, weights: list[Array], lens: str, states: list[str], outputs: int,
+    options: dict[str, Any],
+) -> list[str]:  # fmt: skip
+    """A bidirectional node with lengths as two that go forward: where sizes are open OpenVINO does not heed the lengths
+    of a node, and would begin its way back at what is no step."""
+    options = {key: option[:1] if isinstance(option, list) else option for key, option in options.items()}
+    del options["direction"]
+    turn = {"batch_axis": 1, "time_axis": 0}
+    long = graph.node("Cast", [lens], to=7)
+    found = []
+    for d in (0, 1):
+        given = graph.node("ReverseSequence", [x, long], **turn) if d else x
+        own = _constants(graph, k, [array[d : d + 1] for array in weights])
+        begin = [graph.part(one, 0, d, d + 1) if one else "" for one in states]
+        y, *ends = graph.node(name, [given, *own, lens, *begin], outputs, **options)
+        if d:
+            y = graph.unsqueezed(graph.node("ReverseSequence", [graph.squeezed(y, 1), long], **turn), 1)
+        found.append([y, *ends])
+    return [graph.node("Concat", list(pair), axis=1 - min(at, 1)) for at, pair in enumerate(zip(*found, strict=True))]
 
 
 def _projects(layer: Any) -> bool:
@@ -307,6 +344,8 @@ def _unprojected(graph: Emitter, layer: Any, state: str, projection: list[Array]
     """m with P m = h, of the states h (D, N, S)."""
     for p in projection:
         if np.linalg.matrix_rank(p) < len(p):
-            raise ValueError(f"the projection of {layer!r} has rows that depend on each other: no state leads to some h")
+            raise ValueError(
+                f"the projection of {layer!r} has rows that depend on each other: no state leads to some h"
+            )
     back = np.stack([np.linalg.pinv(p).T for p in projection]).astype(np.float32)
     return graph.node("MatMul", [state, graph.constant(back, "unprojection")])  # type: ignore[no-any-return]

@@ -117,13 +117,13 @@ class _Reader:
         opset = opsets.get("", NEWEST)
         if not OLDEST <= opset <= NEWEST:
             raise ModelFileError(
-                f"it uses opset {opset}, and opsets {OLDEST} to {NEWEST} are read: export it with another opset_version, "
+                f"it uses opset {opset}, and {OLDEST} to {NEWEST} are read: export it with another opset_version "
                 "or convert it with onnx.version_converter"
             )
         if functions:
             raise ModelFileError(
-                f"it has {len(functions)} functions of its own, which are not read: onnx.inliner.inline_local_functions "
-                "of the onnx package puts their nodes in place of the calls"
+                f"it has {len(functions)} functions of its own, which are not read: onnx.inliner.inline_local_functions"
+                " of the onnx package puts their nodes in place of the calls"
             )
         return Contents(self.graph(graph, 0), {"": opset, **opsets}, metadata, len(data))
 

@@ -13,10 +13,12 @@ import numpy as np
 
 from ... import _checks
 from ..._arrays import Array
+from ..strict_json import ModelFileError
 from .folding import Folding, is_zero
-from .model import Contents, Graph, ModelFileError, Node
+from .model import Contents, Graph, Node
 from .operators.branches import Branches
 from .operators.known import build
+from .operators.products import LinearNode, linear_layer
 from .operators.recurrent import RECURRENT
 from .operators.registry import Call
 
@@ -61,7 +63,7 @@ class Program:
         self.steps = self._graph(contents.graph, self.names)
         self.outputs = [self._place(self.names, one.name, "the graph's outputs name") for one in contents.graph.outputs]
         self.made = {place: step for step in self.steps for place in step.outputs if place != WASTE}
-        self.steps = _needed(self.steps, self.outputs)
+        self.steps = _needed(fused(self.steps, self.outputs, self.values), self.outputs)
         used = {*self.outputs, *_used(self.steps)}
         for place in range(len(self.values)):
             if place not in used:
@@ -131,7 +133,7 @@ class Program:
         if len(inputs) != 1:
             raise node.error(f"has {len(inputs)} inputs and must have 1")
         condition = call.constant(0)
-        parts = []
+        parts: list[tuple[list[Step], list[int]]] = []
         for name in ("then_branch", "else_branch"):
             graph = call.graph(name)
             if condition is not None and bool(condition.ravel()[:1].any()) != (name == "then_branch"):
@@ -160,6 +162,28 @@ class Program:
         with np.errstate(all="ignore"):
             run_steps(self.steps, values)
         return [values[place] for place in self.outputs]  # type: ignore[misc]
+
+
+def fused(steps: list[Step], outputs: list[int], values: list[Any]) -> list[Step]:
+    """The same steps, in which a product with constants and the sum behind it that adds constants are one."""
+    readers: dict[int, int] = {}
+    for step in steps:
+        for place in _reads(step):
+            readers[place] = readers.get(place, 0) + 1
+    made = {step.outputs[0]: step for step in steps if isinstance(step.compute, LinearNode) and len(step.inputs) == 2}
+    for step in steps:
+        if step.node.operator != "Add" or step.node.domain or len(step.inputs) != 2:
+            continue
+        for x, bias in (step.inputs, step.inputs[::-1]):
+            before = made.get(x)
+            if before is None or readers.get(x) != 1 or x in outputs or values[bias] is None:
+                continue
+            weight = before.inputs[1]
+            layer = linear_layer(values[weight], values[bias])
+            if layer is not None:
+                step.node, step.compute, step.inputs = before.node, LinearNode(layer), [before.inputs[0], weight, bias]
+                break
+    return steps
 
 
 def run_steps(steps: list[Step], values: list[Any]) -> None:

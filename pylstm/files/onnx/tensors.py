@@ -43,15 +43,17 @@ def dtype_of(number: int, where: str) -> np.dtype[Any]:
 def tensor(data: memoryview, beside: Folder | None) -> tuple[str, Array]:
     """Name and numbers of a TensorProto. The array is read-only, and may be a view of `data`."""
     dims: list[int] = []
-    kind, name, raw = 0, "", None
+    kind, name = 0, ""
+    raw: Any = None
     numbers: dict[int, list[Any]] = {}
     external: dict[str, str] = {}
     location = 0
+    value: Any
     for number, wire, value in fields(data):
         if number == 1:
             dims += _numbers(value)
         elif number == 2 and wire == VARINT:
-            kind = int(value)  # type: ignore[arg-type]
+            kind = int(value)
         elif number == 8:
             name = text(value)
         elif number == 9 and wire == SPAN:
@@ -62,7 +64,7 @@ def tensor(data: memoryview, beside: Folder | None) -> tuple[str, Array]:
             key, entry = _pair(value)
             external[key] = entry
         elif number == 14 and wire == VARINT:
-            location = int(value)  # type: ignore[arg-type]
+            location = int(value)
         elif number == 3:
             raise ModelFileError("a tensor in it is in segments, which no program writes")
     where = f"tensor {name[:80]!r}"
@@ -73,12 +75,11 @@ def tensor(data: memoryview, beside: Folder | None) -> tuple[str, Array]:
     if location:
         raw = _beside(external, beside, count * stored.itemsize, where)
     if raw is not None:
-        if len(raw) != count * stored.itemsize:  # type: ignore[arg-type]
+        if len(raw) != count * stored.itemsize:
             raise ModelFileError(
-                f"{where} of shape {tuple(dims)} and {dtype} needs {count * stored.itemsize} bytes, and has "
-                f"{len(raw)}"  # type: ignore[arg-type]
+                f"{where} of shape {tuple(dims)} and {dtype} needs {count * stored.itemsize} bytes, and has {len(raw)}"
             )
-        array = np.frombuffer(raw, stored.newbyteorder("<")).astype(stored, copy=False)  # type: ignore[call-overload]
+        array = np.frombuffer(raw, stored.newbyteorder("<")).astype(stored, copy=False)
     else:
         array = _typed(kind, numbers, stored, count, where)
     if kind == BFLOAT16:
@@ -97,7 +98,7 @@ def _numbers(value: Any) -> list[int]:
         return [signed(value)]
     if len(value) > 8 * _MOST_AXES * 10:
         raise ModelFileError("a tensor in it has more axes than an array can have")
-    return integers(value).tolist()  # type: ignore[no-any-return]
+    return integers(value).tolist()
 
 
 def _pair(data: Any) -> tuple[str, str]:
@@ -172,7 +173,9 @@ def _beside(external: dict[str, str], beside: Folder | None, count: int, where: 
                     f"{where} needs {count} bytes from byte {start} on of {place[:80]!r}, which has {file.size}"
                 )
             if not beside.take(path, file.size, count):
-                raise ModelFileError(f"many tensors are the same bytes of {place[:80]!r}: more than one file would hold")
+                raise ModelFileError(
+                    f"many tensors are the same bytes of {place[:80]!r}: more than one file would hold"
+                )
             buffer = bytearray(count)
             file.fill(start, buffer, None)
     except FileNotFoundError:

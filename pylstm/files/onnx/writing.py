@@ -25,15 +25,18 @@ def tensor(name: str, array: Array) -> bytes:
     array = np.asarray(array)
     dims = b"".join(number_field(1, size) for size in array.shape)
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return dims + number_field(2, NUMBERS[np.dtype(array.dtype.newbyteorder("="))]) + span_field(8, name) + span_field(
-        9, little.tobytes()
+    return (
+        dims
+        + number_field(2, NUMBERS[np.dtype(array.dtype.newbyteorder("="))])
+        + span_field(8, name)
+        + span_field(9, little.tobytes())
     )
 
 
 def attribute(name: str, value: Any) -> bytes:
     """An AttributeProto of an int, float, text, array or graph, or a list of one of the first three."""
     begin = span_field(1, name)
-    if isinstance(value, bool) or isinstance(value, (int, np.integer)):
+    if isinstance(value, (bool, int, np.integer)):
         return begin + number_field(3, int(value)) + number_field(20, 2)
     if isinstance(value, float):
         return begin + float_field(2, value) + number_field(20, 1)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ...._arrays import Array
+from ....layers.convolution import Conv1d
 from .products import product
 from .registry import Call, Compute, operator
 from .shapes import checked_size
@@ -83,13 +84,49 @@ def _missing(size: int, width: int, stride: int, own: int) -> int:
     return stride - left if begins < own else 0
 
 
+def convolution_layer(call: Call, windows: Windows) -> Conv1d | None:
+    """The layer of ours for a convolution over one axis, where there is one: weights that are known, and as many zeros
+    before as behind, or none behind and so many before that no step sees a later one."""
+    weight, bias = call.constant(1), call.constant(2)
+    if weight is None or weight.ndim != 3 or weight.dtype.char not in "fd" or not weight.size:
+        return None
+    if (len(call.node.inputs) > 2 and (bias is None or bias.shape != weight.shape[:1])) or windows.auto != "NOTSET":
+        return None
+    (stride,), (dilation,) = windows.strides or [1], windows.dilations or [1]
+    left, right = windows.pads or [0, 0]
+    causal = left != right
+    if (windows.kernel or [weight.shape[2]]) != [weight.shape[2]] or min(left, right) < 0:
+        return None
+    if causal and (right or left != dilation * (weight.shape[2] - 1)):
+        return None
+    layer = Conv1d(
+        weight.shape[1], weight.shape[0], weight.shape[2], stride, 0 if causal else left, dilation, causal,
+        bias is not None, dtype=weight.dtype, seed=0,
+    )  # fmt: skip
+    layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+    return layer
+
+
+class ConvolutionNode:
+    """A convolution; `layer` is that of ours which computes it, or None."""
+
+    def __init__(self, layer: Conv1d | None, compute: Compute) -> None:
+        self.layer, self._compute = layer, compute
+
+    def __call__(self, *arrays: Array | None) -> Any:
+        return self._compute(*arrays)
+
+
 @operator("Conv", 2, 3)
 def _conv(call: Call) -> Compute:
     windows, groups = Windows(call), call.integer("group", 1)
     if groups < 1:
         raise call.error("its group must be above 0")
+    layer = convolution_layer(call, windows) if groups == 1 else None
 
     def compute(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        if layer is not None and x.ndim == 3 and x.dtype == layer.dtype and x.shape[1] == layer.in_size:
+            return layer(x.swapaxes(1, 2)).swapaxes(1, 2)
         if x.ndim < 3 or weight.ndim != x.ndim or x.shape[1] != weight.shape[1] * groups or len(weight) % groups:
             raise ValueError(f"x {x.shape} and weight {weight.shape} do not fit with {groups} groups")
         cut = windows.cut(x, weight.shape[2:], 0)
@@ -103,7 +140,7 @@ def _conv(call: Call) -> Compute:
             y = y + bias
         return y.swapaxes(1, 2).reshape(batch, len(weight), *places)
 
-    return compute
+    return ConvolutionNode(layer, compute)
 
 
 @operator("ConvTranspose", 2, 3)
@@ -130,11 +167,12 @@ def _conv_transpose(call: Call) -> Compute:
             part = weight[g * len(weight) // groups : (g + 1) * len(weight) // groups]
             for place in np.ndindex(*kernel):
                 spot = product(rows[:, g], part[(slice(None), slice(None), *place)]).swapaxes(1, 2)
-                cut = tuple(
+                cut: Any = tuple(
                     slice(p * d, p * d + (n - 1) * s + 1, s)
                     for p, d, n, s in zip(place, dilations, x.shape[2:], strides, strict=True)
                 )
-                y[(slice(None), g, slice(None), *cut)] += spot.reshape(len(x), outputs, *x.shape[2:])
+                spots: Any = (slice(None), g, slice(None), *cut)
+                y[spots] += spot.reshape(len(x), outputs, *x.shape[2:])
         y = y.reshape(len(x), groups * outputs, *full)
         y = y[(slice(None), slice(None), *[slice(a, n - b) for (a, b), n in zip(around, full, strict=True)])]
         return y if bias is None else y + bias.reshape(1, -1, *[1] * axes)

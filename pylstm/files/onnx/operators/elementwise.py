@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .... import _activations
 from ...._arrays import Array
-from ..model import ModelFileError
+from ...strict_json import ModelFileError
 from ..tensors import dtype_of
 from .registry import Call, Compute, operator
 
@@ -40,9 +41,8 @@ def _narrow(y: Any, x: Array) -> Any:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), without overflow."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype, copy=False)  # type: ignore[no-any-return]
+    """1 / (1 + exp(-x)), as our layers compute it."""
+    return np.asarray(_activations.sigmoid(_wide(x)), x.dtype)
 
 
 def softplus(x: Array) -> Array:
@@ -71,7 +71,7 @@ def _integer_division(a: Array, b: Array) -> Any:
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
 
 
-for _name, _function in {
+_UNARY: dict[str, _Unary] = {
     "Abs": np.abs, "Neg": np.negative, "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Floor": np.floor,
     "Ceil": np.ceil, "Sign": np.sign, "Reciprocal": np.reciprocal, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan,
     "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Tanh": np.tanh,
@@ -81,17 +81,19 @@ for _name, _function in {
     "Softsign": lambda x: x / (1 + np.abs(x)),
     "Mish": lambda x: x * np.tanh(softplus(x)),
     "HardSwish": lambda x: x * np.clip(x * _like(x, 1 / 6) + _like(x, 0.5), _like(x, 0), _like(x, 1)),
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _function in _UNARY.items():
     _unary(_name, _function)
 
-for _name, _pair in {
+_BINARY: dict[str, Callable[[Array, Array], Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _integer_division, "And": np.logical_and,
     "Or": np.logical_or, "Xor": np.logical_xor, "Equal": np.equal, "Greater": np.greater, "Less": np.less,
     "GreaterOrEqual": np.greater_equal, "LessOrEqual": np.less_equal,
     "Pow": lambda a, b: np.power(a, b if b.dtype == a.dtype else b.astype(_power_dtype(a, b))).astype(a.dtype),
     "PRelu": lambda x, slope: np.where(x < 0, x * slope, x),
     "BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _pair in _BINARY.items():
     _binary(_name, _pair)
 _unary("BitwiseNot", np.bitwise_not)
 
@@ -100,9 +102,7 @@ def _power_dtype(a: Array, b: Array) -> Any:
     return a.dtype if a.dtype.kind == "f" or b.dtype.kind != "f" else b.dtype
 
 
-def _with_slope(
-    name: str, defaults: dict[str, float], function: Callable[..., Any], *, since: int = 1
-) -> None:
+def _with_slope(name: str, defaults: dict[str, float], function: Callable[..., Any], *, since: int = 1) -> None:
     @operator(name, 1, since=since)
     def build(call: Call) -> Compute:
         values = [call.number(key, default) for key, default in defaults.items()]

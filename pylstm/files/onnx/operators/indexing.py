@@ -38,7 +38,7 @@ def _gather_elements(call: Call) -> Compute:
         at = axis_of(axis, x.ndim)
         places: list[Any] = list(np.indices(indices.shape, sparse=True))
         places[at] = _indices(indices, x.shape[at])
-        return x[tuple(places)]
+        return np.asarray(x[tuple(places)])
 
     return compute
 
@@ -52,7 +52,7 @@ def _gather_nd(call: Call) -> Compute:
         if not 0 <= batch < min(x.ndim, indices.ndim) or count > x.ndim - batch:
             raise ValueError(f"indices of shape {indices.shape} do not fit an array of shape {x.shape}")
         places = [_indices(indices[..., at], x.shape[batch + at]) for at in range(count)]
-        head = np.indices(indices.shape[:batch], sparse=True)
+        head: Any = np.indices(indices.shape[:batch], sparse=True)
         more = indices.ndim - 1 - batch
         return x[tuple([one.reshape(one.shape + (1,) * more) for one in head] + places)]
 

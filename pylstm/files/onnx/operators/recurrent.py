@@ -105,7 +105,7 @@ class RecurrentNode:
             raise ValueError("X must have 3 axes")
         layer = self.layer
         if layer is None:
-            w, r, b, p = checked(kind, w, r, b, p)  # type: ignore[assignment]
+            w, r, b, p = checked(kind, w, r, b, p)
             if kind.is_plain() and p is None:
                 layer = layer_of(kind, w, r, b)
         self._check(x, w, lengths, states)

@@ -1,4 +1,4 @@
-"""Recurrent nodes step by step in NumPy: the equations of ONNX with every attribute, for cells that the core has not."""
+"""Recurrent nodes step by step in NumPy: the equations of ONNX with every attribute, for cells that the core lacks."""
 
 from __future__ import annotations
 

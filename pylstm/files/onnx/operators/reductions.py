@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .... import _activations
 from ...._arrays import Array
+from ....layers.normalization import LayerNorm
 from .registry import Call, Compute, operator
 from .shapes import axis_of
 
@@ -75,8 +77,10 @@ for _name, (_function, _changed) in _REDUCTIONS.items():
 
 
 def _softmax(x: Array, axis: int) -> Array:
-    e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
-    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+    if not x.size:
+        return x
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    return np.asarray(_activations.softmax(wide, axis), x.dtype)
 
 
 def _log_softmax(x: Array, axis: int) -> Array:
@@ -168,8 +172,11 @@ def _normalized(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Arr
 def _layer_normalization(call: Call) -> Compute:
     axis, eps, outputs = call.integer("axis", -1), call.number("epsilon", 1e-5), call.outputs
     call.ignore("stash_type")
+    layer = _layer_norm(call, eps) if axis == -1 and outputs == 1 else None
 
     def compute(x: Array, scale: Array, bias: Array | None = None) -> Any:
+        if layer is not None and x.dtype == layer.dtype and x.shape[-1:] == scale.shape:
+            return layer(x)
         wide = x.astype(np.float32) if x.dtype == np.float16 else x
         y, mean, inverse = _normalized(wide, tuple(range(axis_of(axis, x.ndim), x.ndim)), eps)
         y = y.astype(x.dtype, copy=False) * scale
@@ -180,6 +187,18 @@ def _layer_normalization(call: Call) -> Compute:
     return compute
 
 
+def _layer_norm(call: Call, eps: float) -> LayerNorm | None:
+    """The layer of ours with these weights, if they are known."""
+    scale, bias = call.constant(1), call.constant(2)
+    if scale is None or scale.ndim != 1 or scale.dtype.char not in "fd" or not scale.size or eps <= 0:
+        return None
+    if len(call.node.inputs) > 2 and (bias is None or bias.shape != scale.shape):
+        return None
+    layer = LayerNorm(scale.size, eps, dtype=scale.dtype)
+    layer.load_state_dict({"weight": scale, "bias": np.zeros_like(scale) if bias is None else bias})
+    return layer
+
+
 @operator("RMSNormalization", 2, since=23)
 def _rms_normalization(call: Call) -> Compute:
     axis, eps = call.integer("axis", -1), call.number("epsilon", 1e-5)
@@ -187,7 +206,7 @@ def _rms_normalization(call: Call) -> Compute:
 
     def compute(x: Array, scale: Array) -> Array:
         axes = tuple(range(axis_of(axis, x.ndim), x.ndim))
-        return x / np.sqrt((x * x).mean(axis=axes, keepdims=True) + x.dtype.type(eps)) * scale
+        return np.asarray(x / np.sqrt((x * x).mean(axis=axes, keepdims=True) + x.dtype.type(eps)) * scale)
 
     return compute
 

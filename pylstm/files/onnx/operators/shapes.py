@@ -168,9 +168,9 @@ def _split(call: Call) -> Compute:
         if len(parts) < outputs or sum(parts) != size or min(parts) < 0:
             raise ValueError(f"the parts {parts[:20]} are not those of an axis of {size} for {outputs} outputs")
         ends = np.cumsum(parts).tolist()
-        return tuple(
-            x[(slice(None),) * at + (slice(end - part, end),)] for part, end in zip(parts, ends, strict=True)
-        )[:outputs]
+        return tuple(x[(slice(None),) * at + (slice(end - part, end),)] for part, end in zip(parts, ends, strict=True))[
+            :outputs
+        ]
 
     return (lambda *arrays: compute(*arrays)[0]) if outputs == 1 else compute
 
@@ -206,7 +206,7 @@ def _sliced(x: Array, starts: list[int], ends: list[int], axes: Any, steps: Any)
         start = min(max(start + size if start < 0 else start, max(low, 0)), high)
         end = min(max(end + size if end < 0 else end, low), size if step > 0 else size - 1)
         cut[at] = slice(start, None if end < 0 else end, step)
-    return x[tuple(cut)]
+    return np.asarray(x[tuple(cut)])
 
 
 @operator("Pad", 1)
@@ -262,7 +262,7 @@ def _range(call: Call) -> Compute:
             raise ValueError("a step of 0")
         count = max(math.ceil((limit.item() - start.item()) / delta.item()), 0)
         checked_size([count], call)
-        return (start + np.arange(count) * delta).astype(start.dtype)
+        return np.asarray(start + np.arange(count) * delta, start.dtype)
 
     return compute
 
@@ -273,7 +273,7 @@ def _eye_like(call: Call) -> Compute:
 
     offset, number = call.integer("k", 0), call.integer("dtype", None)
     dtype = None if number is None else dtype_of(number, "what it gives")
-    return lambda x: np.eye(*x.shape, k=offset, dtype=x.dtype if dtype is None else dtype)
+    return lambda x: np.eye(x.shape[0], x.shape[1], k=offset, dtype=x.dtype if dtype is None else dtype)
 
 
 @operator("DepthToSpace", 1)
