@@ -303,7 +303,7 @@ def test_models(tmp_path):
 
 def test_runs_that_depend_on_sizes(tmp_path):
     model, path = Looping(), tmp_path / "model.onnx"
-    with pytest.raises(ValueError, match="the run of Looping depends on the sizes .* fixed_sizes=True"):
+    with pytest.raises(ValueError, match=r"the run of Looping depends on the sizes .* fixed_sizes=True"):
         pylstm.to_onnx(model, path, X)
     assert not path.exists()
     pylstm.to_onnx(model, path, X, fixed_sizes=True)

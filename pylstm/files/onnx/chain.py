@@ -41,6 +41,14 @@ class Chain:
 
     def __init__(self, program: Program, output: int) -> None:
         self._program = program
+        try:
+            self._follow(program, output)
+        except (MemoryError, NoChain):
+            raise
+        except Exception as error:  # of nodes that could not run, either: wrong axes, weights that do not fit
+            raise NoChain(f"its nodes do not fit each other ({type(error).__name__}: {str(error)[:200]})") from error
+
+    def _follow(self, program: Program, output: int) -> None:
         if len(program.inputs) < 1:
             raise NoChain("it has no inputs")
         self._steps, start = _way(program, output)

@@ -44,8 +44,8 @@ def to_onnx(
     "h_out", "c_out".
 
     Args:
-        model: a layer, `Sequential`, or `Model` whose run does the same for all inputs: it is run once or twice, and what
-            it does with values is written down.
+        model: a layer, `Sequential`, or `Model` whose run does the same for all inputs: it is run once or twice, and
+            what it does with values is written down.
         path: of the file; it is written whole or not at all.
         x: an example of the input, of several a tuple of them. A `Model` needs one. Of others it says whether vectors
             (N, F) or sequences (N, T, F) go in, where the layers take both; without it sequences where a layer is for

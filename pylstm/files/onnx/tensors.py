@@ -98,7 +98,8 @@ def _numbers(value: Any) -> list[int]:
         return [signed(value)]
     if len(value) > 8 * _MOST_AXES * 10:
         raise ModelFileError("a tensor in it has more axes than an array can have")
-    return integers(value).tolist()
+    found: list[int] = integers(value).tolist()
+    return found
 
 
 def _pair(data: Any) -> tuple[str, str]:

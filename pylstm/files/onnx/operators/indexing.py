@@ -54,7 +54,7 @@ def _gather_nd(call: Call) -> Compute:
         places = [_indices(indices[..., at], x.shape[batch + at]) for at in range(count)]
         head: Any = np.indices(indices.shape[:batch], sparse=True)
         more = indices.ndim - 1 - batch
-        return x[tuple([one.reshape(one.shape + (1,) * more) for one in head] + places)]
+        return np.asarray(x[tuple([one.reshape(one.shape + (1,) * more) for one in head] + places)])
 
     return compute
 

@@ -52,7 +52,8 @@ class Kind:
         return usual and self.clip is None and not self.coupled
 
 
-def _kind(call: Call, name: str) -> Kind:
+def read_kind(call: Call, name: str) -> Kind:
+    """What the attributes say."""
     direction = call.choice("direction", "forward", _DIRECTIONS)
     layout = call.integer("layout", 0)
     if layout not in (0, 1):
@@ -231,7 +232,7 @@ def _add(name: str, most: int) -> None:
 
         @operator(name, 3, most, since=since)
         def build(call: Call) -> Compute:
-            return RecurrentNode(_kind(call, name), call)
+            return RecurrentNode(read_kind(call, name), call)
 
 
 _add("LSTM", 8)

@@ -18,11 +18,12 @@ def direction_of_steps(
     weights: list[Any],
     lengths: Array | None,
     states: list[Array | None],
+    products: tuple[Any, Any] | None = None,
 ) -> tuple[Array, list[Array]]:
     """One direction, from the first step to the last.
 
     x: (T, N, I). weights: W (g·H, I), R (g·H, H), B (2·g·H,) or None, P (3·H,) or None, gates in the order of ONNX.
-    states: (N, H) or None. Returns the outputs (T, N, H), zero past a length, and the states at the sequences' ends.
+    states: (N, H) or None. products: of an LSTM, functions in place of the products with W and R. Returns the outputs (T, N, H), zero past a length, and the states at the sequences' ends.
     """
     w, r, b, p = weights
     steps, batch, _ = x.shape
@@ -31,7 +32,9 @@ def direction_of_steps(
     of_x, of_h = np.zeros((2, len(w)), w.dtype) if b is None else b.reshape(2, -1)
     current = [np.zeros((batch, size), w.dtype) if one is None else one.astype(w.dtype) for one in states]
     outputs = np.zeros((steps, batch, size), w.dtype)
-    inputs = product(x, np.ascontiguousarray(w.T)) + of_x
+    inputs = (product(x, np.ascontiguousarray(w.T)) if products is None else products[0](x)) + of_x
+    if products is not None:
+        r = products[1]
     step = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}[kind.operator]
     with np.errstate(all="ignore"):
         for t in range(steps):
@@ -54,7 +57,8 @@ def _lstm(
 ) -> list[Array]:
     f, g, h = functions
     hidden, cell = states
-    i, o, forget, c = np.split(x + product(hidden, r.T) + bias, 4, axis=1)
+    of_h = r(hidden) if callable(r) else product(hidden, r.T)
+    i, o, forget, c = np.split(x + of_h + bias, 4, axis=1)
     p_i, p_o, p_f = (0, 0, 0) if p is None else np.split(p, 3)
     i = f(_clipped(kind, i + p_i * cell))
     forget = 1 - i if kind.coupled else f(_clipped(kind, forget + p_f * cell))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,9 @@ def build(call: Call) -> Compute:
         advice = _ADVICE.get(node.operator)
         near = ""
         if what is None:
-            near = _checks.did_you_mean(node.operator, [name for domain, name in _KNOWN if domain == node.domain])
+            names = {name.lower(): name for domain, name in _KNOWN if domain == node.domain}
+            close = difflib.get_close_matches(node.operator.lower()[:80], names, n=1, cutoff=0.8)
+            near = f"; did you mean {names[close[0]]!r}?" if close else ""
         raise node.error(
             f"{'is ' + what + ', which' if what else 'is an operator that'} pylstm does not compute{near}"
             + (f": {advice}" if advice else "; onnxruntime may, or export the part around the recurrent layers alone")
