@@ -42,9 +42,8 @@ def write_layer(graph: Emitter, layer: Layer, x: Name, lengths: str | None = Non
         if not (chain and type(layer).__call__ is Container.__call__):
             raise ValueError(
                 f"{type(layer).__name__} is not written to ONNX files: "
-                f"{', '.join(sorted(kind.__name__ for kind in _WRITERS))} and chains of them are. Of a model with a run "
-                "of its own, give an example of its input: "
-                "to_onnx(model, path, x)"
+                f"{', '.join(sorted(kind.__name__ for kind in _WRITERS))} and chains of them are. Of a model with a "
+                "run of its own, give an example of its input: to_onnx(model, path, x)"
             )
         return _chain(graph, layer, x, lengths, state)
     return function(graph, layer, x, lengths, state)
