@@ -36,6 +36,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .decoding.ctc import Labelling as Labelling
     from .decoding.ctc import ctc_decode as ctc_decode
     from .decoding.sampling import sample as sample
+    from .files.onnx.exporting import to_onnx as to_onnx
     from .files.pytorch.exporting import to_torch as to_torch
     from .files.pytorch.loading import from_torch as from_torch
     from .files.strict_json import ModelFileError as ModelFileError
@@ -98,6 +99,9 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .models.keras.loading import from_keras as from_keras
     from .models.loading import load as load
     from .models.model import Model as Model
+    from .models.onnx_model import OnnxModel as OnnxModel
+    from .models.onnx_model import OnnxStream as OnnxStream
+    from .models.onnx_model import from_onnx as from_onnx
     from .models.sequential import Sequential as Sequential
     from .models.stream import ModelStream as ModelStream
     from .training.averaging import EMA as EMA
