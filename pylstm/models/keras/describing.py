@@ -112,10 +112,10 @@ def _recurrent(chain: _Chain, layer: Any, after: OurLayer | None) -> int:
     kind = "LSTM" if isinstance(layer, LSTM) else "GRU" if isinstance(layer, GRU) else "RNN"
     name = {"RNN": "SimpleRNN"}.get(kind, kind)
     resets = getattr(layer, "reset_after", False)
-    inner = _function(layer, "nonlinearity" if kind == "RNN" else "activation")
+    function = _function(layer, "nonlinearity" if kind == "RNN" else "activation")
     for level in range(layer.num_layers):
         own: Values = {
-            "units": layer.hidden_size, "use_bias": layer.bias, "activation": inner,
+            "units": layer.hidden_size, "use_bias": layer.bias, "activation": function,
             "return_sequences": not (last and level == layer.num_layers - 1), "return_state": False,
         }  # fmt: skip
         if kind != "RNN":
