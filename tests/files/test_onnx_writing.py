@@ -24,6 +24,15 @@ def layers():
         }.items():  # fmt: skip
             found[f"{kind.__name__} {name}"] = functools.partial(kind, 4, 6, batch_first=True, seed=1, **options)
     found["GRU before"] = lambda: pylstm.GRU(4, 6, reset_after=False, batch_first=True, seed=1)
+    found["LSTM other"] = lambda: pylstm.LSTM(
+        4, 6, batch_first=True, activation="softsign", recurrent_activation=("hard_sigmoid", 0.3, 0.4), peephole=True,
+        clip=0.7, seed=1,
+    )  # fmt: skip
+    found["LSTM coupled"] = lambda: pylstm.LSTM(
+        4, 6, batch_first=True, coupled=True, peephole=True, bidirectional=True, output_activation="sigmoid", seed=1
+    )
+    found["GRU other"] = lambda: pylstm.GRU(4, 6, batch_first=True, activation=("elu", 0.5), clip=0.9, seed=1)
+    found["RNN other"] = lambda: pylstm.RNN(4, 6, nonlinearity=("scaled_tanh", 0.8, 0.5), batch_first=True, seed=1)
     found["RNN relu"] = lambda: pylstm.RNN(4, 6, nonlinearity="relu", batch_first=True, seed=1)
     return found
 
@@ -116,7 +125,7 @@ def openvino_core():
 def test_layers(tmp_path, name):
     """As it is, with lengths, with states, and with both."""
     layer, path = LAYERS[name](), tmp_path / "layer.onnx"
-    some = not name.endswith("two")  # which OpenVINO takes long to make ready
+    some = not name.endswith(("two", "other", "coupled"))  # which OpenVINO takes long to make ready
     count = layer.num_layers * layer.num_directions
     state = [RNG.normal(size=(count, 3, 6)).astype("f4") for _ in range(2 if name.startswith("LSTM") else 1)]
     given = tuple(state) if len(state) == 2 else state[0]

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ...layers.activation import Activation
+from ...layers.cell_functions import with_parameters
 from ...layers.compiled import GRU, LSTM, RNN
 from ...layers.containers import Columns, Container, Residual
 from ...layers.convolution import Conv1d
@@ -19,6 +20,7 @@ from ...layers.linear import Linear
 from ...layers.normalization import LayerNorm
 from ...layers.pooling import BothEnds, LastStep, MaxOverTime, MeanOverTime
 from .emitting import Emitter, Name
+from .operators.activations import OURS
 
 Written = tuple[Name, Any]
 _WRITERS: dict[type[Any], Callable[..., Written]] = {}
@@ -218,9 +220,12 @@ def _max(graph: Emitter, layer: Any, x: Name, lengths: str | None, state: Any) -
 _ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # their gate -> the place of ours
 
 
-def _theirs(name: str, array: Array) -> Array:
-    """Rows in the order of ONNX's gates."""
+def _theirs(name: str, layer: Any, array: Array) -> Array:
+    """Rows in the order of ONNX's gates; where the gates are coupled, zeros for the forget gate."""
     order = _ORDER[name]
+    if getattr(layer, "coupled", False):
+        i, g, o = np.asarray(array).reshape(3, -1, *array.shape[1:])
+        return np.concatenate([i, o, np.zeros_like(i), g])
     return np.asarray(array).reshape(len(order), -1, *array.shape[1:])[list(order)].reshape(array.shape)
 
 
@@ -273,16 +278,16 @@ def _one_layer(
     projection = (
         [np.asarray(params[f"weight_hr{suffix}"], np.float64) for suffix in suffixes] if _projects(layer) else []
     )
-    weights = [np.stack([_theirs(name, params[f"weight_ih{suffix}"]) for suffix in suffixes])]
-    recurrent = [np.asarray(_theirs(name, params[f"weight_hh{suffix}"])) for suffix in suffixes]
+    weights = [np.stack([_theirs(name, layer, params[f"weight_ih{suffix}"]) for suffix in suffixes])]
+    recurrent = [np.asarray(_theirs(name, layer, params[f"weight_hh{suffix}"])) for suffix in suffixes]
     if projection:  # h = P m, and so R h = (R P) m: the node keeps m, and its outputs are projected
         recurrent = [(r @ p).astype(np.float32) for r, p in zip(recurrent, projection, strict=True)]
     weights.append(np.stack(recurrent))
     if layer.bias:
         parts = []
         for suffix in suffixes:
-            of_x = _theirs(name, params[f"bias_ih{suffix}"])
-            of_h = _theirs(name, params[f"bias_hh{suffix}"]) if layer.recurrent_bias else np.zeros_like(of_x)
+            of_x = _theirs(name, layer, params[f"bias_ih{suffix}"])
+            of_h = _theirs(name, layer, params[f"bias_hh{suffix}"]) if layer.recurrent_bias else np.zeros_like(of_x)
             parts.append(np.concatenate([of_x, of_h]))
         weights.append(np.stack(parts))
     if projection and states[0]:
@@ -292,13 +297,18 @@ def _one_layer(
         options["direction"] = "bidirectional"
     if name == "GRU":
         options["linear_before_reset"] = int(layer.reset_after)
-    if name == "RNN" and layer.nonlinearity == "relu":
-        options["activations"] = ["Relu"] * directions
-    outputs = 3 if name == "LSTM" else 2
+    options |= _functions(layer, name, directions)
+    outputs, peepholes = 3 if name == "LSTM" else 2, []
+    if getattr(layer, "peephole", False):
+        zeros = np.zeros(size, np.float32)
+        rows = [[params.get(f"weight_c{letter}{suffix}", zeros) for letter in "iof"] for suffix in suffixes]
+        weights_p = np.stack([np.concatenate(row) for row in rows])
+        peepholes = [weights_p]
     if directions == 2 and lens:
-        y, *ends = _both_ways(graph, name, k, x, weights, lens, states, outputs, options)
+        y, *ends = _both_ways(graph, name, k, x, (weights, peepholes), lens, states, outputs, options)
     else:
-        y, *ends = graph.node(name, [x, *_constants(graph, k, weights), lens, *states], outputs, **options)
+        seen = [graph.constant(one, f"P_l{k}") for one in peepholes]
+        y, *ends = graph.node(name, [x, *_constants(graph, k, weights), lens, *states, *seen], outputs, **options)
     if projection:
         matrices = graph.constant(np.stack([p.T for p in projection]).astype(np.float32), f"projection_l{k}")
         y = graph.node("MatMul", [y, matrices])  # (T, D, N, H) by (D, H, S)
@@ -308,6 +318,41 @@ def _one_layer(
     return graph.reshaped(graph.transposed(y, 0, 2, 1, 3), 0, 0, 2 * layer.output_size), ends
 
 
+_THEIRS = {own: name for name, own in OURS.items()} | {"linear": "Affine"}
+_USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+
+
+def _functions(layer: Any, name: str, directions: int) -> dict[str, Any]:
+    """The attributes for a layer's functions, its clip and coupled gates."""
+    if name == "RNN":
+        chosen = [layer.nonlinearity]
+    else:
+        chosen = [layer.recurrent_activation, layer.activation]
+        if name == "LSTM":
+            chosen.append(layer.activation if layer.output_activation is None else layer.output_activation)
+    names, alpha, beta = [], [], []
+    for one in chosen:
+        own, numbers = with_parameters(one)
+        if own not in _THEIRS:
+            raise ValueError(f"{layer!r} has the function {own!r}, which ONNX's recurrent nodes do not know")
+        names.append(_THEIRS[own])
+        numbers = (1.0, 0.0) if own == "linear" else numbers
+        alpha += list(numbers[:1])
+        beta += list(numbers[1:])
+    found: dict[str, Any] = {}
+    if names != _USUAL[name]:
+        found["activations"] = names * directions
+        if alpha:
+            found["activation_alpha"] = [float(one) for one in alpha] * directions
+        if beta:
+            found["activation_beta"] = [float(one) for one in beta] * directions
+    if layer.clip is not None:
+        found["clip"] = float(layer.clip)
+    if getattr(layer, "coupled", False):
+        found["input_forget"] = 1
+    return found
+
+
 def _constants(graph: Emitter, k: int, weights: list[Array]) -> list[str]:
     """W, R and B, which may be none."""
     names = [graph.constant(array, f"{which}_l{k}") for which, array in zip("WRB", weights, strict=False)]
@@ -315,21 +360,24 @@ def _constants(graph: Emitter, k: int, weights: list[Array]) -> list[str]:
 
 
 def _both_ways(
-    graph: Emitter, name: str, k: int, x: str, weights: list[Array], lens: str, states: list[str], outputs: int,
-    options: dict[str, Any],
+    graph: Emitter, name: str, k: int, x: str, weights: tuple[list[Array], list[Array]], lens: str, states: list[str],
+    outputs: int, options: dict[str, Any],
 ) -> list[str]:  # fmt: skip
     """A bidirectional node with lengths as two that go forward: where sizes are open OpenVINO does not heed the lengths
     of a node, and would begin its way back at what is no step."""
-    options = {key: option[:1] if isinstance(option, list) else option for key, option in options.items()}
+    options = {
+        key: option[: len(option) // 2] if isinstance(option, list) else option for key, option in options.items()
+    }
     del options["direction"]
     turn = {"batch_axis": 1, "time_axis": 0}
     long = graph.node("Cast", [lens], to=7)
     found = []
     for d in (0, 1):
         given = graph.node("ReverseSequence", [x, long], **turn) if d else x
-        own = _constants(graph, k, [array[d : d + 1] for array in weights])
+        own = _constants(graph, k, [array[d : d + 1] for array in weights[0]])
+        seen = [graph.constant(array[d : d + 1], f"P_l{k}") for array in weights[1]]
         begin = [graph.part(one, 0, d, d + 1) if one else "" for one in states]
-        y, *ends = graph.node(name, [given, *own, lens, *begin], outputs, **options)
+        y, *ends = graph.node(name, [given, *own, lens, *begin, *seen], outputs, **options)
         if d:
             y = graph.unsqueezed(graph.node("ReverseSequence", [graph.squeezed(y, 1), long], **turn), 1)
         found.append([y, *ends])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...._arrays import Array
+from ....layers.cell_functions import CellFunction
 from .elementwise import elu, hard_sigmoid, sigmoid, softplus
 from .registry import Call
 
@@ -29,6 +30,14 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
 _BY_LETTERS = {name.lower(): name for name in _FUNCTIONS}
 
 
+# what layers of ours call them
+OURS = {
+    "Sigmoid": "sigmoid", "Tanh": "tanh", "Relu": "relu", "Softsign": "softsign", "Softplus": "softplus",
+    "Affine": "affine", "LeakyRelu": "leaky_relu", "ThresholdedRelu": "thresholded_relu", "ScaledTanh": "scaled_tanh",
+    "HardSigmoid": "hard_sigmoid", "Elu": "elu",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Function:
     """An activation with its numbers."""
@@ -42,6 +51,11 @@ class Function:
 
     def __str__(self) -> str:
         return f"{self.name}{self.numbers or ''}"
+
+
+def ours(function: Function) -> CellFunction:
+    """As an argument of a layer of ours."""
+    return (OURS[function.name], *function.numbers)
 
 
 def read_activations(call: Call, defaults: tuple[str, ...], directions: int) -> list[tuple[Function, ...]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...._arrays import Array
 from ....layers.compiled import GRU, LSTM, RNN
-from .activations import Function, read_activations
+from .activations import Function, ours, read_activations
 from .indexing import reversed_steps
 from .recurrent_steps import direction_of_steps
 from .registry import Call, Compute, operator
@@ -22,6 +22,7 @@ from .registry import Call, Compute, operator
 RECURRENT = ("LSTM", "GRU", "RNN")
 ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}  # our gate -> the place of theirs
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
+_COUPLED = (0, 3, 1)  # i, g, o
 _DIRECTIONS = ("forward", "reverse", "bidirectional")
 
 
@@ -42,14 +43,9 @@ class Kind:
     def directions(self) -> int:
         return 2 if self.direction == "bidirectional" else 1
 
-    def is_plain(self) -> bool:
-        """Whether the core has such a cell."""
-        names = {tuple(str(one) for one in direction) for direction in self.activations}
-        if self.operator == "RNN":
-            usual = names in ({("Tanh",)}, {("Relu",)})
-        else:
-            usual = names == {_DEFAULTS[self.operator]}
-        return usual and self.clip is None and not self.coupled
+    def is_layer(self) -> bool:
+        """Whether a layer of ours computes it: one with the same functions both ways."""
+        return len(set(self.activations)) == 1
 
 
 def read_kind(call: Call, name: str) -> Kind:
@@ -88,8 +84,8 @@ class RecurrentNode:
                 w, r, b, p = checked(kind, *weights)
             except ValueError as error:
                 raise call.error(str(error)) from None
-            if kind.is_plain() and p is None:
-                self.layer = layer_of(kind, w, r, b)
+            if kind.is_layer():
+                self.layer = layer_of(kind, w, r, b, p)
 
     def __call__(
         self, x: Array, w: Array, r: Array, b: Array | None = None, lengths: Array | None = None,
@@ -107,8 +103,8 @@ class RecurrentNode:
         layer = self.layer
         if layer is None:
             w, r, b, p = checked(kind, w, r, b, p)
-            if kind.is_plain() and p is None:
-                layer = layer_of(kind, w, r, b)
+            if kind.is_layer():
+                layer = layer_of(kind, w, r, b, p)
         self._check(x, w, lengths, states)
         if layer is not None:
             y, after = self._by_layer(layer, x, lengths, states)
@@ -196,19 +192,25 @@ def checked(
     return tuple(None if one is None else one.astype(dtype, copy=False) for one in (w, r, b, p))  # type: ignore[return-value]
 
 
-def layer_of(kind: Kind, w: Array, r: Array, b: Array | None) -> Any:
+def layer_of(kind: Kind, w: Array, r: Array, b: Array | None, p: Array | None) -> Any:
     """A layer of ours with these weights, time first; of the direction "reverse" it runs forward."""
     size, gates = r.shape[2], len(ORDER[kind.operator])
+    functions = [ours(one) for one in kind.activations[0]]
     options: dict[str, Any] = {
-        "bias": b is not None, "bidirectional": kind.directions == 2, "dtype": w.dtype, "seed": 0,
+        "bias": b is not None, "bidirectional": kind.directions == 2, "clip": kind.clip, "dtype": w.dtype, "seed": 0,
     }  # fmt: skip
     layer: Any
     if kind.operator == "LSTM":
-        layer = LSTM(w.shape[2], size, **options)
+        f, g, h = functions
+        layer = LSTM(
+            w.shape[2], size, recurrent_activation=f, activation=g, output_activation=h, peephole=p is not None,
+            coupled=kind.coupled, **options,
+        )  # fmt: skip
     elif kind.operator == "GRU":
-        layer = GRU(w.shape[2], size, reset_after=kind.reset_after, **options)
+        f, g = functions
+        layer = GRU(w.shape[2], size, reset_after=kind.reset_after, recurrent_activation=f, activation=g, **options)
     else:
-        layer = RNN(w.shape[2], size, nonlinearity=str(kind.activations[0][0]).lower(), **options)
+        layer = RNN(w.shape[2], size, nonlinearity=functions[0], **options)
     weights = {}
     for d in range(kind.directions):
         suffix = "_l0_reverse" if d else "_l0"
@@ -216,15 +218,22 @@ def layer_of(kind: Kind, w: Array, r: Array, b: Array | None) -> Any:
         if b is not None:
             parts["bias_ih"], parts["bias_hh"] = b[d, : gates * size], b[d, gates * size :]
         for name, array in parts.items():
-            weights[name + suffix] = reordered(kind.operator, array)
+            weights[name + suffix] = reordered(kind, array)
+        if p is not None:
+            for letter, part in zip("iof", np.split(p[d], 3), strict=True):
+                if not (kind.coupled and letter == "f"):
+                    weights[f"weight_c{letter}{suffix}"] = part
     layer.load_state_dict(weights)
     return layer
 
 
-def reordered(name: str, array: Array) -> Array:
-    """Rows in the order of our gates, from theirs."""
-    order = ORDER[name]
-    return array.reshape(len(order), -1, *array.shape[1:])[list(order)].reshape(array.shape)
+def reordered(kind: Kind, array: Array) -> Array:
+    """Rows in the order of our gates, from theirs; where the gates are coupled there are none of the forget gate."""
+    order, count = ORDER[kind.operator], len(ORDER[kind.operator])
+    if kind.coupled:
+        order = _COUPLED
+    rows = array.reshape(count, -1, *array.shape[1:])[list(order)]
+    return rows.reshape(-1, *array.shape[1:])
 
 
 def _add(name: str, most: int) -> None:

@@ -23,8 +23,9 @@ def direction_of_steps(
     """One direction, from the first step to the last.
 
     x: (T, N, I). weights: W (g·H, I), R (g·H, H), B (2·g·H,) or None, P (3·H,) or None, gates in the order of ONNX.
-    states: (N, H) or None. products: of an LSTM, functions in place of the products with W and R. Returns the outputs
-    (T, N, H), zero past a length, and the states at the sequences' ends.
+    states: (N, H) or None. products: of an LSTM, functions in place of the products with W and R.
+
+    Returns the outputs (T, N, H), zero past a length, and the states at the sequences' ends.
     """
     w, r, b, p = weights
     steps, batch, _ = x.shape
