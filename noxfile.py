@@ -124,6 +124,15 @@ def adapters(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["tests/adapters", "tests/docs/test_docstrings.py"]))
 
 
+@nox.session
+def keras(session: nox.Session) -> None:
+    """Models that an installed Keras wrote, and loads, beside ours; it computes with PyTorch."""
+    install(session, extras="[test]")
+    session.install("--quiet", "keras==3.15.1", "torch==2.13.0")
+    tests = ["tests/models/test_keras_itself.py", "tests/models/test_keras_files.py", "tests/files/test_hdf5.py"]
+    session.run("pytest", *(session.posargs or tests), env={"KERAS_BACKEND": "torch"})
+
+
 @nox.session(tags=["ci"])
 def sdist(session: nox.Session) -> None:
     """What is published: a wheel made from the sdist, here without OpenMP, is small, and what runs the core passes.

@@ -58,6 +58,9 @@ class Data:
     def figures(self) -> dict[str, float]:
         """Of the model's weights as they are."""
         written = self.translator.translate([source for source, _ in self.test], self.args.beam)
+        every = max(1, len(self.test) // max(1, self.args.show))
+        for (source, right), own in list(zip(self.test, written, strict=True))[: every * self.args.show : every]:
+            print(f"  {source} -> {own} ({right})", file=sys.stderr)  # standard output is for the figures
         return {"BLEU": example.bleu(written, [target for _, target in self.test], self.args.to)}
 
 
@@ -179,6 +182,7 @@ def main() -> None:
     add("--rate", type=float, default=1e-3)
     add("--beam", type=int, default=5)
     add("--seed", type=int, default=0)
+    add("--show", type=int, default=0, help="so many translations of each library's model, with what is right")
     parser.set_defaults(attention="general", input_feeding=False)
     turns.main(parser, {"pylstm": ByPylstm, "torch": ByTorch}, Data)
 

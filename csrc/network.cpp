@@ -31,6 +31,11 @@ Network<T>::Network(const CellSpec& cell, const Sizes& sizes, const Kernels<T>& 
   weights_.layers.resize(params.size());
   for (size_t i = 0; i < params.size(); ++i) {
     weights_.layers[i].params = params[i];
+    for (int p = 0; p < cell.parameters.count; ++p)
+      if (cell.parameters[p].kind == ParamKind::vector && !params[i].data[p]) {
+        zeros_.resize(width);
+        weights_.layers[i].params.data[p] = zeros_.data();
+      }
     weights_.layers[i].input = sizes.layer_input(int(i) / sizes.directions);
   }
   pack_all(weights_.arena, [this] {

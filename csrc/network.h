@@ -128,6 +128,7 @@ class Network {
   const Product<T>& product_;
   std::vector<ptrdiff_t> record_, mask_, column_, vector_, d_record_;
   std::vector<std::vector<T>> constants_, mask_means_;
+  std::vector<T> zeros_;  // the row of parameters that are vectors and absent
   std::vector<double> probabilities_;
   Weights weights_;
   mutable std::atomic<const Transposed*> transposed_{nullptr};  // owned

@@ -85,6 +85,40 @@ template <class T, class Stage, bool SAVE, bool FULL>
   }
 }
 
+// A stage that reads constants, as a record of numbers and one function. Its arithmetic is long (functions that are
+// chosen by constants), and a copy of the loop for each such stage, as above, doubled the time of a build.
+template <class T>
+struct Apart {
+  int columns, inputs, stores;
+  uint32_t constants;  // which inputs are: the same for all rows
+  void (*apply)(const vec<T>* acc, const vec<T>* in, vec<T>* out);
+};
+template <class T, class Stage, bool SAVE>
+constexpr Apart<T> apart = {Stage::shape.columns, Stage::inputs, Stage::outputs + (SAVE ? Stage::saved : 0),
+                            Stage::constants, Stage::template apply<vec<T>>};
+
+template <class T, bool FULL>
+[[gnu::noinline]] void epilogue_apart(const Apart<T>& stage, const StageArgs<T>& a, ptrdiff_t row, ptrdiff_t rows,
+                                      ptrdiff_t unit, const T* scratch, ptrdiff_t scratch_row, ptrdiff_t column) {
+  vec<T> acc[block_columns] = {}, in[max_refs] = {}, out[max_refs];
+  const ptrdiff_t n = a.units - unit;
+  const auto load_inputs = [&](ptrdiff_t r, bool constants) {
+#pragma GCC unroll 1
+    for (int i = 0; i < stage.inputs; ++i)
+      if (bool(stage.constants >> i & 1) == constants)
+        in[i] = load_units<FULL>(a.in[i].rows[r] + a.in[i].offset + unit, n);
+  };
+  load_inputs(row, true);
+  for (ptrdiff_t r = row; r < row + rows; ++r, scratch += scratch_row) {
+#pragma GCC unroll 1
+    for (int c = 0; c < stage.columns; ++c) acc[c] = load_units<FULL>(scratch + c * column, n);
+    load_inputs(r, false);
+    stage.apply(acc, in, out);
+#pragma GCC unroll 1
+    for (int i = 0; i < stage.stores; ++i) store_units<FULL>(a.out[i].rows[r] + a.out[i].offset + unit, out[i], n);
+  }
+}
+
 template <class T, class Stage, bool SAVE>
 void run_stage(const StageArgs<T>& a) {
   constexpr TileShape tile_shape = Stage::shape;
@@ -115,10 +149,17 @@ void run_stage(const StageArgs<T>& a) {
       for (int v = 0; v < shape.vectors; ++v) {
         const ptrdiff_t at = unit + v * lanes<T>;
         const T* acc = scratch + v * tile_shape.columns * lanes<T>;
-        if (a.units - at >= lanes<T>)
+        const bool full = a.units - at >= lanes<T>;
+        if constexpr (Stage::constants != 0) {
+          if (full)
+            epilogue_apart<T, true>(apart<T, Stage, SAVE>, a, done, row - done, at, acc, shape.row, lanes<T>);
+          else
+            epilogue_apart<T, false>(apart<T, Stage, SAVE>, a, done, row - done, at, acc, shape.row, shape.column);
+        } else if (full) {
           epilogue<T, Stage, SAVE, true>(a, done, row - done, at, acc, shape.row, lanes<T>);
-        else
+        } else {
           epilogue<T, Stage, SAVE, false>(a, done, row - done, at, acc, shape.row, shape.column);
+        }
       }
       done = row;
     }

@@ -130,11 +130,14 @@ class WeightGradients {
       at.network.kernels().sum_rows(d_gates, at.shared.gate_row, rows, from + share.begin, from + share.end,
                                     sums(at, slice));
     };
-    bool biases = false;
-    for (int i = 0; i < at.cell.parameters.count; ++i)
-      biases = biases || (at.d_params.data[i] && is_bias(at.cell.parameters[i]));
+    bool biases = false, vectors = false;
+    for (int i = 0; i < at.cell.parameters.count; ++i) {
+      const ParamSpec& p = at.cell.parameters[i];
+      biases = biases || (at.d_params.data[i] && is_bias(p));
+      vectors = vectors || (at.d_params.data[i] && p.kind == ParamKind::vector);
+    }
     if (biases) sum(0, at.network.column(at.cell.bias_columns()));
-    sum(at.network.vector(0), at.network.sums_width());
+    if (vectors) sum(at.network.vector(0), at.network.sums_width());
   }
 
   template <class F>

@@ -8,6 +8,7 @@ import io
 import math
 import os
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
@@ -78,6 +79,25 @@ def sound(path: Path, form: str) -> tuple[Array, int]:
         raise DataError(f"cannot read {path}: {error.strerror}; expected {form}") from None
     except ValueError as error:
         raise DataError(f"{error}; expected {form}") from None
+
+
+def arrays(path: Path, form: str) -> dict[str, Array]:
+    """Those of an .npz file, by name. form: what it should be, for errors."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise DataError(f"there is no {path}; expected {form}") from None
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {path}: {error}; expected {form}") from None
+
+
+def installed(package: str, name: str, install: str) -> Path:
+    """A file of a package that is installed, which is not imported. install: how to get it, for the error."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(f"{package}, whose file {name} this runs, is not installed: `{install}`, or --weights PATH")
+    return Path(spec.submodule_search_locations[0]) / name
 
 
 def cut(text: str, most: int = 40) -> str:

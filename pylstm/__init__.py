@@ -36,6 +36,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .decoding.ctc import Labelling as Labelling
     from .decoding.ctc import ctc_decode as ctc_decode
     from .decoding.sampling import sample as sample
+    from .files.onnx.exporting import to_onnx as to_onnx
     from .files.pytorch.exporting import to_torch as to_torch
     from .files.pytorch.loading import from_torch as from_torch
     from .files.strict_json import ModelFileError as ModelFileError
@@ -93,8 +94,14 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .losses.sampled_softmax import SampledSoftmax as SampledSoftmax
     from .models.encoder_decoder import EncoderDecoder as EncoderDecoder
     from .models.gradients import value_and_grad as value_and_grad
+    from .models.keras.exporting import to_keras as to_keras
+    from .models.keras.graph import KerasModel as KerasModel
+    from .models.keras.loading import from_keras as from_keras
     from .models.loading import load as load
     from .models.model import Model as Model
+    from .models.onnx_model import OnnxModel as OnnxModel
+    from .models.onnx_model import OnnxStream as OnnxStream
+    from .models.onnx_model import from_onnx as from_onnx
     from .models.sequential import Sequential as Sequential
     from .models.stream import ModelStream as ModelStream
     from .training.averaging import EMA as EMA

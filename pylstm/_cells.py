@@ -5,3 +5,4 @@ from __future__ import annotations
 from . import _core
 
 CELLS = _core.cells()
+ACTIVATIONS = {name: number for number, name in enumerate(_core.activations())}  # those that constants choose

@@ -123,7 +123,7 @@ _ALSO = {
     "top_k_categorical_accuracy": "top_5", "top_k": "top_5", "root_mean_squared_error": "rmse",
     "sparse_categorical_accuracy": "accuracy", "categorical_accuracy": "accuracy", "binary_accuracy": "accuracy",
     "binary_crossentropy": "binary_cross_entropy", "ctc_loss": "ctc", "cer": "label_error_rate",
-    "ler": "label_error_rate", "wer": "label_error_rate",
+    "ler": "label_error_rate", "wer": "label_error_rate", "swish": "silu", "identity": "linear",
 }  # fmt: skip
 
 

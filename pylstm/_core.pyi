@@ -26,7 +26,10 @@ class CellDescription(TypedDict):
     masks: tuple[str, ...]  # random rows; `train` needs a seed for them
     projects: bool  # whether h may be narrower than the cell
     functions: dict[str, str]  # of the states and records that are the value of one: exp, tanh, sigmoid or relu
-    activations: int  # calls of exp, tanh and sigmoid in a step of a unit
+    activations: int  # calls of exp, tanh, sigmoid and functions that are chosen in a step of a unit
+
+def activations() -> list[str]:
+    """The functions that a cell's constants choose, by number."""
 
 def cells() -> dict[str, CellDescription]:
     """The cells by name, as their files in csrc/cells/ describe them."""

@@ -87,7 +87,7 @@ def _one_axis_contiguous(array: Array) -> Array:
     fits = array.strides[-1] == size or columns <= 1 or array.strides[-2] == size or rows <= 1
     if fits and array.flags.aligned and array.dtype.isnative and not any(stride % size for stride in array.strides):
         return array
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return np.array(array, array.dtype.newbyteorder("="), order="C")  # a copy, of what is misaligned, too
 
 
 def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:

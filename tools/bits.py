@@ -28,6 +28,14 @@ CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "gru before": ("GRU", {"reset_after": False}),
     "rnn tanh": ("RNN", {}),
     "rnn relu": ("RNN", {"nonlinearity": "relu", "bias": False}),
+    "lstm chosen": (
+        "LSTM",
+        {"activation": "softsign", "recurrent_activation": "hard_sigmoid", "peephole": True, "clip": 2},
+    ),
+    "lstm coupled": ("LSTM", {"coupled": True, "activation": ("elu", 0.5)}),
+    "gru chosen": ("GRU", {"activation": "softplus", "clip": 2}),
+    "gru before chosen": ("GRU", {"reset_after": False, "activation": ("scaled_tanh", 0.8, 1.2)}),
+    "rnn chosen": ("RNN", {"nonlinearity": "silu"}),
 }
 SHAPES = [(1, 1, 3, 8), (7, 5, 13, 33), (50, 9, 16, 70), (23, 40, 40, 100)]  # T, N, I, H
 

@@ -110,7 +110,14 @@ def make_layer(draw: Draw):
     if cls == "GRU":
         options["reset_after"] = draw.chance(0.5)
     if cls == "RNN":
-        options["nonlinearity"] = draw.pick(["tanh", "relu"])
+        options["nonlinearity"] = draw.pick(["tanh", "relu", "silu", ("elu", 0.5)])
+    if cls != "RNN" and draw.chance(0.2) and "proj_size" not in options:
+        options["activation"] = draw.pick(["relu", "softsign", ("scaled_tanh", 0.9, 1.1)])
+        options["recurrent_activation"] = draw.pick(["hard_sigmoid", ("hard_sigmoid", 1 / 6, 0.5)])
+    if draw.chance(0.2) and "proj_size" not in options:
+        options["clip"] = draw.pick([0.5, 3])
+    if cls == "LSTM" and draw.chance(0.2) and "proj_size" not in options:
+        options |= {"peephole": draw.chance(0.5), "coupled": draw.chance(0.5)}
     if draw.chance(0.1):
         options[draw.pick(list(options))] = draw.junk()
     return getattr(pylstm, cls)(**options)

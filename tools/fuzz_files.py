@@ -134,6 +134,7 @@ def seeds(folder: Path) -> list[bytes]:
             pylstm.LSTM(3, 2, 2, batch_first=True, bidirectional=True, proj_size=1, dropout=0.1),
             pylstm.Residual([pylstm.GRU(2, 2, batch_first=True, reset_after=False)]),
             pylstm.RNN(2, 2, nonlinearity="relu", batch_first=True, recurrent_bias=False),
+            pylstm.LSTM(2, 2, batch_first=True, coupled=True, peephole=True, activation=("elu", 0.5), clip=3.0),
             pylstm.Sequential([pylstm.Linear(2, 2, bias=False), pylstm.Activation("tanh")]),
             pylstm.Conv1d(2, 2, 2, dilation=2, causal=True),
             pylstm.LayerNorm(2),

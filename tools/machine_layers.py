@@ -100,8 +100,12 @@ class Machine(RuleBasedStateMachine):
     def make(self, cls, input_size, hidden_size, seed, options, special):
         self.begin("make")
         if special:
-            special = {"proj_size": hidden_size * 2 // 3}, {"reset_after": False}, {"nonlinearity": "relu"}
-            options |= special[["LSTM", "GRU", "RNN"].index(cls)]
+            special = {
+                "LSTM": [{"proj_size": hidden_size * 2 // 3}, {"coupled": True, "peephole": True}],
+                "GRU": [{"reset_after": False}, {"activation": ("leaky_relu", 0.2), "clip": 3.0}],
+                "RNN": [{"nonlinearity": "relu"}, {"nonlinearity": "silu"}],
+            }
+            options |= special[cls][seed % 2]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return getattr(pylstm, cls)(input_size, hidden_size, **options, seed=seed)

@@ -11,6 +11,7 @@ constexpr bool all_right(CellList<C...>) {
   return (cells::slopes_are_right<C>() && ...);
 }
 static_assert(all_right(Cells()));
+static_assert(cells::activation_slopes_agree());
 
 }  // namespace
 

@@ -17,7 +17,8 @@
 //     static constexpr List<ConstantSpec> constants = {{"clip", 0.7}};    as io[constant<"clip">]
 //     static constexpr List<MaskSpec> masks = {{"zone", "zoneout"}};     as io[mask<"zone">]; "zoneout" is a constant
 // Vectors have + - * / < > ?: and the functions fma, exp, tanh, sigmoid, relu, sqrt, rsqrt, abs, tanh_slope and
-// sigmoid_slope. All of it lives in an unnamed namespace, since it is compiled once per instruction set.
+// sigmoid_slope, and log1p from 0 to 1. A function that is chosen by constants is in activations.h. All of it lives in
+// an unnamed namespace, since it is compiled once per instruction set.
 //
 // A stage that needs whole rows, as a normalisation does, has in place of apply, and without product, columns, through
 //     template <class Row> static constexpr void apply_row(Row& row);

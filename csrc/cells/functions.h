@@ -8,7 +8,7 @@ namespace pylstm::cells {
 namespace {
 
 struct Functions {
-  int activations = 0;  // calls of exp, tanh and sigmoid
+  int activations = 0;  // calls of exp, tanh and sigmoid, and of those that are chosen
   List<Name> rows, of;  // a row, and beside it the function that it is the value of
 };
 
@@ -42,6 +42,10 @@ struct Remembering {
   friend Remembering exp(const Remembering& x) { return called(x, "exp"); }
   friend Remembering tanh(const Remembering& x) { return called(x, "tanh"); }
   friend Remembering sigmoid(const Remembering& x) { return called(x, "sigmoid"); }
+  // One that is chosen when a network is made.
+  friend Remembering activate(const Remembering&, const Remembering&, const Remembering&, const Remembering& z) {
+    return called(z, "");
+  }
   friend Remembering relu(const Remembering& x) { return {x.calls, "relu"}; }  // as cheap as an addition
 };
 

@@ -5,8 +5,11 @@
 
 #include "derive.h"
 #include "gru.h"
+#include "gru_general.h"
 #include "lstm.h"
+#include "lstm_general.h"
 #include "rnn.h"
+#include "rnn_general.h"
 
 namespace pylstm {
 namespace {
@@ -15,8 +18,9 @@ template <class... C>
 struct CellList {
   static constexpr int count = sizeof...(C);
 };
-using OwnCells =
-    CellList<cells::Lstm, cells::LstmProjected, cells::GruAfter, cells::GruBefore, cells::Rnn<false>, cells::Rnn<true>>;
+using OwnCells = CellList<cells::Lstm, cells::LstmProjected, cells::GruAfter, cells::GruBefore, cells::Rnn<false>,
+                          cells::Rnn<true>, cells::LstmGeneral, cells::LstmCoupled, cells::GruAfterGeneral,
+                          cells::GruBeforeGeneral, cells::RnnGeneral>;
 
 #if defined(PYLSTM_TEST_CELLS)
 }  // namespace

@@ -36,6 +36,13 @@ struct Number {
   friend constexpr Number rsqrt(Number x) { return 1 / sqrt(x); }
   friend constexpr Number abs(Number x) { return x < 0 ? -x : x; }
   friend constexpr Number relu(Number x) { return x > 0 ? x : 0; }
+  friend constexpr Number log1p(Number u) {  // 2 artanh(u / (2 + u)), for u in 0..1
+    const double w = u.value / (2 + u.value), w2 = w * w;
+    double sum = 0;
+    for (int k = 17; k >= 0; --k) sum = sum * w2 + 1. / (2 * k + 1);
+    return 2 * w * sum;
+  }
+  friend constexpr int first_of(Number x) { return int(x.value); }
   friend constexpr Number sigmoid_slope(Number y) { return y - y * y; }
   friend constexpr Number tanh_slope(Number y) { return 1 - y * y; }
 };

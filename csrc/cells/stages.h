@@ -2,6 +2,7 @@
 // compiling.
 #pragma once
 
+#include <cstdint>
 #include <type_traits>
 
 #include "products/product.h"
@@ -38,6 +39,13 @@ struct StageIo {
   }
 };
 
+// Which inputs of a stage are constants.
+constexpr uint32_t constants_among(const List<Ref>& in) {
+  uint32_t found = 0;
+  for (int i = 0; i < in.count; ++i) found |= uint32_t(in[i].where == Where::constant) << i;
+  return found;
+}
+
 template <int CELL, int INDEX, class Stage>
 struct ForwardKernel {
   static constexpr const CellSpec& cell = cell_specs[CELL];
@@ -46,6 +54,7 @@ struct ForwardKernel {
   static constexpr TileShape shape = tile_shape(cell, spec);
   using Arithmetic = Stage;
   static constexpr int inputs = spec.in.count, outputs = spec.kept, saved = spec.out.count - spec.kept;
+  static constexpr uint32_t constants = constants_among(spec.in);
   template <class V>
   static void apply(const V* a, const V* in, V* out) {
     StageIo<V, ForwardKernel> io{a, in, out};
@@ -60,6 +69,7 @@ struct BackwardKernel {
   static constexpr TileShape shape = dense(1);
   using Arithmetic = Stage;
   static constexpr int inputs = spec.in.count, outputs = spec.out.count, saved = 0;
+  static constexpr uint32_t constants = constants_among(spec.in);
   template <class V>
   static void apply(const V* a, const V* in, V* out) {
     StageIo<V, BackwardKernel> io{a, in, out};
@@ -70,6 +80,7 @@ struct BackwardKernel {
 struct LinearKernel {
   static constexpr TileShape shape = dense(1);
   static constexpr int inputs = 0, outputs = 1, saved = 0;
+  static constexpr uint32_t constants = 0;
   template <class V>
   static void apply(const V* a, const V*, V* out) {
     out[0] = a[0];
@@ -79,6 +90,7 @@ struct LinearKernel {
 struct AddKernel {
   static constexpr TileShape shape = dense(1);
   static constexpr int inputs = 1, outputs = 1, saved = 0;
+  static constexpr uint32_t constants = 0;
   template <class V>
   static void apply(const V* a, const V* in, V* out) {
     out[0] = a[0] + in[0];

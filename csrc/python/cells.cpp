@@ -76,6 +76,11 @@ py::dict describe_all(CellList<C...>) {
 
 void add_cells(py::module_& m) {
   m.def("cells", [] { return describe_all(Cells()); });
+  m.def("activations", [] {
+    py::list names;
+    for (const Name& name : cells::activation_names) names.append(name.text);
+    return names;
+  });
 }
 
 }  // namespace pylstm

@@ -124,7 +124,8 @@ def _layer(spec: Any, budget: Budget, depth: int) -> Layer:
     _keys(name, spec, {"class", "config"})
     config = spec["config"]
     _expect(isinstance(config, dict), f"the arguments of {name} are malformed")
-    _keys(f"the arguments of {name}", config, set(kind._config_names))
+    later = set(kind._config_defaults)
+    _keys(f"the arguments of {name}", config, set(kind._config_names) - later, later)
     if "dtype" in config:
         _expect(config["dtype"] in ("float32", "float64"), f"{name} has an unknown dtype")
     budget.take_tensors(name, kind._claims(config))

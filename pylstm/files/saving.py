@@ -150,7 +150,11 @@ def _spec(layer: Layer, budget: Budget, depth: int) -> dict[str, Any]:
         raise TypeError(
             f"{what}; make it known with @pylstm.register before the class, use pickle, or save state_dict()"
         )
-    config = {key: str(value) if key == "dtype" else value for key, value in layer._config().items()}
+    config = {
+        key: str(value) if key == "dtype" else value
+        for key, value in layer._config().items()
+        if key not in layer._config_defaults or value != layer._config_defaults[key]
+    }
     return {"class": name, "config": checked(config, f"the arguments of {name}")}
 
 

@@ -27,11 +27,14 @@ class _Letters:
 
         name = max(CELLS, key=fit)
         self._cell = CELLS[name]
+        # of a cell whose functions are chosen: what they usually are
+        usual = (cell["functions"] for cell in CELLS.values() if letters <= {*cell["gates"], *cell["states"]})
+        self._functions = self._cell["functions"] or next(filter(None, usual), {})
         self._meanings = meanings_of(name)
 
     def is_gate(self, letter: str) -> bool:
-        """Whether its numbers lie in 0..1."""
-        return self._cell["functions"].get(letter) == "sigmoid"
+        """Whether its numbers usually lie in 0..1."""
+        return self._functions.get(letter) == "sigmoid"
 
     def is_state(self, letter: str) -> bool:
         return letter in self._cell["states"]
@@ -190,7 +193,7 @@ def _numbered(ax: Any, marks: list[str], what: str) -> None:
 def _strip(figure: Any, ax: Any, name: str, array: NDArray[Any], chosen: NDArray[np.int64], letters: _Letters) -> None:
     values = array[:, chosen]
     letter, _, where = name.partition("_")
-    gate = letters.is_gate(letter)
+    gate = letters.is_gate(letter) and not ((values < 0) | (values > 1)).any()
     limit = 1.0 if gate else max(1.0, float(np.abs(values).max(initial=0)))
     image = ax.imshow(values.T, aspect="auto", interpolation="nearest", cmap="viridis" if gate else "RdBu_r",
                       vmin=0 if gate else -limit, vmax=limit)  # fmt: skip

@@ -53,7 +53,7 @@ def _direction(
 ) -> dict[str, Array]:
     """One direction of one layer: name -> (T, N, size), zero past a length."""
     params = {name[: -len(suffix)]: v for name, v in layer.params.items() if name.endswith(suffix)}
-    cell = cells.BY_NAME[layer._cell_name](params)
+    cell = cells.BY_NAME[layer._cell_name](params, **layer._chosen())
     gates = [name for name in CELLS[layer._cell_name]["gates"] if name not in layer._state_names]
     sizes = dict.fromkeys(gates, layer.hidden_size) | dict(zip(layer._state_names, layer._state_sizes, strict=True))
     found = {name: np.zeros((*valid.shape, size), layer.dtype) for name, size in sizes.items()}

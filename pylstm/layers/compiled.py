@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .. import _core
 from .._arrays import Array
 from .._cells import CELLS
+from .cell_functions import constants
 from .gru import GRUFront
 from .layer import Layer
 from .lstm import LSTMFront
@@ -42,6 +43,14 @@ class _Compiled(Recurrent[Any]):
         """The parameters of a layer and direction, in the core's order."""
         return list(CELLS[self._cell_name]["parameters"])
 
+    def _constants(self) -> list[float]:
+        """Those of the cell, in the core's order."""
+        names = CELLS[self._cell_name]["constants"]
+        if not names:
+            return []
+        found = constants(self._chosen())
+        return [found[name] for name in names]
+
     def _suffixes(self) -> list[str]:
         directions = ("", "_reverse")[: self.num_directions]
         return [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
@@ -56,7 +65,7 @@ class _Compiled(Recurrent[Any]):
             arrays = [[params._arrays.get(kind + suffix) for kind in self._kinds()] for suffix in self._suffixes()]
             network = _core.Network(
                 self._cell_name, self.dtype, self.input_size, self.hidden_size, self.output_size,
-                self.num_layers, self.bidirectional, arrays,
+                self.num_layers, self.bidirectional, arrays, self._constants(),
             )  # fmt: skip
             self._pack = pack = params, network
         return pack[1]

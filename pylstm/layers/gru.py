@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import _checks
 from .._arrays import Array
+from .cell_functions import CellFunction, cell_function, clip_bound, differing
 from .recurrent import Recurrent
 
 
@@ -25,7 +26,8 @@ class GRUFront(Recurrent[Array]):
         n = tanh(Wn x + bn + Rn (r ⊙ h) + b'n)            candidate, reset_after=False (the first paper;
         h' = (1 - z) ⊙ n + z ⊙ h                          ONNX linear_before_reset=0)
 
-    The state is h.
+    The state is h. `recurrent_activation` stands in place of s, and `activation` in place of tanh; `clip` cuts what
+    goes into them off at ±clip, as ONNX' operator does.
 
     Args:
         input_size: I, numbers per step that go in.
@@ -37,6 +39,9 @@ class GRUFront(Recurrent[Array]):
         bidirectional: a second set of weights reads from the end to the beginning; both outputs, side by side.
         reset_after: which of the two candidates.
         recurrent_bias: False leaves out bias_hh.
+        activation: of the candidate: a name, or a tuple of the name and its parameters; `LSTM` has their list.
+        recurrent_activation: of the gates.
+        clip: a bound above 0, or None for none.
         dtype: float32 or float64, of parameters, outputs and states.
         seed: the initial values, uniform within ±1/sqrt(hidden_size), and the masks of dropout follow from it.
 
@@ -55,8 +60,12 @@ class GRUFront(Recurrent[Array]):
     ((3, 5, 16), (1, 3, 16))
     """
 
-    _config_names = (*Recurrent._config_names[:-2], "reset_after", *Recurrent._config_names[-2:])
+    _config_defaults: ClassVar[dict[str, Any]] = {"activation": "tanh", "recurrent_activation": "sigmoid", "clip": None}
+    _config_names = (*Recurrent._config_names[:-2], "reset_after", "recurrent_bias", *_config_defaults, "dtype")
     reset_after: bool
+    activation: CellFunction
+    recurrent_activation: CellFunction
+    clip: float | None
 
     def __init__(
         self,
@@ -70,18 +79,34 @@ class GRUFront(Recurrent[Array]):
         *,
         reset_after: bool = True,
         recurrent_bias: bool = True,
+        activation: CellFunction = "tanh",
+        recurrent_activation: CellFunction = "sigmoid",
+        clip: float | None = None,
         dtype: DTypeLike = np.float32,
         seed: int | None = None,
     ) -> None:
         self._build(
             seed, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, bias=bias,
             batch_first=batch_first, dropout=dropout, bidirectional=bidirectional, reset_after=reset_after,
-            recurrent_bias=recurrent_bias, dtype=dtype,
+            recurrent_bias=recurrent_bias, activation=activation, recurrent_activation=recurrent_activation, clip=clip,
+            dtype=dtype,
         )  # fmt: skip
 
-    @staticmethod
-    def _choose_cell(config: Mapping[str, Any]) -> str:
-        return "gru_after" if config["reset_after"] else "gru_before"
+    @classmethod
+    def _choose_cell(cls, config: Mapping[str, Any]) -> str:
+        general = "_general" if differing(config, cls._config_defaults) else ""
+        return ("gru_after" if config["reset_after"] else "gru_before") + general
 
     def _configure_cell(self, config: dict[str, Any]) -> dict[str, Any]:
-        return {"reset_after": _checks.flag("reset_after", config["reset_after"])}
+        given = {**self._config_defaults, **config}
+        return {
+            "reset_after": _checks.flag("reset_after", config["reset_after"]),
+            "activation": cell_function("activation", given["activation"]),
+            "recurrent_activation": cell_function("recurrent_activation", given["recurrent_activation"]),
+            "clip": clip_bound(given["clip"]),
+        }
+
+    def _chosen(self) -> dict[str, Any]:
+        if not self._own_options():
+            return {}
+        return {"f": self.recurrent_activation, "g": self.activation, "clip": self.clip}

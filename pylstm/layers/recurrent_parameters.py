@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,13 +12,16 @@ import numpy as np
 from .. import _checks
 from .._calls import Calls
 from .._cells import CELLS
+from .._warn import warn
+from .cell_functions import differing
 from .layer import Layer, Shape, seed_number, sizes
 from .parameters import outside
 
 
-def _present(cell: str, bias: bool, recurrent_bias: bool) -> list[str]:
+def _present(cell: str, bias: bool, recurrent_bias: bool, peephole: bool) -> list[str]:
     """The parameters of one layer and direction that there are."""
     absent = () if bias and recurrent_bias else ("bias_of_states",) if bias else ("bias_of_x", "bias_of_states")
+    absent = absent if peephole else (*absent, "vector")
     parameters = CELLS[cell]["parameters"].items()
     return [name for name, (kind, _, _, _, optional) in parameters if not (optional and kind in absent)]
 
@@ -51,9 +53,14 @@ class RecurrentParameters(Layer):
     recurrent_bias: bool
     num_directions: int
     output_size: int
+    peephole: bool = False
     _cell_name: str  # in the core
     _state_names: tuple[str, ...]
     _state_sizes: tuple[int, ...]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._fixed = (*cls._config_names, "num_directions", "output_size")
 
     @abc.abstractmethod
     def _parameters_changed(self) -> None:
@@ -65,11 +72,9 @@ class RecurrentParameters(Layer):
         """The whole constructor: check, draw the parameters, choose the dropout seed."""
         self._configure(**config)
         if self.dropout > 0 and self.num_layers == 1:
-            warnings.warn(
+            warn(
                 f"dropout acts on the output of every layer but the last, so dropout={self.dropout} "
                 "has no effect with num_layers=1",
-                UserWarning,
-                stacklevel=3,
             )
         self._draw(_checks.seed_value("seed", seed))
 
@@ -115,6 +120,14 @@ class RecurrentParameters(Layer):
     def _choose_cell(config: Mapping[str, Any]) -> str:
         """The name in the core of the cell that these hyper-parameters mean; where they are wrong, that of any."""
 
+    def _chosen(self) -> dict[str, Any]:
+        """Of a cell whose functions are chosen: what they are, by ONNX' letters, and `clip`."""
+        return {}
+
+    def _own_options(self) -> list[str]:
+        """The options of the cell that are not what they are if nothing is said."""
+        return differing(self._config(), self._config_defaults)
+
     def _size(self, width: str, layer: int = 0) -> int:
         """Of an axis that the core describes so."""
         if width == "input":
@@ -123,7 +136,9 @@ class RecurrentParameters(Layer):
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         parameters = CELLS[self._cell_name]["parameters"]
-        own = {name: parameters[name] for name in _present(self._cell_name, self.bias, self.recurrent_bias)}
+        own = {
+            name: parameters[name] for name in _present(self._cell_name, self.bias, self.recurrent_bias, self.peephole)
+        }
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
             for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.num_directions]:
@@ -136,7 +151,8 @@ class RecurrentParameters(Layer):
     def _claims(cls, config: Mapping[str, Any]) -> int:
         if type(config["num_layers"]) is not int:
             return 0  # refused later
-        each = _present(cls._choose_cell(config), config["bias"] is True, config["recurrent_bias"] is True)
+        flags = (config.get(name) is True for name in ("bias", "recurrent_bias", "peephole"))
+        each = _present(cls._choose_cell(config), *flags)
         return config["num_layers"] * len(each) * (2 if config["bidirectional"] is True else 1)
 
     # ---- as a layer of a model -----------------------------------------------------------------------------------
@@ -187,11 +203,6 @@ class RecurrentParameters(Layer):
     @_dropout_calls.setter
     def _dropout_calls(self, number: int) -> None:
         self._calls = Calls(number)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._config_names or name in ("num_directions", "output_size"):
-            raise AttributeError(f"{name} is fixed when a layer is made")
-        object.__setattr__(self, name, value)
 
     def _config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._config_names}

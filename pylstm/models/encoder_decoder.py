@@ -91,6 +91,7 @@ class EncoderDecoder(Writing):
     _part_names = ("encoder", "decoder", "attention")
     keeps_time = None
     _own_steps = True
+    _target_name = "targets"
     _loss: Any = "cross_entropy"
     _sampling: ScheduledSampling | None = None  # while fit runs
 
@@ -277,7 +278,8 @@ class EncoderDecoder(Writing):
         refuse("targets", targets, self.end, "the end")
         if self.begin != self.end:
             refuse("targets", targets, self.begin, "the beginning")
-        ended = [np.append(target, self.end) for target in targets]
+        end = np.array([self.end])
+        ended = [np.concatenate([target, end]) for target in targets]
         return data._replace(x=(sources, targets), y=ended, lengths=None, target_lengths=None)
 
     def _inputs(self, x: Any, lengths: Any) -> Inputs:
@@ -288,8 +290,9 @@ class EncoderDecoder(Writing):
             )
         own, ends = _both(lengths)
         targets = as_symbols("targets", x[1], ends, self.parts.embedding.num, self.parts.embedding)
-        return Inputs((self._sources(x[0], own), [np.insert(one, 0, self.begin) for one in targets]),
-                      several=True, rows=False)  # fmt: skip
+        begin = np.array([self.begin])  # np.insert would take 25 us for each target: 2 % of a step
+        begun = [np.concatenate([begin, target]) for target in targets]
+        return Inputs((self._sources(x[0], own), begun), several=True, rows=False)
 
     def _output_form(self, inputs: Inputs) -> Shape | None:  # noqa: ARG002
         return (None, None, self.parts.classes)

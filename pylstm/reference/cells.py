@@ -18,9 +18,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from . import meanings
+from .activations import Array, sigmoid
+from .general_cells import CoupledLSTM, GeneralGRU, GeneralGRUResetBefore, GeneralLSTM, GeneralRNN
+
 State = tuple[Array, ...]
 
 
@@ -31,17 +33,11 @@ class Cell(Protocol):
     saves: ClassVar[tuple[str, ...]]
     meanings: ClassVar[dict[str, str]]
 
-    def __init__(self, params: dict[str, Array]) -> None: ...
+    def __init__(self, params: dict[str, Array], **chosen: Any) -> None: ...
 
     def forward(self, a: Array, state: State) -> tuple[State, Any]: ...
 
     def backward(self, saved: Any, d_state: State, grads: dict[str, Array]) -> tuple[Array, State]: ...
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), without overflow and accurate in both tails."""
-    e = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)))
 
 
 # The derivatives, written with the function's value y, which is what has been saved.
@@ -103,13 +99,7 @@ class LSTM:
     """
 
     saves: ClassVar[tuple[str, ...]] = ("h", "c", "i", "f", "g", "o", "tanh_c", "m")
-    meanings: ClassVar[dict[str, str]] = {
-        "i": "input gate: how much of the new enters",
-        "f": "forget gate: how much of the old stays",
-        "g": "candidate: what would enter",
-        "o": "output gate: how much shows",
-        "c": "cell state: the memory",
-    }
+    meanings: ClassVar[dict[str, str]] = meanings.LSTM
 
     def __init__(self, params: dict[str, Array]) -> None:
         self.params = params
@@ -161,11 +151,7 @@ class GRU:
     """
 
     saves: ClassVar[tuple[str, ...]] = ("h", "r", "z", "n", "u_n")
-    meanings: ClassVar[dict[str, str]] = {
-        "r": "reset gate: how much of the past the candidate sees",
-        "z": "update gate: how much of the past stays",
-        "n": "candidate",
-    }
+    meanings: ClassVar[dict[str, str]] = meanings.GRU
 
     def __init__(self, params: dict[str, Array]) -> None:
         self.params = params
@@ -211,7 +197,7 @@ class GRUResetBefore:
     """
 
     saves: ClassVar[tuple[str, ...]] = ("h", "r", "z", "n", "q")
-    meanings: ClassVar[dict[str, str]] = GRU.meanings
+    meanings: ClassVar[dict[str, str]] = meanings.GRU
 
     def __init__(self, params: dict[str, Array]) -> None:
         self.params = params
@@ -254,11 +240,16 @@ class GRUResetBefore:
         return ds, (dh,)
 
 
-BY_NAME: dict[str, type[Cell]] = {  # the names are the core's
+BY_NAME: dict[str, type[Cell]] = {  # the names are the core's; the last ones take their functions, too
     "lstm": LSTM,
     "lstm_projected": LSTM,
     "gru_after": GRU,
     "gru_before": GRUResetBefore,
     "rnn_tanh": RNN,
     "rnn_relu": RNNRelu,
+    "lstm_general": GeneralLSTM,
+    "lstm_coupled": CoupledLSTM,
+    "gru_after_general": GeneralGRU,
+    "gru_before_general": GeneralGRUResetBefore,
+    "rnn_general": GeneralRNN,
 }

@@ -19,7 +19,8 @@ class _NumPyBackend(Recurrent[Any]):
     def _parameters_changed(self) -> None:
         suffixes, make = ("", "_reverse")[: self.num_directions], cells.BY_NAME[self._cell_name]
         self._cells = [
-            [make(self._own_params(f"_l{layer}{suffix}")) for suffix in suffixes] for layer in range(self.num_layers)
+            [make(self._own_params(f"_l{layer}{suffix}"), **self._chosen()) for suffix in suffixes]
+            for layer in range(self.num_layers)
         ]
 
     def _own_params(self, suffix: str) -> dict[str, Array]:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import dropout
-from .cells import Array, Cell, State
+from .activations import Array
+from .cells import Cell, State
 
 Mask = NDArray[np.bool_]
 Gradients = dict[str, Array]

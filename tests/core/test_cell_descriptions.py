@@ -167,6 +167,14 @@ MISTAKES = {
         "row_cells.h", "ZoneoutRnn", 'fma(io[product], io[mask<"drop">]', 'fma(io[product], io[mask<"zone">]',
         "do not give the derivative", "h",
     ),
+    "the slope of another function": Mistake(
+        "lstm_general.h", "LstmGeneral", "d_c * i.value * g.slope", "d_c * i.value * i.slope",
+        "do not give the derivative", "g",
+    ),
+    "another gate's peephole": Mistake(
+        "lstm_general.h", "LstmGeneral", 'fma(d_o, io[parameter<"weight_co">], io[d_state<"c">])',
+        'fma(d_o, io[parameter<"weight_ci">], io[d_state<"c">])', "do not give the derivative", "i",
+    ),
     "a constant not declared": Mistake(
         "row_cells.h", "LayerNormRnn", '{{"eps", 1e-3}}', '{{"q", 1e-3}}',
         "names what the cell has not declared", "eps",
@@ -178,6 +186,9 @@ def place(file: str) -> Path:
     return Path(__file__).with_name(file) if file == "row_cells.h" else CSRC / "cells" / file
 
 
+UNNEEDED = ("#pragma once", '#include "describe.h"', '#include "activations.h"')
+
+
 def compiled(text: str, folder: Path, only: str = "") -> str:
     """What the compiler has to say of a file with the text of a cell's file in it, of all its cells or of one."""
     source = folder / "planted.cpp"
@@ -185,14 +196,23 @@ def compiled(text: str, folder: Path, only: str = "") -> str:
     structs = [only] if only in structs else structs
     structs = [f"{s}<false>" if f"template <bool RELU>\nstruct {s} " in text else s for s in structs]
     checks = [f"static_assert(described<{s}>().columns.count > 0 && slopes_are_right<{s}>());" for s in structs]
-    lines = ['#include "cells/slopes.h"', *text.splitlines(), "namespace pylstm::cells {", *checks, "}"]
-    source.write_text("\n".join(line for line in lines if line not in ("#pragma once", '#include "describe.h"')))
+    lines = [
+        '#include "cells/slopes.h"',
+        '#include "cells/activations.h"',
+        *text.splitlines(),
+        "namespace pylstm::cells {",
+        *checks,
+        "}",
+    ]
+    source.write_text("\n".join(line for line in lines if line not in UNNEEDED))
     command = [COMPILER, "-std=c++20", "-fsyntax-only", "-I", str(CSRC), str(source)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
 @needs_compiler
-@pytest.mark.parametrize("file", ["lstm.h", "gru.h", "rnn.h", "row_cells.h"])
+@pytest.mark.parametrize(
+    "file", ["lstm.h", "gru.h", "rnn.h", "lstm_general.h", "gru_general.h", "rnn_general.h", "row_cells.h"]
+)
 def test_the_cells_as_they_are_compile(file: str, tmp_path: Path) -> None:
     assert "error" not in compiled(place(file).read_text(), tmp_path)
 
@@ -216,7 +236,10 @@ def test_the_cells_of_the_core() -> None:
     made = {
         "lstm": pylstm.LSTM(3, 5), "lstm_projected": pylstm.LSTM(3, 5, proj_size=2), "gru_after": pylstm.GRU(3, 5),
         "gru_before": pylstm.GRU(3, 5, reset_after=False), "rnn_tanh": pylstm.RNN(3, 5),
-        "rnn_relu": pylstm.RNN(3, 5, nonlinearity="relu"),
+        "rnn_relu": pylstm.RNN(3, 5, nonlinearity="relu"), "lstm_general": pylstm.LSTM(3, 5, peephole=True),
+        "lstm_coupled": pylstm.LSTM(3, 5, coupled=True, peephole=True), "gru_after_general": pylstm.GRU(3, 5, clip=1),
+        "gru_before_general": pylstm.GRU(3, 5, reset_after=False, activation="relu"),
+        "rnn_general": pylstm.RNN(3, 5, nonlinearity="elu"),
     }  # fmt: skip
     assert set(made) == set(_core.cells())
     for name, cell in _core.cells().items():
@@ -244,13 +267,15 @@ def test_the_functions_of_the_cells() -> None:
     """How many a step calls, and what of it is the value of one: the numbers of a trace lie in its range."""
     cells = _core.cells()
     assert {name: cell["activations"] for name, cell in cells.items()} == {
-        "lstm": 5, "lstm_projected": 5, "gru_after": 3, "gru_before": 3, "rnn_tanh": 1, "rnn_relu": 0
+        "lstm": 5, "lstm_projected": 5, "gru_after": 3, "gru_before": 3, "rnn_tanh": 1, "rnn_relu": 0,
+        "lstm_general": 5, "lstm_coupled": 4, "gru_after_general": 3, "gru_before_general": 3, "rnn_general": 1,
     }  # fmt: skip
     for name in ("lstm", "lstm_projected"):
         assert cells[name]["functions"] == {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"}
     for name in ("gru_after", "gru_before"):
         assert cells[name]["functions"] == {"r": "sigmoid", "z": "sigmoid", "n": "tanh"}
     assert [cells[name]["functions"] for name in ("rnn_tanh", "rnn_relu")] == [{"h": "tanh"}, {"h": "relu"}]
+    assert all(cell["functions"] == {} for name, cell in cells.items() if "f" in cell["constants"])  # they are chosen
 
 
 def test_every_cell_has_a_twin_that_knows_its_letters() -> None:

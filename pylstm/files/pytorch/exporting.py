@@ -35,7 +35,8 @@ def to_torch(model: Layer, path: str | os.PathLike[str] | None = None, *, prefix
         Name -> a C-contiguous copy, writeable, of the parameter's dtype.
 
     Raises:
-        ValueError: a GRU with reset_after=False, which PyTorch does not have; another ending than .safetensors.
+        ValueError: a GRU with reset_after=False, or a recurrent layer with other functions than PyTorch's, peepholes,
+            coupled gates or a clip, none of which PyTorch has; another ending than .safetensors.
         TypeError: a wrong argument.
         OSError: the file cannot be written; then there is none, or the old one.
     """
@@ -70,6 +71,10 @@ def _second_biases(model: Layer) -> dict[str, str]:
             raise ValueError(
                 f"PyTorch has no GRU that resets before the product, which {prefix.rstrip('.') or 'this one'} is: "
                 f"{layer!r}"
+            )
+        if options := layer._own_options():
+            raise ValueError(
+                f"PyTorch has no layer with {' or '.join(options)} as {prefix.rstrip('.') or 'this one'} has: {layer!r}"
             )
         if not layer.recurrent_bias:
             names = [name for name in layer._param_shapes if name.startswith("bias_ih")]

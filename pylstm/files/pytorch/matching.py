@@ -54,6 +54,11 @@ def wanted_by(model: Layer, *, by_name: bool = True) -> dict[str, Wanted]:
                 f"{prefix or 'the layer'}: PyTorch's GRU resets after the product and this one before it, so weights "
                 "of the one mean nothing to the other: make it with reset_after=True, or say by mapping whose they are"
             )
+        if by_name and (options := layer._own_options()):
+            raise ValueError(
+                f"{prefix or 'the layer'}: PyTorch has no layer with {' or '.join(options)} as {layer!r} has, so "
+                "weights of the one mean nothing to the other: make it without, or say by mapping whose they are"
+            )
         single = layer.num_layers == 1 and not layer.bidirectional
         for name in layer._param_shapes:
             cell = prefix + name.removesuffix("_l0") if single and name.endswith("_l0") else None
