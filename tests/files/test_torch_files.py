@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime
 import io
-import os
 import subprocess
 import sys
 from collections import OrderedDict
@@ -16,10 +15,11 @@ import pytest
 
 import pylstm
 from pylstm.files.pytorch import archives
+from support.examples import DATA as SHARED
 from support.torch_files import Tagger, chain, refused
 
 DATA = Path(__file__).parent / "data" / "torch"
-REAL = os.environ.get("PYLSTM_DATA")  # a folder of real models
+REAL = SHARED / "pretrained"
 both = pytest.mark.parametrize("end", [".pt", "_before_1_6.pt"])
 
 
@@ -310,10 +310,10 @@ class Unknown:
 # ---- real models -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not REAL, reason="PYLSTM_DATA names no folder of real models")
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"there is no {REAL}")
 def test_silero_vad():
     """The LSTM cell of a real voice-activity detector, by its prefix; its golden states."""
-    folder = Path(str(REAL)) / "pretrained" / "silero_vad"
+    folder = REAL / "silero_vad"
     with np.load(folder / "golden_op15_400frames.npz") as golden:
         layer = pylstm.from_torch(
             folder / "weights_from_op15_onnx.safetensors", pylstm.LSTM(128, 128), prefix="lstm_cell"
@@ -324,10 +324,10 @@ def test_silero_vad():
         np.testing.assert_allclose(h[0], golden["h"][-1], atol=1e-5)
 
 
-@pytest.mark.skipif(not REAL, reason="PYLSTM_DATA names no folder of real models")
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"there is no {REAL}")
 def test_g2pm():
     """Chinese polyphones: embedding, bidirectional LSTM, two linear layers; named as PyTorch names them."""
-    folder = Path(str(REAL)) / "pretrained" / "g2pM"
+    folder = REAL / "g2pM"
     model = pylstm.Sequential(
         [pylstm.Embedding(5398, 64), pylstm.LSTM(64, 32, bidirectional=True, batch_first=True), pylstm.Linear(64, 32),
          pylstm.Activation("relu"), pylstm.Linear(32, 876)]
@@ -339,10 +339,10 @@ def test_g2pm():
         assert np.array_equal(logits.argmax(1), golden["predictions"])
 
 
-@pytest.mark.skipif(not REAL, reason="PYLSTM_DATA names no folder of real models")
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"there is no {REAL}")
 def test_g2p_en():
     """The GRU encoder of letters, whose names are PyTorch's but for their spelling."""
-    folder = Path(str(REAL)) / "pretrained" / "g2p_en"
+    folder = REAL / "g2p_en"
     names = {"0.weight": "enc_emb", "1.weight_ih_l0": "enc_w_ih", "1.weight_hh_l0": "enc_w_hh",
              "1.bias_ih_l0": "enc_b_ih", "1.bias_hh_l0": "enc_b_hh"}  # fmt: skip
     model = pylstm.Sequential([pylstm.Embedding(29, 256), pylstm.GRU(256, 256, batch_first=True)])

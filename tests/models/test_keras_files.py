@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import json
-import os
 import pickle
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +14,9 @@ import pytest
 import pylstm
 from pylstm.files.hdf5.writing import Tree, written
 from pylstm.files.keras.recurrent import from_cudnn, ours, theirs
+from support.examples import DATA
 
-REAL = os.environ.get("PYLSTM_DATA")  # a folder of real models
-real = pytest.mark.skipif(not REAL, reason="PYLSTM_DATA names no folder of real models")
+real = pytest.mark.skipif(not (DATA / "formats").is_dir(), reason=f"there are no models of others in {DATA}")
 X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
 
 
@@ -29,7 +27,7 @@ X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)
 @pytest.mark.parametrize("end", [".keras", ".h5"])
 @pytest.mark.parametrize("name", ["seq_text", "seq_unnamed_input", "fun_attention"])
 def test_golden(name, end):
-    folder = Path(REAL) / "formats" / "keras"
+    folder = DATA / "formats" / "keras"
     with np.load(folder / f"{name}_golden.npz") as golden:
         x, y = golden["x"], golden["y"]
     model = pylstm.from_keras(folder / f"{name}{end}")
@@ -42,7 +40,7 @@ def test_golden(name, end):
 
 @real
 def test_golden_of_keras_2():
-    folder = Path(REAL) / "pretrained" / "chars2vec_50"
+    folder = DATA / "pretrained" / "chars2vec_50"
     model = pylstm.Sequential([
         pylstm.LSTM(59, 50, batch_first=True, recurrent_bias=False), pylstm.LSTM(50, 50, batch_first=True),
         pylstm.LastStep(),
@@ -77,7 +75,7 @@ def test_golden_of_layers_for_cudnn():
             weights = self.attention(joined).softmax(axis=1)
             return self.output((joined * weights).sum(axis=1)).softmax()
 
-    folder = Path(REAL) / "pretrained" / "textgenrnn"
+    folder = DATA / "pretrained" / "textgenrnn"
     model = pylstm.from_keras(folder / "textgenrnn_weights.hdf5", Textgenrnn())
     with np.load(folder / "golden_states.npz") as golden:
         np.testing.assert_allclose(model(golden["ids"]), golden["probabilities"], atol=1e-5)
