@@ -108,19 +108,29 @@ def isa(session: nox.Session) -> None:
 def torch(session: nox.Session) -> None:
     """Comparison with PyTorch; this version's wheel is the CPU build."""
     try:
-        session.install("--quiet", "torch==2.13.0")
+        session.install("--quiet", "torch==2.13.0", "expecttest")  # the latter for PyTorch's own samples
     except CommandFailed:
         session.skip("torch==2.13.0 could not be installed")
     install(session)
-    session.run("pytest", *map(str, sorted(Path("tests").glob("*/test_torch.py"))), *session.posargs)
+    files = [*Path("tests").glob("*/test_torch.py"), *Path("tests/adapters").glob("test_torch_*.py")]
+    session.run("pytest", *map(str, sorted(files)), *session.posargs)
 
 
 @nox.session
 def adapters(session: nox.Session) -> None:
-    """pylstm inside of other libraries' programs: scikit-learn's own checks of estimators, and ours."""
-    install(session, extras="[test,sklearn]")
+    """pylstm inside of other libraries' programs: scikit-learn's own checks of estimators, JAX, and ours."""
+    install(session, extras="[test,sklearn,jax]")
     session.install("--quiet", "pandas")  # without which some of those checks do nothing
     session.run("pytest", *(session.posargs or ["tests/adapters", "tests/docs/test_docstrings.py"]))
+
+
+@nox.session
+def keras(session: nox.Session) -> None:
+    """Models that an installed Keras wrote, and loads, beside ours; it computes with PyTorch."""
+    install(session, extras="[test]")
+    session.install("--quiet", "keras==3.15.1", "torch==2.13.0")
+    tests = ["tests/models/test_keras_itself.py", "tests/models/test_keras_files.py", "tests/files/test_hdf5.py"]
+    session.run("pytest", *(session.posargs or tests), env={"KERAS_BACKEND": "torch"})
 
 
 @nox.session(tags=["ci"])

@@ -9,7 +9,8 @@ run.py. A run is a training step on (or the outputs for) each prepared batch; pr
 clock starts, the libraries have to agree on the outputs, or on the loss of every step of the first run: `loss` is that
 of the first step. Then the limit (models/limits.py) and pylstm's own time, part by part.
 
-pylstm trains by `fit` and predicts by `predict`. PyTorch is at the best of padded and packed, eager and compiled, the
+pylstm trains by `fit` and predicts by `predict`. Of the translator that is one pass over the true words, of the speech
+model its logits; Keras leaves both out. PyTorch is at the best of padded and packed, eager and compiled, the
 fused and the foreach Adam; Keras, on TensorFlow and on JAX, is compiled by XLA (jit_compile=True).
 """
 
@@ -24,8 +25,9 @@ import report
 import results
 from contest import Entry, told
 from models import PEERS, limits
+from models.batches import Data
 from models.cases import ModelCase, select
-from models.data import Data, make_data
+from models.data import make_data
 from results import Record
 from run import Formatter, add_common, checked_peers, measure_all, pace_of, present
 

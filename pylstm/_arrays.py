@@ -41,6 +41,8 @@ def real_array(name: str, value: object, dtype: np.dtype[Any]) -> Array:
     """`value` (array, sequence, or anything `np.asarray` takes) as a normalised array of any shape."""
     if type(value) is np.ndarray and value.dtype is dtype and (flags := value.flags).c_contiguous and flags.aligned:
         return value  # as most are: asked first, since small layers ask this several times
+    if type(value) is Sealed and value.dtype is dtype and value.flags.c_contiguous:
+        return value
     array = array_of(name, value)
     if array.dtype.char not in _REAL:
         found = _checks.kind(value) if value is None else f"dtype {array.dtype}"
@@ -217,6 +219,18 @@ def sealed(array: Array) -> Array:
     return view
 
 
+class Sealed(np.ndarray[Any, np.dtype[Any]]):
+    """A view of `sealed` memory, from one part of the library to another: `frozen` takes it without a copy."""
+
+
+def handed_on(array: Array) -> Array:
+    """A `room`, or a view of one, that is filled for good."""
+    return sealed(array).view(Sealed)
+
+
 def frozen(array: Array) -> Array:
-    """A read-only copy that nobody can make writeable again: its memory is an immutable bytes object."""
+    """A read-only array that nobody can make writeable again: a copy whose memory is an immutable bytes object, or of
+    what is `Sealed` a view of its own."""
+    if type(array) is Sealed and array.flags.c_contiguous:
+        return array.view(np.ndarray)
     return np.frombuffer(array.tobytes(), dtype=array.dtype).reshape(array.shape)

@@ -115,9 +115,12 @@ class Tape:
         num_threads: int | None,
         into: list[list[Array | None]] | None = None,
         need_params: bool = True,
+        x: Array | None = None,
+        output: Array | None = None,
     ) -> tuple[Array | None, tuple[Array, ...], list[list[Array | None]]]:
         """into: gradients to the parameters that another pass returned; this one's are added to them in place.
-        need_params: whether these are computed; else None stands for each."""
+        need_params: whether these are computed; else None stands for each. x, output: the numbers of the forward pass,
+        where they are no longer in its arrays."""
 
 def adam(
     parameter: Array,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from cases import Array
+from models.batches import Data
 from models.cases import ModelCase
-from models.data import Data, loss_of, valid
+from models.losses import loss_of, valid
 
 PEERS = {  # name -> the modules it needs
     "pylstm": ["pylstm"],
@@ -46,7 +47,9 @@ class ModelPeer(ABC):
 
     @abstractmethod
     def outputs(self) -> Array:
-        """The outputs for the first batch: (N, C), or (N, T, C) where only steps of a sequence count."""
+        """The outputs for the first batch: (N, C), or (N, T, C) where only steps of a sequence count. Of a
+        translator those for the true words before each, as in training, which all compute alike and at once: what it
+        writes on its own hangs on the last bits, as soon as two words are about as likely."""
 
     def check(self) -> dict[str, Array]:
         """What all peers have to agree on. Called first, when the weights are those of `data`."""
@@ -57,7 +60,7 @@ class ModelPeer(ABC):
             return {"first loss": losses[:1], "losses": losses}
         outputs = self.outputs()
         self.loss = loss_of(self.case, self.data.batches[0], outputs)
-        return {"outputs": valid(self.data.batches[0], outputs), "loss": np.array([self.loss])}
+        return {"outputs": valid(self.case, self.data.batches[0], outputs), "loss": np.array([self.loss])}
 
     def facts(self) -> dict[str, Any]:
         """What a reader wants to see beside the times."""

@@ -13,6 +13,8 @@ class ModelCase:
     """Embedding (where `vocabulary` is not 0) -> LSTM -> the last step, or every step -> Linear; Adam.
 
     T: steps, N: sequences of a batch, E: width of the embedding or numbers a step, H: hidden size, C: outputs.
+    With S, targets have lengths of their own: labels without places (loss="ctc"), or a translation (`translates`), for
+    which an encoder with H / 2 units both ways is before the LSTM, and an attention behind it (Luong et al. 2015).
     """
 
     name: str
@@ -28,6 +30,7 @@ class ModelCase:
     per_step: bool = False  # an output for every step
     shortest: int = 0  # lengths are drawn from shortest..T; 0: all are T
     loss: str = "cross_entropy"
+    S: int = 0  # symbols of a target at most, where it has a length of its own
     text: bool = False  # real text in place of symbols drawn from Zipf's distribution
     dtype: str = "float32"
 
@@ -38,6 +41,11 @@ class ModelCase:
     @property
     def ragged(self) -> bool:
         return self.shortest > 0
+
+    @property
+    def translates(self) -> bool:
+        """Whether what is written are sequences of symbols; C is their vocabulary, begin and end among them."""
+        return self.S > 0 and self.loss != "ctc"
 
     @property
     def directions(self) -> int:
@@ -51,10 +59,14 @@ class ModelCase:
     @property
     def shape(self) -> str:
         """For people: the layers and sizes."""
+        if self.translates:
+            encoder = f"Embedding({self.vocabulary:,}, {self.E}), LSTM({self.H // 2}) both ways"
+            decoder = f"Embedding({self.C:,}, {self.E}), LSTM({self.H}), attention, Linear({self.C:,}) per step"
+            return f"{encoder}; {decoder}; T={self.T} and {self.S} N={self.N}" + ", ragged" * self.ragged
         first = f"Embedding({self.vocabulary:,}, {self.E}), " if self.vocabulary else f"{self.E} numbers a step, "
         stack = f"{self.layers} x " if self.layers > 1 else ""
         ways = " both ways" if self.bidirectional else ""
-        head = f"Linear({self.C:,})" + " per step" * self.per_step
+        head = f"Linear({self.C:,})" + " per step" * self.per_step + ", CTC" * (self.loss == "ctc")
         extras = ", ragged" * self.ragged + ", real text" * self.text
         return f"{first}{stack}LSTM({self.H}){ways}, {head}; T={self.T} N={self.N}{extras}"
 
@@ -68,8 +80,12 @@ CASES = [
     ModelCase("tags", 12000, 100, 128, 40, 32, 17, 8, bidirectional=True, per_step=True, shortest=4),
     ModelCase("series", 0, 7, 64, 96, 32, 24, 24, layers=2, loss="mse"),
     ModelCase("reviews", 10000, 32, 100, 500, 64, 1, 3, loss="binary_cross_entropy"),
+    ModelCase("translator", 8000, 256, 256, 20, 64, 6002, 6, per_step=True, shortest=3, S=24),
+    ModelCase(
+        "speech", 0, 80, 128, 150, 32, 11, 4, layers=2, bidirectional=True, per_step=True, shortest=60, loss="ctc", S=7
+    ),
 ]
-TEXTS = [replace(case, name=f"{case.name}_text", text=True) for case in CASES if case.vocabulary]
+TEXTS = [replace(case, name=f"{case.name}_text", text=True) for case in CASES if case.vocabulary and not case.S]
 BY_NAME = {case.name: case for case in CASES + TEXTS}
 GROUPS = {"zipf": [case.name for case in CASES], "text": [case.name for case in TEXTS], "all": list(BY_NAME)}
 

@@ -6,13 +6,14 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cases import Array
+from models import translations
+from models.batches import Batch, Data
 from models.cases import ZIPF, ModelCase
 
 TEXT = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -27,47 +28,6 @@ FILES = {
 }
 MARKS = str.maketrans("", "", "，。？！、；：")
 PADDING, UNKNOWN = 0, 1  # of real text: a place past a sequence's end; a symbol that is not in the vocabulary
-
-
-@dataclass(frozen=True)
-class Batch:
-    """x: (N, T) symbols, 0 past a length, or (N, T, E) numbers; y: labels (N, T), (N,) or numbers (N, C).
-
-    T is the longest sequence's length; lengths: (N,), None where all are T. Labels past a length are 0.
-    """
-
-    x: Array
-    y: Array
-    lengths: Array | None
-
-    @property
-    def steps(self) -> int:
-        return int(self.x.shape[1])
-
-    @property
-    def rows(self) -> int:
-        """Steps of all sequences, padding left out."""
-        return int(np.count_nonzero(self.valid))
-
-    @property
-    def valid(self) -> Array:
-        """(N, T): which steps there are."""
-        lengths = np.full(len(self.x), self.steps) if self.lengths is None else self.lengths
-        found: Array = np.arange(self.steps) < lengths[:, None]
-        return found
-
-    @property
-    def symbols(self) -> Array:
-        """The distinct symbols."""
-        return np.unique(self.x[self.valid])
-
-
-@dataclass(frozen=True)
-class Data:
-    """weights: "embedding", "head.weight", "head.bias", and those of the LSTM under PyTorch's names (one bias)."""
-
-    weights: dict[str, Array]
-    batches: list[Batch]
 
 
 def make_data(case: ModelCase) -> Data:
@@ -85,7 +45,13 @@ def make_weights(case: ModelCase, rng: np.random.Generator) -> dict[str, Array]:
     def uniform(*shape: int, inputs: int) -> Array:
         return rng.uniform(-1, 1, shape).astype(np.float32) / np.float32(math.sqrt(inputs))
 
-    weights = {}
+    weights: dict[str, Array] = {}
+    if case.translates:
+        for side, of in [("encoder", translations.encoder_of(case)), ("decoder", translations.decoder_of(case))]:
+            weights |= {f"{side}.{name}": value for name, value in make_weights(of, rng).items()}
+        for name in ("head.weight", "head.bias"):
+            del weights[f"encoder.{name}"]
+        return weights | {name: uniform(*shape, inputs=shape[-1]) for name, shape in translations.between(case).items()}
     if case.vocabulary:
         weights["embedding"] = rng.standard_normal((case.vocabulary, case.E), dtype=np.float32) * np.float32(0.5)
         if case.ragged:
@@ -101,26 +67,6 @@ def make_weights(case: ModelCase, rng: np.random.Generator) -> dict[str, Array]:
     return weights
 
 
-# ---- what libraries have to agree on ---------------------------------------------------------------------------------
-
-
-def valid(batch: Batch, outputs: Array) -> Array:
-    """Outputs (N, T, C) without padding: (rows, C); others as they are."""
-    return outputs[:, : batch.steps][batch.valid] if outputs.ndim > 2 else outputs
-
-
-def loss_of(case: ModelCase, batch: Batch, outputs: Array) -> float:
-    """The mean loss, in float64 and NumPy alone."""
-    z = valid(batch, outputs).astype(np.float64)
-    if case.loss == "mse":
-        return float(np.mean((z - batch.y) ** 2))
-    if case.loss == "binary_cross_entropy":
-        return float(np.mean(np.logaddexp(0, z[:, 0]) - batch.y * z[:, 0]))
-    labels = batch.y[batch.valid] if case.per_step else batch.y
-    top = z.max(axis=1)
-    return float(np.mean(top + np.log(np.exp(z - top[:, None]).sum(axis=1)) - z[np.arange(len(z)), labels]))
-
-
 # ---- drawn -----------------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +78,8 @@ def zipf(rng: np.random.Generator, symbols: Array, shape: tuple[int, ...]) -> Ar
 
 
 def drawn_batch(case: ModelCase, rng: np.random.Generator) -> Batch:
+    if case.S:
+        return drawn_pairs(case, rng)
     if not case.vocabulary:  # the next values of noisy waves
         time = np.arange(case.T + case.C) / rng.uniform(3, 30, (case.N, case.E, 1)) + rng.uniform(0, 6, (case.E, 1))
         waves = (np.sin(time) + 0.1 * rng.standard_normal(time.shape)).astype(np.float32)
@@ -145,13 +93,27 @@ def drawn_batch(case: ModelCase, rng: np.random.Generator) -> Batch:
     return padded(x[:, :-1], y, lengths)
 
 
+def drawn_pairs(case: ModelCase, rng: np.random.Generator) -> Batch:
+    """Targets of lengths of their own, that are about as long beside the longest as their inputs are."""
+    lengths = rng.integers(case.shortest, case.T + 1, case.N)
+    counts = np.clip(lengths * case.S // case.T + rng.integers(-1, 2, case.N), 1, case.S)
+    if case.translates:
+        x = zipf(rng, np.arange(1, case.vocabulary), (case.N, case.T))
+        labels = zipf(rng, np.arange(1, translations.end_of(case)), (case.N, case.S))
+    else:  # class 0 is the blank
+        x = rng.standard_normal((case.N, case.T, case.E), dtype=np.float32)
+        labels = rng.integers(1, case.C, (case.N, case.S))
+    inputs, targets = padded(x, counts, lengths), padded(labels, lengths, counts)
+    return Batch(inputs.x, targets.x, lengths, counts)
+
+
 def padded(x: Array, y: Array, lengths: Array | None) -> Batch:
     """0 past a length, cut to the longest."""
     if lengths is None:
         return Batch(np.ascontiguousarray(x), np.ascontiguousarray(y), None)
     steps = int(lengths.max())
     past = np.arange(steps) >= lengths[:, None]
-    x = np.where(past, PADDING, x[:, :steps])
+    x = np.where(past.reshape(*past.shape, *[1] * (x.ndim - 2)), x.dtype.type(PADDING), x[:, :steps])
     return Batch(x, np.where(past, 0, y[:, :steps]) if y.ndim > 1 else y, lengths)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from cases import Array
 from models import ModelPeer
+from models.batches import Batch, Data
 from models.cases import ModelCase
-from models.data import PADDING, Batch, Data
+from models.data import PADDING
+from peers import Unsupported
 
 # Keras adds epsilon to a root that is not corrected for its beginning at 0, and so smaller: 0.03 to 0.09 of the others'
 # in the first steps, where their 1e-8 counts.
@@ -30,6 +32,10 @@ class Model(ModelPeer):
     optimizer: Any = keras.optimizers.Adam
 
     def __init__(self, case: ModelCase, data: Data, *, training: bool, threads: int) -> None:  # noqa: ARG002
+        if case.translates:
+            raise Unsupported("a translator is no chain of Keras' layers, and is left out")
+        if case.loss == "ctc":
+            raise Unsupported("labels without places are left out")
         self.case, self.data, self.training = case, data, training
         self.model = build(case, data.weights)
         self.model.compile(loss=LOSSES[case.loss](), optimizer=self.optimizer(1e-3, epsilon=EPSILON), jit_compile=True)

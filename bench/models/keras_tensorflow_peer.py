@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 
 from models import keras_model
+from models.batches import Data
 from models.cases import ModelCase
-from models.data import Data
 
 
 class Adam(keras.optimizers.Adam):

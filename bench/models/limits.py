@@ -17,6 +17,13 @@ needs no update. Each part takes the largest of its needs, and begins when the o
     optimizer           bytes: of each of the P parameters the value and two moments read and written
 
 Python and preparing batches need nothing.
+
+A translator is its two sides, an encoder and a decoder with the head, and
+
+    attention           multiply-adds 2 * 2 H for each pair of a step that is read and one that is written
+    head                besides: 2 H H for each step that is read, 2 * 2 H H for each that is written, and 2 * 2 H H for
+                        each sequence: the layers in front of the attention's scores, behind its sums, and between the
+                        sides. All of these three times in training
 """
 
 from __future__ import annotations
@@ -27,8 +34,9 @@ import limits
 from calibrate import Calibration
 from cases import Case
 from limits import Limit
+from models import translations
+from models.batches import Data
 from models.cases import ModelCase
-from models.data import Data
 
 ITEM = 4  # bytes of a number
 STATE = 3  # numbers that Adam keeps of a parameter: itself and two moments
@@ -47,6 +55,9 @@ def distinct(data: Data) -> float:
 
 def parameters(case: ModelCase, data: Data) -> int:
     """P."""
+    if case.translates:
+        own = sum(data.weights[name].size for name in translations.between(case))
+        return own + sum(parameters(*side) for side in translations.sides(case, data))
     seen = len(np.unique(np.concatenate([batch.symbols for batch in data.batches]))) if case.vocabulary else 0
     return seen * case.E + sum(value.size for name, value in data.weights.items() if name != "embedding")
 
@@ -98,6 +109,16 @@ def head(case: ModelCase, data: Data, machine: Calibration, training: bool) -> f
 
 def limit(case: ModelCase, training: bool, machine: Calibration, data: Data) -> Limit:
     """Of a whole run through all batches, as it is timed; `term` is the part that needs most of it."""
+    terms = (translator_terms if case.translates else terms_of)(case, training, machine, data)
+    if training:
+        kept = STATE * parameters(case, data)
+        terms["optimizer"] = 2 * moved(kept, machine)
+    terms = {part: seconds * len(data.batches) for part, seconds in terms.items()}
+    return Limit(sum(terms.values()), max(terms, key=terms.__getitem__), "", terms)
+
+
+def terms_of(case: ModelCase, training: bool, machine: Calibration, data: Data) -> dict[str, float]:
+    """Seconds of a batch by part, without the optimizer."""
     looked_up = moved(distinct(data) * case.E, machine) if case.vocabulary else 0.0
     terms = {
         "embedding": looked_up * (2 if training else 1),
@@ -106,7 +127,23 @@ def limit(case: ModelCase, training: bool, machine: Calibration, data: Data) -> 
     }
     if training:
         terms["recurrent backward"] = recurrent(case, data, machine, backward=True)
-        kept = STATE * parameters(case, data)
-        terms["optimizer"] = 2 * moved(kept, machine)
-    terms = {part: seconds * len(data.batches) for part, seconds in terms.items()}
-    return Limit(sum(terms.values()), max(terms, key=terms.__getitem__), "", terms)
+    return terms
+
+
+def pairs(data: Data) -> float:
+    """Steps that are read with those that are written of the same sequence."""
+    counts = [int(np.dot(batch.lengths, batch.counts + 1)) for batch in data.batches]  # type: ignore[arg-type, operator]
+    return float(np.mean(counts))
+
+
+def translator_terms(case: ModelCase, training: bool, machine: Calibration, data: Data) -> dict[str, float]:
+    """The same of both sides and what is between them."""
+    (encoder, read), (decoder, written) = translations.sides(case, data)
+    terms = terms_of(encoder, training, machine, read) | {"head": 0.0}  # its outputs go to the attention
+    for part, seconds in terms_of(decoder, training, machine, written).items():
+        terms[part] += seconds
+    passes = 3 if training else 1
+    flops = 2 * case.H**2 * (rows(read) + 2 * rows(written) + 2 * case.N)
+    terms["head"] += passes * flops / machine.all["float32"]
+    terms["attention"] = passes * 4 * case.H * pairs(data) / machine.all["float32"]
+    return terms

@@ -16,8 +16,11 @@ from typing import Any
 
 Site = tuple[str, int, str]  # file, line, function; of what is not Python "~", 0, a description
 
-# Parts in the order of a step. The rest is "python".
-PARTS = ["batches", "embedding", "recurrent forward", "recurrent backward", "head", "loss", "optimizer", "python"]
+# Parts in the order of a step. The rest is "python". All linear layers of a translator count as its head.
+PARTS = [
+    "batches", "embedding", "recurrent forward", "recurrent backward", "attention", "head", "loss", "optimizer",
+    "python",
+]  # fmt: skip
 CORE = {  # of calls of the core, by the first name that theirs begins with
     "linear_cross_entropy": "loss",
     "linear": "head",
@@ -30,10 +33,12 @@ CORE = {  # of calls of the core, by the first name that theirs begins with
 OF_CORE = re.compile(r"method pylstm\._core\.(\w+)|method '(\w+)' of 'pylstm\._core\.")
 FILES = {  # of everything else, by what the file's path within pylstm begins with
     "training/data": "batches",
+    "models/sequence_pairs": "batches",
     "training/optimizer": "optimizer",
     "training/gradients": "optimizer",
     "layers/embedding": "embedding",
     "layers/row_gradient": "embedding",
+    "layers/attention": "attention",
     "layers/linear": "head",
     "losses": "loss",
     "layers/recurrent": "recurrent forward",
@@ -72,7 +77,8 @@ def shares(site: Site, callers: dict[Site, Any], stats: dict[Site, Any], depth: 
 
 
 def is_ours(site: Site) -> bool:
-    return "/pylstm/" in site[0]
+    """Products outside of the recurrence belong to whom they are made for."""
+    return "/pylstm/" in site[0] and not site[0].endswith("/_products.py")
 
 
 def part_of(site: Site) -> str:

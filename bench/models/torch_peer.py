@@ -16,8 +16,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from cases import Array
 from models import ModelPeer
+from models.batches import Batch, Data
 from models.cases import ModelCase
-from models.data import PADDING, Batch, Data, valid
+from models.data import PADDING
+from models.losses import valid
+from models.torch_translator import Pair, Translator
 from peers import fastest
 
 IGNORED = -100
@@ -31,13 +34,9 @@ class Peer(ModelPeer):
         torch.set_flush_denormal(True)
         logging.getLogger("torch").setLevel(logging.ERROR)
         self.case, self.data, self.training = case, data, training
-        self.model = Model(case, data.weights).train(training)
+        self.model = (Translator if case.translates else Model)(case, data.weights).train(training)
         self.first = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.batches: dict[str, list[Any]] = {"padded": [Padded(case, batch) for batch in data.batches]}
-        if case.ragged:
-            self.batches["packed"] = [Packed(case, batch) for batch in data.batches]
-            if case.bidirectional:  # the way back would begin in the padding
-                del self.batches["padded"]
+        self.batches = prepared(case, data.batches)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self._reset("fused")
         self._choose(data, compiled)
@@ -61,7 +60,7 @@ class Peer(ModelPeer):
             for form in self.batches:
                 self._reset(adam)
                 self.form, self.function = form, function
-                found = np.array(self.losses()) if self.training else valid(data.batches[0], self.outputs())
+                found = np.array(self.losses()) if self.training else valid(self.case, data.batches[0], self.outputs())
                 value = torch.from_numpy(found)
                 first = value if first is None else first
                 torch.testing.assert_close(value, first, rtol=1e-3, atol=1e-4)
@@ -85,6 +84,8 @@ class Peer(ModelPeer):
 
     def _losses(self, batch: Any) -> Any:
         outputs = self.model(batch)
+        if self.case.loss == "ctc":
+            return batch.loss(outputs)
         if self.case.loss == "mse":
             return F.mse_loss(outputs, batch.y)
         if self.case.loss == "binary_cross_entropy":
@@ -120,6 +121,21 @@ class Peer(ModelPeer):
         return found
 
 
+def prepared(case: ModelCase, batches: list[Batch]) -> dict[str, list[Any]]:
+    """All batches in each of the forms that they may be given in."""
+    if case.translates:
+        return {"packed": [Pair(case, batch) for batch in batches]}
+    if case.loss == "ctc":
+        return {"packed": [Spoken(case, batch) for batch in batches],
+                "packed, labels joined": [Spoken(case, batch, joined=True) for batch in batches]}  # fmt: skip
+    found: dict[str, list[Any]] = {"padded": [Padded(case, batch) for batch in batches]}
+    if case.ragged:
+        found["packed"] = [Packed(case, batch) for batch in batches]
+        if case.bidirectional:  # the way back would begin in the padding
+            del found["padded"]
+    return found
+
+
 class Padded:
     """A batch with time first; labels past a length are ignored."""
 
@@ -147,13 +163,31 @@ class Packed:
             return pack_padded_sequence(values, torch.from_numpy(batch.lengths), batch_first=True, enforce_sorted=False)
 
         self.x = pack(torch.from_numpy(batch.x))
-        self.y = pack(target(case, batch)).data if case.per_step else target(case, batch)
+        at_steps = case.per_step and not case.S
+        self.y = pack(target(case, batch)).data if at_steps else target(case, batch)
         self.case = case
 
     def time_last(self, outputs: Any) -> Any:
         if not self.case.per_step:
             return outputs
         return pad_packed_sequence(self.x._replace(data=outputs), batch_first=True)[0]
+
+
+class Spoken(Packed):
+    """A packed batch with labels without places, padded or one behind the other."""
+
+    def __init__(self, case: ModelCase, batch: Batch, *, joined: bool = False) -> None:
+        super().__init__(case, batch)
+        assert batch.counts is not None
+        self.steps, self.counts = torch.from_numpy(batch.lengths), torch.from_numpy(batch.counts)
+        if joined:
+            self.y = torch.cat([row[:count] for row, count in zip(self.y, batch.counts, strict=True)])
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator, unused-ignore]
+    def loss(self, outputs: Any) -> Any:
+        """The compiler cannot read a packed sequence that it has not made."""
+        by_step = pad_packed_sequence(self.x._replace(data=F.log_softmax(outputs, -1)))[0]
+        return F.ctc_loss(by_step, self.y, self.steps, self.counts)
 
 
 def target(case: ModelCase, batch: Batch) -> torch.Tensor:

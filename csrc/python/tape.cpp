@@ -17,7 +17,8 @@ class Tape : public TapeBase {
       : bound_(std::move(bound)), batch_(std::move(batch)), saved_(std::move(saved)), dropout_(dropout) {}
 
   py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx, std::optional<int> threads,
-                     const py::object& into, bool need_params) const override;
+                     const py::object& into, bool need_params, const py::object& x,
+                     const py::object& output) const override;
 
  private:
   std::shared_ptr<const Bound<T>> bound_;
@@ -28,7 +29,8 @@ class Tape : public TapeBase {
 
 template <class T>
 py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                            std::optional<int> asked, const py::object& into, bool need_params) const {
+                            std::optional<int> asked, const py::object& into, bool need_params, const py::object& x,
+                            const py::object& output) const {
   const Sizes& sizes = bound_->sizes();
   const CellSpec& cell = bound_->cell();
   BackwardCall<T> call{.network = bound_->network(),
@@ -40,6 +42,13 @@ py::tuple Tape<T>::backward(const py::object& d_output, const py::tuple& d_state
                        .saved = saved_,
                        .dropout = dropout_,
                        .interrupted = interrupted};
+  if (!x.is_none()) {
+    if (batch_.symbols.symbols) throw py::value_error("x: was a table and symbols, whose rows are kept");
+    call.x = view<const T>("x", checked<T>("x", x, {batch_.steps, batch_.batch, sizes.input}, false));
+  }
+  if (!output.is_none())
+    call.output =
+        view<const T>("output", checked<T>("output", output, {batch_.steps, batch_.batch, sizes.width()}, false));
   if (!d_output.is_none())
     call.d_output =
         view<const T>("d_output", checked<T>("d_output", d_output, {batch_.steps, batch_.batch, sizes.width()}, false));
@@ -110,7 +119,8 @@ template std::unique_ptr<TapeBase> make_tape(std::shared_ptr<const Bound<double>
 void add_tape(py::module_& m) {
   py::class_<TapeBase> tape(m, "Tape");
   tape.def("backward", &TapeBase::backward, py::arg("d_output"), py::arg("d_states"), py::arg("need_dx"),
-           py::arg("num_threads"), py::arg("into") = py::none(), py::arg("need_params") = true);
+           py::arg("num_threads"), py::arg("into") = py::none(), py::arg("need_params") = true,
+           py::arg("x") = py::none(), py::arg("output") = py::none());
   deleted_by_holder(tape);
 }
 

@@ -30,12 +30,14 @@ struct Batch {
 
 // `Tape` in Python, whatever the dtype; backward may run on it any number of times. into: the gradients to the
 // parameters that another pass returned, which this one's are added to, or None; without need_params there are none. Of
-// symbols, the gradient to x is that to their distinct rows.
+// symbols, the gradient to x is that to their distinct rows. x, output: where the numbers of the forward pass are now,
+// for a caller who could not leave them in their place, or None.
 class TapeBase {
  public:
   virtual ~TapeBase() = default;
   virtual py::tuple backward(const py::object& d_output, const py::tuple& d_states, bool need_dx,
-                             std::optional<int> threads, const py::object& into, bool need_params) const = 0;
+                             std::optional<int> threads, const py::object& into, bool need_params, const py::object& x,
+                             const py::object& output) const = 0;
 };
 
 template <class T>

@@ -98,8 +98,8 @@ def log_mel(
     Returns:
         (T, bands) float32, with T = 1 + (n - window * rate) // (step * rate), or 0 if n is less than a window.
 
-    Raises TypeError or ValueError for a wrong argument, naming it, and ValueError for more bands than there are
-    frequencies in a window.
+    Raises TypeError or ValueError for a wrong argument, naming it, ValueError for more bands than there are frequencies
+    in a window, and for a window or step of a second and more that is longer than the signal: as a rule milliseconds.
     """
     signal = _signal(samples)
     size, hop, weights = _frames(len(signal), rate, bands, window, step, lowest, highest)
@@ -187,6 +187,12 @@ def _frames(
     """Samples of a window, and to the next one; (bands, frequencies) weights. count: samples of the signal."""
     rate = _checks.positive("rate", rate)
     size, hop = _samples("window", window, rate, 2), _samples("step", step, rate, 1)
+    for name, seconds, samples in (("window", window, size), ("step", step, hop)):
+        if seconds >= 1 and samples > count > 0:
+            raise ValueError(
+                f"{name} must be seconds, got {seconds:g}, and the signal has {count / rate:.3g}: of milliseconds "
+                f"{name}={seconds / 1000:g}"
+            )
     if size > max(count, _LONGEST):
         raise ValueError(f"window must be seconds, of at most {_LONGEST} samples, got {window:g} s at {rate:g} Hz")
     low = _checks.non_negative("lowest", lowest)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import _checks
+from .._warn import warn
 
 _CJK = ("CJK", "WenQuanYi", "Droid Sans Fallback", "SimHei", "PingFang", "YaHei", "Song")
 
@@ -70,10 +70,9 @@ def fonts(texts: Iterable[object] | None, font: str | None, instead: str) -> tup
             return {}, True
         font = _found(needed)
         if font is None:
-            warnings.warn(
+            warn(
                 f"no font has these characters, so {instead}: install one (Noto Sans CJK has Chinese, on Debian and "
                 "Ubuntu the package fonts-noto-cjk), or give font=",
-                stacklevel=3,
             )
             return {}, False
     return {"font.family": [font, "DejaVu Sans"]}, True  # by name: what it means is asked when the figure is drawn

@@ -66,7 +66,7 @@ class Attention(Layer):
     ((2, 3, 6), (2, 3, 5), array([0.5, 0.5, 0. , 0. , 0. ], dtype=float32))
     """
 
-    _config_names = ("query_size", "key_size", "size", "score", "dtype")
+    _config_names = _fixed = ("query_size", "key_size", "size", "score", "dtype")
     _asks = True
     query_size: int
     key_size: int
@@ -92,11 +92,12 @@ class Attention(Layer):
         self.key_size = _checks.size("key_size", key_size)
         self.score = _checks.choice("score", score, SCORES)
         self.dtype = _checks.real_dtype("dtype", dtype)
-        self.size = None if size is None else _checks.size("size", size)
+        hidden = None if size is None else _checks.size("size", size)
+        self.size = self.query_size if self.score == "additive" and hidden is None else hidden
         self._scale = 1.0
         self._param_shapes = {}
         if self.score == "additive":
-            self.size = width = self.query_size if self.size is None else self.size
+            width = self.query_size if hidden is None else hidden
             self._param_shapes = {
                 "query_weight": (width, self.query_size), "key_weight": (width, self.key_size),
                 "bias": (width,), "v": (width,),

@@ -81,7 +81,7 @@ class Composite(Layer):
 
     def _prepared(self, arrays: Mapping[str, Array]) -> Callable[[], None]:
         puts = [
-            part._prepared({name: np.asarray(value, part.dtype) for name, value in own.items()})
+            part._prepared({name: np.asanyarray(value, part.dtype) for name, value in own.items()})
             for _, part, own in self._split(arrays)
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,8 +115,16 @@ class Container(Members, Composite):
         super().__init_subclass__(**kwargs)
         cls._own_forward = cls.forward is not Container.forward and cls.vjp is Container.vjp
 
-    def __init__(self, layers: Iterable[Layer]) -> None:
+    def __init__(self, layers: Iterable[Layer], *others: NoReturn) -> None:
+        self._refuse_others(layers, others)
         self._configure(layers)
+
+    def _refuse_others(self, layers: Any, others: tuple[Any, ...]) -> None:
+        """Raises TypeError for layers that are given one by one, as `torch.nn.Sequential` takes them."""
+        if others:
+            given = ", ".join(_checks.kind(one).removeprefix("a ").removeprefix("an ") for one in (layers, *others[:3]))
+            given += ", .." * (len(others) > 3)
+            raise TypeError(f"layers must be given in one list: {type(self).__name__}([..]), got {given} one by one")
 
     def _configure(self, layers: Iterable[Layer]) -> None:
         if isinstance(layers, (Layer, str, Mapping)) or not isinstance(layers, Iterable):
@@ -305,7 +313,8 @@ class Residual(Container):
         layers: a layer or a list of layers, which must keep the shape: ValueError otherwise.
     """
 
-    def __init__(self, layers: Layer | Iterable[Layer]) -> None:
+    def __init__(self, layers: Layer | Iterable[Layer], *others: NoReturn) -> None:
+        self._refuse_others(layers, others)
         self._configure([layers] if isinstance(layers, Layer) else layers)
 
     def _configure(self, layers: Iterable[Layer]) -> None:

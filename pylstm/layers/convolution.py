@@ -54,6 +54,7 @@ class Conv1d(Layer):
     _config_names = (
         "in_size", "out_size", "kernel_size", "stride", "padding", "dilation", "causal", "bias", "dtype",
     )  # fmt: skip
+    _fixed = _config_names  # windows are cut by them, and memory read
     _asks = True
     _outputs_own = True
     in_size: int
@@ -117,11 +118,6 @@ class Conv1d(Layer):
         self._param_shapes = {"weight": (self.out_size, self.in_size, self.kernel_size)}
         if self.bias:
             self._param_shapes["bias"] = (self.out_size,)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._config_names and name in vars(self):  # windows are cut by them, and memory read
-            raise AttributeError(f"{name} is fixed when a layer is made")
-        object.__setattr__(self, name, value)
 
     def _reseed_from(self, rng: np.random.Generator) -> None:
         bound = 1.0 / math.sqrt(self.in_size * self.kernel_size)

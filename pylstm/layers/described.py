@@ -16,6 +16,13 @@ class Described(ParameterSet):
     _config_names: ClassVar[tuple[str, ...]] = ()  # the constructor's arguments but for the seed; saved with a model
     _config_defaults: ClassVar[dict[str, Any]] = {}  # of those that came later: a file has them where they differ
 
+    _fixed: ClassVar[tuple[str, ...]] = ()  # attributes that decide the parameters' shapes, or where memory is read
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fixed and name in vars(self):
+            raise AttributeError(f"{name} is fixed when a layer is made")
+        object.__setattr__(self, name, value)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make a layer like this one: what a file holds of a registered class (`pylstm.register`).
 

@@ -40,6 +40,7 @@ class Embedding(Layer):
     """
 
     _config_names = ("num", "dim", "padding_idx", "dtype")
+    _fixed = ("num", "dim", "dtype")
     steps_apart = True
     _asks = True
     _outputs_own = True

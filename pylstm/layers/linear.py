@@ -110,7 +110,7 @@ class Linear(Layer):
     Raises TypeError or ValueError for a wrong argument, naming it.
     """
 
-    _config_names = ("in_features", "out_features", "bias", "dtype")
+    _config_names = _fixed = ("in_features", "out_features", "bias", "dtype")
     steps_apart = True
     _asks = True
     _outputs_own = True

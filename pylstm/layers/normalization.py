@@ -30,6 +30,7 @@ class LayerNorm(Layer):
     """
 
     _config_names = ("size", "eps", "dtype")
+    _fixed = ("size", "dtype")
     steps_apart = True
     _asks = True
     _outputs_own = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ import numpy as np
 from .. import _checks
 from .._calls import Calls
 from .._cells import CELLS
+from .._warn import warn
 from .cell_functions import differing
 from .layer import Layer, Shape, seed_number, sizes
 from .parameters import outside
@@ -58,6 +58,10 @@ class RecurrentParameters(Layer):
     _state_names: tuple[str, ...]
     _state_sizes: tuple[int, ...]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._fixed = (*cls._config_names, "num_directions", "output_size")
+
     @abc.abstractmethod
     def _parameters_changed(self) -> None:
         """Called whenever `params` holds other arrays than before: drop what was derived from the old ones."""
@@ -68,11 +72,9 @@ class RecurrentParameters(Layer):
         """The whole constructor: check, draw the parameters, choose the dropout seed."""
         self._configure(**config)
         if self.dropout > 0 and self.num_layers == 1:
-            warnings.warn(
+            warn(
                 f"dropout acts on the output of every layer but the last, so dropout={self.dropout} "
                 "has no effect with num_layers=1",
-                UserWarning,
-                stacklevel=3,
             )
         self._draw(_checks.seed_value("seed", seed))
 
@@ -201,11 +203,6 @@ class RecurrentParameters(Layer):
     @_dropout_calls.setter
     def _dropout_calls(self, number: int) -> None:
         self._calls = Calls(number)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._config_names or name in ("num_directions", "output_size"):
-            raise AttributeError(f"{name} is fixed when a layer is made")
-        object.__setattr__(self, name, value)
 
     def _config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._config_names}

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 from .. import _checks
 from .._arrays import Array, length_array, number_array, real_array
 
+LEAST_WEIGHT = 1e-20  # above 0: products of weights with losses stay within float32, and so do their sums
+WEIGHTS = f"finite numbers from 0, above it in {LEAST_WEIGHT:g}..{1 / LEAST_WEIGHT:g}"
+
 
 class Loss(NamedTuple):
     """total: the weighted sum of the losses that count; weight: of their weights; gradient: of total / weight."""
@@ -81,9 +84,16 @@ def checked_weights(sample_weight: Any) -> Any:
     if sample_weight is None:
         return None
     array = number_array("sample_weight", sample_weight)
-    if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError("sample_weight must hold finite numbers from 0")
+    if (wrong := not_weights(array)).any():
+        raise ValueError(f"sample_weight must hold {WEIGHTS}, got {array[wrong].flat[0]}")
     return array
+
+
+def not_weights(array: Array) -> Array:
+    """Which of the numbers cannot be weights."""
+    given = array.astype(np.float64, copy=False)  # in float16 the largest would be infinite
+    found: Array = ~((given == 0) | ((given >= LEAST_WEIGHT) & (given <= 1 / LEAST_WEIGHT)))
+    return found
 
 
 def targets_like(name: str, x: Array, targets: ArrayLike) -> Array:

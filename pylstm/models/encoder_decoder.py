@@ -91,6 +91,7 @@ class EncoderDecoder(Writing):
     _part_names = ("encoder", "decoder", "attention")
     keeps_time = None
     _own_steps = True
+    _target_name = "targets"
     _loss: Any = "cross_entropy"
     _sampling: ScheduledSampling | None = None  # while fit runs
 

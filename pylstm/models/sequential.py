@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,7 +33,8 @@ class Sequential(Container, Trainable):
     """A model: each layer's output is the next one's input.
 
     Args:
-        layers: any of the library's or of yours, `LSTM`, `GRU`, `RNN` with batch_first=True among them.
+        layers: a list of any of the library's or of yours, `LSTM`, `GRU`, `RNN` with batch_first=True among them.
+        others: none: the layers stand in one list.
         seed: draw the parameters of the layers anew from this number, and the seeds of dropout, each by its layer's
             place. What has been trained or loaded stays as it is (`redraw` draws all). Without a seed all do.
 
@@ -57,7 +58,8 @@ class Sequential(Container, Trainable):
     _fitting: tuple[Any, Shape, Shape | None] = (None, (), None)  # layers, the last form of x that fitted, and y's
     _is_chain = True
 
-    def __init__(self, layers: Iterable[Layer], *, seed: int | None = None) -> None:
+    def __init__(self, layers: Iterable[Layer], *others: NoReturn, seed: int | None = None) -> None:
+        self._refuse_others(layers, others)
         self._configure(layers)
         if (number := _checks.seed_value("seed", seed)) is not None:
             self._reseed_fresh(np.random.SeedSequence(number))

@@ -42,6 +42,7 @@ class Trainable(Tunable, Savable):
     _own_steps: ClassVar[bool] = (
         False  # whether targets are sequences of lengths of their own, whatever the input's are
     )
+    _target_name: ClassVar[str] = "y"  # of fit's argument
     _is_chain: ClassVar[bool] = False  # whether training can cut sequences and carry the states on
     _loss: Any = None  # what fit was given: evaluate takes the same
     _metrics: Sequence[object] | None = None
@@ -153,9 +154,11 @@ class Trainable(Tunable, Savable):
             truncate: update after every so many steps and carry the states on (truncated back-propagation through
                 time): for long or endless sequences, with one target per step. Of a `Sequential` only.
             stateful: each sequence goes on where the one in its place in the batch before has ended: the states are
-                handed on from batch to batch, in training and in validation, and are zero when either begins. The order
-                is kept, and all batches are of one size. `pylstm.text_batches` cuts a long text so. With `truncate`,
-                too; of a `Sequential` only.
+                handed on from batch to batch, in training and in validation, and are zero when either begins; of an
+                iterator of which steps_per_epoch batches are an epoch, when training begins. The order is kept, and all
+                batches are of one size. `pylstm.text_batches` cuts a long text so; of `pylstm.windows` only such that
+                follow one another, batch_size strides to a window, are taken. With `truncate`, too; of a `Sequential`
+                only.
             shuffle: draw a new order every epoch. Where x gives batches, they keep theirs; with `stateful`, too.
             seed: everything random here, the order and the masks of dropout, follows from it: with the same initial
                 weights the same bits, whatever the number of threads. None: not reproducible.

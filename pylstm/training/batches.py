@@ -123,6 +123,11 @@ class Source:
         self.count: int | None = len(given) if hasattr(given, "__len__") else None
         self.failed: BaseException | None = None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether an epoch begins where the one before has ended."""
+        return self._once
+
     def check(self, epochs: int) -> None:
         """Raises ValueError if it is known that there are not enough batches for so many epochs."""
         if self._once and epochs > 1 and self.limit is None:

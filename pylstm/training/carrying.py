@@ -49,11 +49,33 @@ def check_stateful(model: Trainable, x: Inputs, size: int, name: str = "x") -> N
     model._check_carry("stateful")
     if isinstance(x, BatchInputs):
         return
+    past = x.parts[0].form[1]
+    if x.stride is not None and past is not None and past != x.stride * size:
+        raise ValueError(
+            f"stateful: the windows of {name} do not follow one another: each has {past} steps, and the one in its "
+            f"place in the next batch begins {x.stride * size} steps behind its beginning (stride * batch_size). "
+            f"{_fitting_windows(past, size)}"
+        )
     if len(x) % size:
         raise ValueError(
             f"stateful: {name} holds {len(x)} sequences, which is no multiple of batch_size, {size}: each goes on "
             "where the one in its place in the batch before has ended"
         )
+
+
+def check_resumed(x: Inputs, resume: object) -> None:
+    """Raises ValueError for a training that would go on with states that no checkpoint holds."""
+    if resume is not None and isinstance(x, BatchInputs) and x.source.goes_on:
+        raise ValueError(
+            "stateful: x is an iterator, which goes on from epoch to epoch, and so do the states, which a checkpoint "
+            "does not hold: leave resume out, or give a function that begins anew in each epoch"
+        )
+
+
+def _fitting_windows(past: int, size: int) -> str:
+    """What to do."""
+    whole = f"windows(.., stride={past // size}) goes with batch_size={size}" if past % size == 0 else ""
+    return whole or f"windows(.., stride={past}) goes with batch_size=1; or leave stateful out"
 
 
 def _check_chain(model: Trainable, option: str) -> None:

@@ -8,12 +8,12 @@ refuse it: whether it does, it says itself.)
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._warn import warn
 from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, check_numbers_of
 from .batches import BatchInputs, held
@@ -53,11 +53,9 @@ def before_training(
     if training.model._param_shapes and not training.model._trained_shapes():
         raise ValueError("all layers of the model are frozen, so that there is nothing to train: model.unfreeze(..)")
     if training.model._gives_probabilities() and training.loss.takes_logits:
-        warnings.warn(
+        warn(
             f"the model ends in a sigmoid or softmax, and {training.loss.name} puts one around the outputs itself: "
             "leave that layer out, predict(x, activation=..) gives probabilities",
-            UserWarning,
-            stacklevel=4,  # where fit was called
         )
     training.schedule._check_names(training.figures)
     for callback in training.callbacks:
@@ -68,6 +66,7 @@ def before_training(
         form, outputs = _check_x(training.model, x, batch_size, check_finite, training.truncate)
         _check_y(training, x, y, form, outputs, check_finite)
     _check_counts(training, x, y, batch_size)
+    _check_steps(training.model, x)
     if validation is not None:
         try:
             others = validation[0]
@@ -75,6 +74,7 @@ def before_training(
             found = _check_x(training.model, others, batch_size, check_finite, None)
             _check_y(training, others, validation[1], *found, check_finite)
             _check_counts(training, *validation, batch_size)
+            _check_steps(training.model, others)
             _check_alike(training, y, validation[1])
         except (TypeError, ValueError, IndexError) as error:
             raise type(error)(f"validation_data: {error}") from error
@@ -169,6 +169,24 @@ def _check_counts(training: Training, x: Inputs, y: AllTargets, batch_size: int)
     """Raises ValueError if there is nothing to learn from, unless other batches or processes may have it."""
     if training.reduce is None and held(y) is y:
         check_anything_counts(training.model, training.loss, x, y, batch_size)
+
+
+def _check_steps(model: Any, x: Inputs) -> None:
+    """Raises ValueError for a layer of a chain that leaves no step of any sequence."""
+    if not model._is_chain or isinstance(x, BatchInputs):
+        return
+    form, lengths = x.parts[0].form, x.lengths
+    if lengths is None and len(form) > 1 and form[1] is not None:
+        lengths = np.full(1, form[1])
+    for layer in model.layers:
+        before, lengths = lengths, None if lengths is None else layer.output_lengths(lengths)
+        if not isinstance(before, np.ndarray) or not isinstance(lengths, np.ndarray):
+            return
+        if before.any() and not lengths.any():
+            raise ValueError(
+                f"{layer!r} leaves no step of any sequence, of which the longest has {int(before.max())} there: "
+                "nothing to learn from. It needs longer sequences, a smaller kernel_size or dilation, or padding"
+            )
 
 
 def check_weights_used(y: AllTargets, loss: LossFunction, metrics: Mapping[str, Metric]) -> None:

@@ -137,6 +137,7 @@ class Inputs:
 
     def __init__(self, x: Any, lengths: Any = None, *, several: bool = False, rows: bool | None = None) -> None:
         self.keys: tuple[Any, ...] | None = None
+        self.stride: int | None = None  # of windows over a series: steps from one to the next
         if several and isinstance(x, (tuple, dict)):
             self.keys = tuple(x) if isinstance(x, dict) else tuple(range(len(x)))
             self.named = isinstance(x, dict)
@@ -318,14 +319,23 @@ def _ragged(y: Any, free: bool) -> bool:
 class SeveralTargets:
     """`Targets` in a tuple, or in a dict by name, for a model of several outputs."""
 
-    def __init__(self, y: Any, x: Inputs, per_step: bool | None, *, free: bool = False, lengths: Any = None) -> None:
+    def __init__(
+        self,
+        y: Any,
+        x: Inputs,
+        per_step: bool | None,
+        *,
+        free: bool = False,
+        lengths: Any = None,
+        name: str = "y",
+    ) -> None:
         self.named = isinstance(y, dict)
         keys = tuple(y) if self.named else tuple(range(len(y)))
         if not keys:
-            raise ValueError("y holds no targets")
+            raise ValueError(f"{name} holds no targets")
         own = _parallel("target_lengths", lengths, keys, self.named)
         self.parts = {
-            key: Targets(y[key], x, per_step, free=free, lengths=own[key], name=f"y[{key!r}]") for key in keys
+            key: Targets(y[key], x, per_step, free=free, lengths=own[key], name=f"{name}[{key!r}]") for key in keys
         }
 
     def __len__(self) -> int:

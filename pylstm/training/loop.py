@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from .. import _checks
 from .._interrupts import Interrupts
+from .._warn import warn
 from ..files import saving
 from ..losses.by_name import fitted, sampling
 from ..losses.loss import Loss
@@ -21,7 +21,7 @@ from . import checkpoint, resuming
 from .averaging import averaged, go_on
 from .batches import BatchInputs
 from .callbacks import Callback, EarlyStopping, ModelCheckpoint, callback_list, is_own
-from .carrying import Carried, check_stateful, check_truncation
+from .carrying import Carried, check_resumed, check_stateful, check_truncation
 from .checks import before_batches, before_training
 from .counted import Indices
 from .data import AllTargets, Batch, Inputs
@@ -92,6 +92,7 @@ class Training:
         self._stopped = self._ended = False  # ended: for good, by another than EarlyStopping
         self._stepped = self._within = False  # within an epoch, where callbacks see it
         self._source: resuming.Source | None = None
+        self._carried: Carried | None = None
         self._finite: list[str] = []  # parameters that were finite when training began
 
     def stop(self) -> None:
@@ -139,6 +140,7 @@ class Training:
         size = self.micro or batch_size  # of what is computed together
         if self.stateful:
             check_stateful(self.model, x, batch_size)
+            check_resumed(x, resume)
             if validation is not None:
                 check_stateful(self.model, validation[0], batch_size, "x of validation_data")
         if all(map(is_own, self.callbacks)):  # others may add figures
@@ -179,9 +181,7 @@ class Training:
                         self._end()
                     except Exception as other:  # the first error is the one to hear of
                         with contextlib.suppress(Warning):  # where warnings are errors
-                            warnings.warn(
-                                f"a callback failed at the end, too: {type(other).__name__}: {other}", stacklevel=3
-                            )
+                            warn(f"a callback failed at the end, too: {type(other).__name__}: {other}")
                 raise
             try:
                 self._end()
@@ -277,7 +277,9 @@ class Training:
     def _epoch(
         self, x: Inputs, y: AllTargets, batches: list[Indices], progress: Progress, interrupts: Interrupts
     ) -> Running:
-        running, carried = Running(self.loss, self.trained_metrics), Carried(self.stateful)
+        running, carried = Running(self.loss, self.trained_metrics), self._carried
+        if carried is None or not (isinstance(x, BatchInputs) and x.source.goes_on):
+            carried = self._carried = Carried(self.stateful)
         for number, rows in enumerate(batches):
             self.optimizer.lr = rate_at(self.schedule, self.rate, self.epoch, number, len(batches))
             self.batch, self.batches = number, len(batches)

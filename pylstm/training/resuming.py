@@ -13,13 +13,13 @@ import math
 import os
 import re
 import string
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _checks
 from .._arrays import Array
+from .._warn import warn
 from ..files.paths import check_template
 from ..files.reading import read_model
 from ..files.strict_json import ModelFileError
@@ -39,7 +39,6 @@ _EXACT = re.compile(  # forms of whole numbers whose words say which number it i
     "(?:(?:[^0-9a-zA-Z]?[<>=^])?[-+ ]?#?(?:[1-9][0-9]*)?|[-+ ]?#?0[0-9]*|0[>=][-+ ]?#?[0-9]*)[,_]?[dxXob]?"
 )
 _BASES = {"x": 16, "X": 16, "o": 8, "b": 2}
-_DEPTH = 7  # of calls from here to who called fit
 
 
 # ---- which file ------------------------------------------------------------------------------------------------------
@@ -125,7 +124,7 @@ def _newest(training: Training, template: str) -> Source | None:
             newest = source
     if left:
         instead = "training begins anew" if newest is None else f"training goes on from {newest.path}"
-        _warn(f"resume leaves out what it cannot go on from ({'; '.join(left[:5])}): {instead}")
+        warn(f"resume leaves out what it cannot go on from ({'; '.join(left[:5])}): {instead}")
     return newest
 
 
@@ -204,6 +203,8 @@ def settings(training: Training) -> dict[str, Any]:
         "lr": training.first_rate,
         "optimizer": _described(training.optimizer, ("lr",)),
         "schedule": _described(training.schedule, ()),
+        "stateful": str(training.stateful),
+        "truncate": str(training.truncate),
         "frozen": ", ".join(frozen_names(training.model)) or "none",
     }
 
@@ -260,19 +261,19 @@ def tell_differences(
         if place is None and callback.state_dict() and getattr(callback, "best_only", True)
     ]
     if lost or new:
-        _warn(
+        warn(
             "resume with other callbacks than the checkpoint was written with: those that fit is given count. "
             + (f"{', '.join(lost)[:300]} of the checkpoint will not go on. " if lost else "")
             + (f"{', '.join(new)[:300]} of fit will begin now." if new else "")
         )
     if training.rate not in rates:
-        _warn(
+        warn(
             f"resume with another learning rate: the checkpoint's counts, {rates[1]:g}, not the optimizer's "
             f"{training.rate:g}. For another rate from here on, give a schedule, or set training.optimizer.lr in a "
             "callback; or begin a new training with pylstm.load(path).fit(..)"
         )
     if training._seeded and training.entropy != seed:
-        _warn(f"resume with another seed: the checkpoint's counts, not {training.entropy}")
+        warn(f"resume with another seed: the checkpoint's counts, not {training.entropy}")
     for name, own in settings(training).items():
         known = before.get(name)
         anew = began and name == "schedule"
@@ -282,7 +283,7 @@ def tell_differences(
             what = f"another {name}: what fit is given counts"
             if name == "frozen":
                 what = "other frozen layers: those of the model that is trained count"
-            _warn(f"resume with {what}, {own[:300]}{instead}{state}")
+            warn(f"resume with {what}, {own[:300]}{instead}{state}")
 
 
 def tell(training: Training, source: Source, auto: bool, epochs: int, progress: Progress) -> None:
@@ -304,8 +305,4 @@ def tell(training: Training, source: Source, auto: bool, epochs: int, progress: 
     if auto and (progress.verbose or not training._stopped):
         progress.say(text)
     else:
-        _warn(text, 4)
-
-
-def _warn(text: str, depth: int = _DEPTH) -> None:
-    warnings.warn(text, UserWarning, stacklevel=depth + 1)
+        warn(text)

@@ -10,6 +10,7 @@ import numpy as np
 from .. import _checks
 from .._arrays import Array, number_array
 from ..graph.structure import mapped
+from ..losses.loss import WEIGHTS, not_weights
 from ..losses.loss_function import LossFunction
 from ..losses.targets import Form, fits, shown
 from ..losses.weighted import Weighted
@@ -17,7 +18,6 @@ from .counted import Counted, Indices
 from .data import AllTargets, Inputs, SeveralTargets, Targets
 
 MISSING = ("nan",)
-_LEAST = 1e-20  # of weights: their products with losses stay within float32
 
 
 class WeightedTargets:
@@ -205,21 +205,12 @@ class _Numbers(Counted):
 
 def check_weights(part: Counted) -> None:
     """Raises ValueError unless all that counts are finite numbers from 0, and none is lost in float32."""
-
-    def wrong(piece: Array) -> Array:
-        piece = piece.astype(np.float64, copy=False)  # in float16 the largest would be infinite
-        found: Array = ~((piece == 0) | ((piece >= _LEAST) & (piece <= 1 / _LEAST)))
-        return found
-
-    if not any(wrong(piece).any() for piece in part.pieces()):
+    if not any(not_weights(piece).any() for piece in part.pieces()):
         return
     for i in range(len(part)):
         one = np.atleast_1d(part.one(i))
-        if (at := wrong(one)).any():
-            raise ValueError(
-                f"sample_weight must hold finite numbers from 0, above it in {_LEAST:g}..{1 / _LEAST:g}, got "
-                f"{one[at][0]} in sample_weight[{i}]"
-            )
+        if (at := not_weights(one)).any():
+            raise ValueError(f"sample_weight must hold {WEIGHTS}, got {one[at][0]} in sample_weight[{i}]")
 
 
 def _any_number(part: Counted) -> bool:

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 
-collect_ignore_glob = [] if importlib.util.find_spec("sklearn") else ["test_sklearn*.py"]
+NEEDS = {"test_sklearn*.py": "sklearn", "test_torch*.py": "torch", "test_jax*.py": "jax"}
+
+collect_ignore_glob = [files for files, library in NEEDS.items() if importlib.util.find_spec(library) is None]

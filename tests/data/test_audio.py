@@ -204,3 +204,18 @@ def test_silence_and_nothing():
 def test_what_cannot_be_is_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize(("name", "given"), [("window", 25), ("step", 10), ("window", 1.5)])
+def test_milliseconds_are_not_seconds(name, given):
+    sound = signal(1.2)
+    said = f"{name} must be seconds, got {given:g}, and the signal has 1.2: of milliseconds {name}={given / 1000:g}"
+    for features in (pylstm.log_mel, pylstm.mfcc):
+        with pytest.raises(ValueError, match=said):
+            features(sound, 8000, **{name: given})
+
+
+def test_long_windows_of_long_signals_and_short_signals_stay_allowed():
+    slow = np.random.default_rng(0).standard_normal(400)  # of 40 s
+    assert len(pylstm.log_mel(slow, 10, window=6.4, step=2, bands=4, lowest=0.1)) == 17
+    assert pylstm.log_mel(np.zeros(10), 8000).shape == (0, 40)

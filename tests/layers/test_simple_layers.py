@@ -406,3 +406,22 @@ def test_a_model_written_by_hand():
 def test_a_sum_of_squares_in_blocks():
     values = np.random.default_rng(0).standard_normal(100_000)
     assert sum_of_squares(values) == pytest.approx((values**2).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("made", "names"), [
+    (lambda: pylstm.Embedding(5, 3), ["num", "dim", "dtype"]),
+    (lambda: pylstm.Linear(3, 2), ["in_features", "out_features", "bias", "dtype"]),
+    (lambda: pylstm.LayerNorm(3), ["size", "dtype"]),
+    (lambda: pylstm.Attention(3, 2), ["query_size", "key_size", "size", "score", "dtype"]),
+    (lambda: pylstm.Conv1d(3, 2, 2), ["in_size", "out_size", "kernel_size", "stride", "causal", "dtype"]),
+    (lambda: pylstm.GRU(3, 2), ["input_size", "hidden_size", "num_layers", "reset_after", "num_directions", "dtype"]),
+])  # fmt: skip
+def test_what_decides_the_parameters_is_fixed(made, names):
+    """It would do nothing, but show in a file; copies and pickles are free of it until they are made."""
+    for layer in (made(), copy.deepcopy(made()), pickle.loads(pickle.dumps(made()))):
+        before = repr(layer)
+        for name in names:
+            with pytest.raises(AttributeError, match=f"{name} is fixed when a layer is made"):
+                setattr(layer, name, getattr(layer, name))
+        assert repr(layer) == before
+        layer.note = "anything else is the user's"

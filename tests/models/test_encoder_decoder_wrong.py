@@ -123,7 +123,7 @@ FITTING = {
         GOOD, {"validation_data": (GOOD[0], changed(GOOD[1], 4, [9]))}, IndexError, r"validation_data: targets\[4\]",
     ),
     "another loss": (GOOD, {"loss": "ctc"}, ValueError, "loss must be of targets .* ctc is for labels without places"),
-    "loss": (GOOD, {"loss": "mse"}, ValueError, "targets of the outputs' shape"),
+    "loss": (GOOD, {"loss": "mse"}, ValueError, "loss must be of labels"),
     "option": (GOOD, {"epoch": 3}, TypeError, "epoch"),
     "truncate": (GOOD, {"truncate": 3}, ValueError, "truncate is for Sequential"),
     "probability": (GOOD, {"scheduled_sampling": 1.5}, ValueError, "scheduled_sampling must be"),

@@ -25,7 +25,7 @@ from sybil.evaluators.python import PythonEvaluator  # noqa: E402
 from sybil.parsers.markdown import CodeBlockParser, SkipParser  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONAL = ("torch", "keras", "matplotlib", "onnx", "safetensors", "sklearn", "tqdm")
+OPTIONAL = ("torch", "jax", "keras", "matplotlib", "onnx", "safetensors", "sklearn", "tqdm")
 PRINTED = "what the last block printed, and where it ended"
 LACKING = "names that blocks which did not run would have made"
 

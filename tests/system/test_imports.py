@@ -144,8 +144,12 @@ def test_what_looks_inside_is_imported_late():
 
 
 def test_nobody_imports_what_is_for_other_libraries():
-    users = {name for name, used in GRAPH.items() if any(part(one) in ("adapters", "sklearn") for one in used)}
-    assert {name for name in users if part(name) != "adapters"} == {"pylstm.sklearn"}
+    users = {
+        name
+        for name, used in GRAPH.items()
+        if any(part(one) in ("adapters", "jax", "sklearn", "torch") for one in used)
+    }
+    assert {name for name in users if part(name) != "adapters"} <= {"pylstm.jax", "pylstm.sklearn", "pylstm.torch"}
 
 
 def test_the_oracle_stands_alone():

@@ -26,7 +26,10 @@ KINDS = [
     {"bidirectional": True, "C": 7},
     {"per_step": False, "C": 1, "loss": "binary_cross_entropy"},
     {"vocabulary": 0, "per_step": False, "shortest": 0, "C": 3, "loss": "mse", "layers": 2},
+    {"H": 8, "C": 40, "S": 7},
+    {"vocabulary": 0, "bidirectional": True, "layers": 2, "T": 30, "shortest": 12, "C": 5, "loss": "ctc", "S": 6},
 ]
+SERIES, TRANSLATOR, SPEECH = KINDS[-3:]
 
 
 @pytest.mark.parametrize("options", KINDS)
@@ -42,9 +45,29 @@ def test_data_fit_the_case(options):
             assert batch.lengths.min() >= 2
             assert batch.steps == batch.lengths.max()
             assert not batch.x[~batch.valid].any()
-            assert batch.x[batch.valid].all()  # 0 is padding
+            assert not case.vocabulary or batch.x[batch.valid].all()  # 0 is padding
         if case.per_step:
             assert 0 <= batch.y.min() <= batch.y.max() < case.C
+        assert (batch.counts is not None) == (case.S > 0)
+        if case.S:
+            assert batch.y.shape == (case.N, batch.counts.max())
+            inside = load("models.batches").within(batch.counts, batch.y.shape[1])
+            assert batch.counts.min() >= 1
+            assert batch.y[inside].all()  # 0 is padding, or the blank
+            assert not batch.y[~inside].any()
+
+
+def test_what_a_translator_reads_and_writes():
+    """One step late: the beginning and the target, and the target and its end; neither is in a target."""
+    translations, case = load("models.translations"), make_case(**TRANSLATOR)
+    batch = load("models.data").make_data(case).batches[0]
+    steps = translations.steps_of(case, batch)
+    for row, count in enumerate(batch.counts):
+        target = batch.y[row, :count].tolist()
+        assert not {38, 39} & set(target)
+        assert steps.read[row, : count + 1].tolist() == [39, *target]
+        assert steps.written[row, : count + 1].tolist() == [*target, 38]
+        assert steps.valid[row].tolist() == [t <= count for t in range(batch.y.shape[1] + 1)]
 
 
 def test_symbols_are_as_unequal_as_words():
@@ -97,11 +120,36 @@ def test_a_limit_by_hand(machine):
 
 def test_input_that_is_given_needs_no_gradient(machine):
     limits = load("models.limits")
-    case = make_case(**KINDS[-1], N=512, H=64, E=64)
+    case = make_case(**SERIES, N=512, H=64, E=64)
     data = load("models.data").make_data(case)
     first, above = limits.input_flops(case, data)
     expected = (2 * (above + limits.recurrent_flops(case, data)) + first) / 1e12
     assert limits.recurrent(case, data, machine, backward=True) == pytest.approx(expected)
+
+
+def test_a_limit_of_a_translator_by_hand(machine):
+    """Two embeddings, two LSTMs, the head, and the layers around the attention; all of them in the optimizer."""
+    limits, case = load("models.limits"), make_case(**TRANSLATOR)
+    data = load("models.data").make_data(case)
+    assert limits.pairs(data) == np.mean([(b.lengths * (b.counts + 1)).sum() for b in data.batches])
+    read = {int(symbol) for b in data.batches for symbol in b.x[b.valid]}
+    written = {39} | {int(symbol) for b in data.batches for symbol in b.y.reshape(-1)} - {0}
+    lstms = 2 * 4 * 4 * (6 + 4 + 1) + 4 * 8 * (6 + 8 + 1)
+    linear = 8 * 8 + 8 * 16 + 2 * (8 * 8 + 8) + 40 * 9
+    assert limits.parameters(case, data) == (len(read) + len(written)) * 6 + lstms + linear
+    trained, predicted = (limits.limit(case, mode, machine, data).terms for mode in (True, False))
+    assert set(trained) - set(predicted) == {"recurrent backward", "optimizer"}
+    assert trained["attention"] == pytest.approx(3 * 3 * 4 * 8 * limits.pairs(data) / 1e12)
+    (encoder, sources), (decoder, targets) = load("models.translations").sides(case, data)
+    assert limits.rows(targets) == np.mean([(b.counts + 1).sum() for b in data.batches])
+    both = limits.recurrent(encoder, sources, machine, False) + limits.recurrent(decoder, targets, machine, False)
+    assert predicted["recurrent forward"] == pytest.approx(3 * both)
+
+
+def test_the_loss_of_labels_without_places():
+    """Of three steps of even odds, 6 of 8 paths read as the one label: 001 010 100 011 110 111."""
+    batch = load("models.batches").Batch(np.zeros((1, 3, 1)), np.array([[1]]), np.array([3]), np.array([1]))
+    assert load("models.losses").ctc(batch, np.zeros((1, 3, 2))) == pytest.approx(-math.log(6 / 8))
 
 
 @pytest.mark.parametrize("options", KINDS)
@@ -113,7 +161,8 @@ def test_libraries_agree(options, training):
     ours = load("models.pylstm_peer").Peer(case, data, training=training, threads=1)
     found = ours.check()
     untrained = load("models.pylstm_peer").Peer(case, data, training=False, threads=1)
-    assert ours.loss == pytest.approx(load("models.data").loss_of(case, data.batches[0], untrained.outputs()), rel=1e-5)
+    loss = load("models.losses").loss_of(case, data.batches[0], untrained.outputs())
+    assert ours.loss == pytest.approx(loss, rel=1e-5)
     assert math.isfinite(ours.loss)
     if importlib.util.find_spec("torch") is None:
         return
@@ -205,6 +254,27 @@ def test_a_table_of_whole_models():
     assert report.means(document["found"]) == ["training: 4.00 times as fast as the best peer, geometric mean"]
     text = table.block("the parts of x.json", document)
     assert table.blocks_in(f"before\n{text}\nafter")[0][1] == "the parts of x.json"
+
+
+def test_tables_of_cases_with_targets_of_their_own():
+    """Their shapes, and a peer that leaves them out."""
+    results, table, report = load("results"), load("table"), load("report")
+    document = results.new() | {"versions": {"pylstm": "1", "torch": "2+cpu"}}
+    for name in ("translator", "speech"):
+        rows = [
+            {"peer": "pylstm", "samples": [], "median": 0.06, "ratio": 1.0, "batches": 6},
+            {"peer": "torch", "samples": [], "median": 0.12, "ratio": 2.0, "batches": 6},
+            {"peer": "keras_jax", "samples": [], "unsupported": "left out"},
+        ]
+        record = results.record_of(load("models.cases").BY_NAME[name], "inference", 1, rows)
+        record["parts"] = {"attention": 0.06, "total": 0.06} if name == "translator" else {"head": 0.06, "total": 0.06}
+        results.add(document["found"], record)
+        assert report.row_text(rows[2], record) == "not supported: left out"
+    lines = table.table(document)
+    assert "8,000, 256), LSTM(128) both ways; Embedding(6,002, 256), LSTM(256), attention, Linear(6,002)" in lines[2]
+    assert "80 numbers a step, 2 x LSTM(128) both ways, Linear(11) per step, CTC; T=150 N=32, ragged" in lines[3]
+    assert lines[3].endswith("| 10.0 ms | 2.00 x PyTorch | – | – | – | – |")
+    assert table.parts_table(document)[0] == "| case | attention | head | all |"
 
 
 def test_unknown_names_are_told():

@@ -71,6 +71,73 @@ def test_training_is_that_of_truncated_whole_sequences(truncate):
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("stride", "size", "fits"), [(6, 1, True), (2, 3, True), (1, 6, True), (1, 4, False), (6, 2, False)]
+)
+def test_windows_of_a_series_follow_one_another(stride, size, fits):
+    """A window goes on where another one ends if so many strides are as long as it."""
+    data = pylstm.windows(np.arange(43.0), past=6, future=1, stride=stride)
+    data = pylstm.windows(np.arange(43.0)[: 43 - len(data.x) % size * stride], past=6, future=1, stride=stride)
+    net = pylstm.Sequential([pylstm.LSTM(1, 3, batch_first=True), pylstm.LastStep(), pylstm.Linear(3, 1)], seed=0)
+    options = {"loss": "mse", "stateful": True, "batch_size": size}
+    if fits:
+        follows = data.x[size:, 0, 0] == data.x[:-size, -1, 0] + 1
+        assert follows.all()
+        assert len(net.fit(data, verbose=0, validation_data=data, **options)["val_loss"]) == 1
+        return
+    said = f"the windows of x do not follow one another: each has 6 steps, .* {stride * size} steps behind"
+    with pytest.raises(ValueError, match=said):
+        net.fit(data, verbose=0, **options)
+    with pytest.raises(ValueError, match=said):
+        net.evaluate(data, **options)
+    plain = np.array(data.x), np.array(data.y)
+    if not len(plain[0]) % size:
+        with pytest.raises(ValueError, match="the windows of x of validation_data do not follow"):
+            net.fit(*plain, verbose=0, validation_data=data, **options)
+
+
+def test_an_iterator_goes_on_from_epoch_to_epoch():
+    """Two epochs of two batches each are one of four, to the bit; a function begins anew."""
+    _, x, y = long_text(np.random.default_rng(5))
+    batches = [(x[i : i + 3], y[i : i + 3]) for i in range(0, 12, 3)]
+    options = {"loss": "cross_entropy", "stateful": True, "seed": 1, "verbose": 0}
+    one, other, anew = chain(), chain(), chain()
+    one.fit(lambda: iter(batches), optimizer=pylstm.Adam(1e-2), **options)
+    other.fit(iter(batches), optimizer=pylstm.Adam(1e-2), steps_per_epoch=2, epochs=2, **options)
+    for name, value in one.params.items():
+        assert value.tobytes() == other.params[name].tobytes(), name
+    losses = anew.fit(
+        lambda: iter(batches), optimizer=pylstm.SGD(0.0), steps_per_epoch=2, epochs=2, **options
+    )["loss"]  # fmt: skip
+    assert losses[0] == losses[1]
+
+
+def test_states_of_an_iterator_are_in_no_checkpoint(tmp_path):
+    _, x, y = long_text(np.random.default_rng(5))
+    batches = [(x[i : i + 3], y[i : i + 3]) for i in range(0, 12, 3)]
+    with pytest.raises(
+        ValueError, match=r"stateful: x is an iterator, .* which a checkpoint does not hold: leave resume"
+    ):
+        chain().fit(iter(batches), loss="cross_entropy", stateful=True, steps_per_epoch=2, epochs=2, verbose=0,
+                    resume="auto", callbacks=[pylstm.ModelCheckpoint(tmp_path / "m.npz")])  # fmt: skip
+
+
+def test_another_way_to_carry_states_is_told(tmp_path):
+    _, x, y = long_text(np.random.default_rng(6))
+    path = tmp_path / "m.npz"
+    options = {"loss": "cross_entropy", "batch_size": 3, "verbose": 0}
+    chain().fit(x, y, stateful=True, callbacks=[pylstm.ModelCheckpoint(path)], **options)
+    with pytest.warns(UserWarning, match="resume with another") as told:
+        chain().fit(x, y, truncate=2, epochs=2, resume=path, **options,
+                    callbacks=[pylstm.ModelCheckpoint(path)])  # fmt: skip
+    texts = sorted(str(one.message) for one in told)
+    assert texts == [
+        "resume with another stateful: what fit is given counts, False, not True",
+        "resume with another truncate: what fit is given counts, 2, not None",
+    ]
+    assert {one.filename for one in told} == {__file__}
+
+
 def test_epochs_begin_with_zero():
     _, x, y = long_text(np.random.default_rng(2))
     net = chain()

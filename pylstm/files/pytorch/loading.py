@@ -80,6 +80,8 @@ def from_torch(
     else:
         _check_mapping(weights)
         state = _taken(model, weights, None, prefix, mapping)
+    if not type(model).load_state_dict.__module__.startswith("pylstm."):  # somebody's own may edit what it is given
+        state = {name: np.array(value) for name, value in state.items()}
     model.load_state_dict(state)
     return model
 

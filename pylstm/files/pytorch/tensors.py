@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import _arrays
 from ..._arrays import Array
 from ..sources import File
 from ..strict_json import ModelFileError
@@ -65,7 +66,8 @@ class FileTensor:
         self.storage, self.offset, self.shape, self.strides, self.dtype = storage, offset, shape, strides, dtype
 
     def read(self, file: File, span: Span, order: str) -> Array:
-        """A C-contiguous array of float16, float32, float64 or integers; bfloat16 becomes float32.
+        """A C-contiguous array of float16, float32, float64 or integers; bfloat16 becomes float32. Whole tensors of
+        float32 and float64 are read-only: in memory that can become a parameter's, so that large ones are not copied.
 
         order: "<" or ">". As much is read as lies between the first number and the last.
         """
@@ -75,13 +77,27 @@ class FileTensor:
         if 0 in self.shape:
             return np.empty(self.shape, np.float32)
         count = 1 + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
-        raw = np.empty(count, order + ("u2" if code == "bf16" else code))
+        kind = np.dtype(order + (code if code != "bf16" else "u2"))
+        if kind.char in "fd" and kind.isnative and count == math.prod(self.shape) and self._in_order():
+            room = _arrays.room(self.shape, kind)
+            span.fill(file, self.storage.start + self.offset * width, room.reshape(-1).view(np.uint8))
+            return _arrays.handed_on(room)
+        raw = np.empty(count, kind)
         span.fill(file, self.storage.start + self.offset * width, raw.view(np.uint8))
         steps = [step * width for step in self.strides]
         view = np.lib.stride_tricks.as_strided(raw, self.shape, steps, writeable=False)
         if code == "bf16":
             return widened(view)
         return np.ascontiguousarray(view, raw.dtype.newbyteorder("=")).reshape(self.shape)
+
+    def _in_order(self) -> bool:
+        """Whether its numbers stand one behind the other, as in C."""
+        step = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size > 1 and stride != step:
+                return False
+            step *= size
+        return True
 
 
 def widened(bits: Array) -> Array:

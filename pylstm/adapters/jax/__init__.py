@@ -1,0 +1,1 @@
+"""Functions for JAX, public in `pylstm.jax`."""

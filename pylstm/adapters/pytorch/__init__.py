@@ -1,0 +1,1 @@
+"""Modules for PyTorch, public in `pylstm.torch`."""
