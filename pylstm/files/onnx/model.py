@@ -75,6 +75,7 @@ class Contents:
     opsets: dict[str, int]
     metadata: dict[str, str]
     size: int
+    producer: str = ""
 
 
 class _Reader:
@@ -96,10 +97,12 @@ class _Reader:
         graph = None
         opsets: dict[str, int] = {}
         metadata: dict[str, str] = {}
-        functions, version = [], 0
+        functions, version, producer = [], 0, ""
         for number, wire, value in self.fields(data):
             if number == 1 and wire == VARINT:
                 version = value
+            elif number == 2:
+                producer = text(value)
             elif number == 7:
                 if graph is not None:
                     raise ModelFileError("it has two graphs")
@@ -125,7 +128,7 @@ class _Reader:
                 f"it has {len(functions)} functions of its own, which are not read: onnx.inliner.inline_local_functions"
                 " of the onnx package puts their nodes in place of the calls"
             )
-        return Contents(self.graph(graph, 0), {"": opset, **opsets}, metadata, len(data))
+        return Contents(self.graph(graph, 0), {"": opset, **opsets}, metadata, len(data), producer)
 
     def _opset(self, data: object) -> tuple[str, int]:
         domain, version = "", 1

@@ -21,6 +21,7 @@ from .operators.known import build
 from .operators.products import LinearNode, linear_layer
 from .operators.recurrent import RECURRENT
 from .operators.registry import Call
+from .writing import PRODUCER
 
 NOTHING, WASTE = 0, 1  # places: of an input that is left out, and for outputs that nobody wants
 _FAILS = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, AssertionError)
@@ -52,6 +53,7 @@ class Program:
 
     def __init__(self, contents: Contents) -> None:
         self.graph, self.opsets = contents.graph, contents.opsets
+        self.ours = contents.producer == PRODUCER  # whose sums have the order of our layers
         self.values: list[Array | None] = [None, None]
         self.zeros: set[int] = set()
         self.made: dict[int, Step] = {}

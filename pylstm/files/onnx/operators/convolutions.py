@@ -123,9 +123,10 @@ def _conv(call: Call) -> Compute:
     if groups < 1:
         raise call.error("its group must be above 0")
     layer = convolution_layer(call, windows) if groups == 1 else None
+    ours = call.program is not None and call.program.ours
 
     def compute(x: Array, weight: Array, bias: Array | None = None) -> Array:
-        if layer is not None and x.ndim == 3 and x.dtype == layer.dtype and x.shape[1] == layer.in_size:
+        if ours and layer is not None and x.ndim == 3 and x.dtype == layer.dtype and x.shape[1] == layer.in_size:
             return layer(x.swapaxes(1, 2)).swapaxes(1, 2)
         if x.ndim < 3 or weight.ndim != x.ndim or x.shape[1] != weight.shape[1] * groups or len(weight) % groups:
             raise ValueError(f"x {x.shape} and weight {weight.shape} do not fit with {groups} groups")

@@ -24,7 +24,7 @@ def _along(parameter: Array, x: Array, axis: int) -> Array:
 
 def _quantised(x: Array, scale: Array, zero: Array) -> Array:
     bounds = np.iinfo(zero.dtype)
-    return np.clip(np.rint(x / scale) + zero.astype(x.dtype), bounds.min, bounds.max).astype(zero.dtype)
+    return np.asarray(np.clip(np.rint(x / scale) + zero.astype(x.dtype), bounds.min, bounds.max), zero.dtype)
 
 
 def dynamic(x: Array) -> tuple[Array, Array, Array]:
@@ -79,7 +79,7 @@ def _dequantize(call: Call) -> Compute:
 def integer_product(a: Array, b: Array) -> Array:
     """a @ b of integers of 8 bits and their differences, exactly, as int32."""
     # float64 holds every sum of such products, and its product is the fast one
-    return np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64).astype(np.int32)
+    return np.asarray(np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64), np.int32)
 
 
 @operator("MatMulInteger", 2, 4, since=10)
