@@ -47,7 +47,8 @@ class Headlines(pylstm.Model):
         first, _ = self.rnn_1(read)
         second, _ = self.rnn_2(first)
         steps = pylstm.concatenate([read, first, second], axis=-1)
-        return self.output((steps * self.attention(steps).softmax(axis=1)).sum(axis=1))
+        weights = pylstm.softmax(self.attention(steps), axis=1)
+        return self.output((steps * weights).sum(axis=1))
 
 
 class Writer:
