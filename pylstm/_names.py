@@ -77,7 +77,7 @@ _MODULES = {
 }
 PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}  # name -> module in pylstm
 _ROOT = __name__.partition(".")[0]
-_OPTIONAL = ("sklearn",)  # modules for the libraries of these names
+_OPTIONAL = ("jax", "sklearn", "torch")  # modules for the libraries of these names
 
 
 def of_library(thing: Any) -> bool:
