@@ -45,7 +45,7 @@ WRONG = [
     ((Z, [[1], [1]]), {"zero_infinity": 1}, TypeError, "zero_infinity"),
     ((Z, [[1], [1]]), {"sample_weight": [1]}, ValueError, "sample_weight"),
     ((Z, [[1], [1]]), {"sample_weight": [-1, 1]}, ValueError, "sample_weight"),
-    ((Z, [[1], [1]]), {"sample_weight": [1e308, 1e308]}, ValueError, "sample_weight must have a sum that is finite"),
+    ((Z, [[1], [1]]), {"sample_weight": [1e308, 1e308]}, ValueError, "sample_weight must hold finite numbers from 0"),
     ((Z, [[1], [1]]), {"sample_weight": np.ones((2, 4))}, ValueError, "sample_weight"),
 ]  # fmt: skip
 
