@@ -12,6 +12,8 @@ LENGTHS = [4, 6, 0]
 
 
 def options_of(variant):
+    if variant.options.get("coupled"):
+        return "igohc"  # there is no f of its own
     return {"LSTM": "ifgohc", "GRU": "rznh", "RNN": "h"}[variant.cls]
 
 

@@ -33,7 +33,7 @@ import pytest
         ("LSTM", {"proj_size": -1}, ValueError, "proj_size"),
         ("LSTM", {"proj_size": 6}, ValueError, "proj_size must be smaller than hidden_size=6, got 6"),
         ("LSTM", {"proj_size": False}, TypeError, "proj_size"),
-        ("RNN", {"nonlinearity": "sigmoid"}, ValueError, "nonlinearity must be 'tanh' or 'relu', got 'sigmoid'"),
+        ("RNN", {"nonlinearity": "sigmoidal"}, ValueError, "nonlinearity must be .*'tanh'.*, got 'sigmoidal'"),
         ("RNN", {"nonlinearity": None}, TypeError, "nonlinearity"),
         ("LSTM", {"dtype": np.float16}, TypeError, "dtype must be float32 or float64"),
         ("LSTM", {"dtype": ">f4"}, TypeError, "dtype"),
