@@ -196,6 +196,8 @@ def test_committed_results_are_complete():
         found[kind] |= {(record["case"]["name"], record["mode"]) for record in document["found"]}
         assert {"cpu", "cores", "caches", "isa"} <= document["machine"].keys()
         assert "/" not in document["machine"]["cpu"]
-        assert all(dataclasses.asdict(load("results").case_of(r)) == r["case"] for r in document["found"])
+        for record in document["found"]:  # a field that came later has its default
+            case = dataclasses.asdict(load("results").case_of(record))
+            assert {name: case[name] for name in record["case"]} == record["case"]
     for kind, seen in found.items():
         assert seen >= {(case.name, mode) for case in load(kind).CASES for mode in case.modes}
