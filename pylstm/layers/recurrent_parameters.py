@@ -53,7 +53,6 @@ class RecurrentParameters(Layer):
     recurrent_bias: bool
     num_directions: int
     output_size: int
-    peephole: bool = False
     _cell_name: str  # in the core
     _state_names: tuple[str, ...]
     _state_sizes: tuple[int, ...]
@@ -137,7 +136,8 @@ class RecurrentParameters(Layer):
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         parameters = CELLS[self._cell_name]["parameters"]
         own = {
-            name: parameters[name] for name in _present(self._cell_name, self.bias, self.recurrent_bias, self.peephole)
+            name: parameters[name]
+            for name in _present(self._cell_name, self.bias, self.recurrent_bias, getattr(self, "peephole", False))
         }
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):

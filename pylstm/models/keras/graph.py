@@ -203,7 +203,7 @@ class KerasModel(Model):
 
     @property
     def keeps_time(self) -> bool | None:  # type: ignore[override]
-        """Whether the output has a step for each of the first input's: whether its mask comes out."""
+        """Whether the output has a step for each of the first input's, so that its mask comes out."""
         if "_keeps" not in self.__dict__:
             self._keeps = self._found_out()
         return self._keeps
