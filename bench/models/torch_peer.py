@@ -64,10 +64,10 @@ class Peer(ModelPeer):
                     found = (
                         np.array(self.losses()) if self.training else valid(self.case, data.batches[0], self.outputs())
                     )
-                except Exception:
+                except IndexError:  # the compiler loses its way among the packed sequences of the translator
                     if how == "eager":
                         raise
-                    continue  # the compiler loses its way among the packed sequences of the translator
+                    continue
                 value = torch.from_numpy(found)
                 first = value if first is None else first
                 torch.testing.assert_close(value, first, rtol=1e-3, atol=1e-4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,20 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 class ModelFileError(ValueError):
     """A file that is not a model of this library, or a damaged one."""
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Whatever the bytes of a file lead to becomes a ModelFileError that names it, but for a lack of memory and errors
+    of the system."""
+    try:
+        yield
+    except (MemoryError, OSError):
+        raise
+    except ModelFileError as error:
+        raise ModelFileError(f"{name}: {error}") from None
+    except Exception as error:
+        raise ModelFileError(f"{name} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def parse(text: str, most: int = VALUES) -> Any:

@@ -71,7 +71,8 @@ def test_ten_thousand_steps_are_as_exact_as_pytorchs(name, weights):
 @pytest.mark.parametrize("scale", [100, 1e10, 1e30])
 def test_saturated_gates_stay_finite_and_right(variant, scale):
     """Weights far beyond what is trained: every gate at its end, no NaN, the values of the reference."""
-    if variant.name in ("rnn_relu", "lstm_coupled", "gru_before_general"):  # relu, elu, leaky_relu
+    unbounded = variant.name in ("lstm_coupled", "gru_before_general") and scale > 100  # elu, leaky_relu
+    if unbounded or variant.name == "rnn_relu":
         pytest.skip("without a bound there is no end to saturate at")
     layer = variant.make(pylstm, 8, 16, seed=0)
     layer.load_state_dict({name: value * np.float32(scale) for name, value in layer.params.items()})

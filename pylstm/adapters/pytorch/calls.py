@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ... import _arrays, _core
 from ..._arrays import Array
 from .packed import Packing
 from .spec import Spec
 from .weights import DTYPES, Weights
-
-Tensor = torch.Tensor
 
 
 class Call(NamedTuple):

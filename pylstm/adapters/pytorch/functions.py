@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import tapes
 from .calls import Call, backward, run
-
-Tensor = torch.Tensor
 
 NO_SECOND = (
     "pylstm computes no second derivatives: where a loss needs them (a gradient penalty, a Hessian), keep this module "

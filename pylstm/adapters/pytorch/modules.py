@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.modules.rnn import RNNBase
 from torch.nn.parameter import Parameter
@@ -19,7 +20,6 @@ from .spec import CELL_OF_MODE, Spec
 from .transforms import Transformed
 from .weights import DTYPES, Weights
 
-Tensor = torch.Tensor
 _PLAIN = (Tensor, Parameter)
 
 

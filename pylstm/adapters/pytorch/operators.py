@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from . import tapes
@@ -19,8 +20,6 @@ from .functions import NO_SECOND
 from .packed import Packing
 from .spec import Spec
 from .weights import kept_for
-
-Tensor = torch.Tensor
 
 _INPUTS = "Tensor x, Tensor[] states, Tensor[] weights, Tensor? batch_sizes, Tensor? seed"
 _OPTIONS = (

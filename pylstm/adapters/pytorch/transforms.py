@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import operators
 from .functions import NO_SECOND
-
-Tensor = torch.Tensor
 
 
 class Transformed(torch.autograd.Function):

@@ -74,7 +74,7 @@ _KEPT: dict[tuple[object, ...], tuple[int, Weights]] = {}  # the newest last
 def kept_for(spec: Spec, weights: Sequence[torch.Tensor]) -> Weights:
     """For calls that know no module, those of compiled programs: by where the first parameter is."""
     key = (spec.network, spec.bias, weights[0].dtype, weights[0].data_ptr())
-    size = sum(weight.nbytes for weight in weights)
+    size: int = sum(weight.nbytes for weight in weights)
     kept = _KEPT.pop(key, (size, Weights()))
     _KEPT[key] = kept
     others = list(_KEPT.items())

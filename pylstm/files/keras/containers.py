@@ -13,7 +13,7 @@ from ..hdf5.reading import SIGNATURE, Contents, Group
 from ..pytorch import zips
 from ..pytorch.spans import Span
 from ..sources import File, Memory, opened_raw
-from ..strict_json import ModelFileError, parse
+from ..strict_json import ModelFileError, damage_named, parse
 
 _CONFIG = 2**26  # bytes of JSON
 _CHUNK = 2**20
@@ -55,9 +55,10 @@ def opened(path: Any) -> Iterator[KerasFile]:
 
 @contextmanager
 def _checked(source: Any, given: Any, name: str) -> Iterator[KerasFile]:
-    try:
+    with damage_named(name):
         file = source(given)
         found = _read(file)
+    try:
         yield found
         file.check_unchanged()
     except ModelFileError as error:

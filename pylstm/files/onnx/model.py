@@ -12,7 +12,7 @@ import numpy as np
 from ... import _checks
 from ..._arrays import Array
 from ..sources import File, Memory, opened_raw
-from ..strict_json import ModelFileError
+from ..strict_json import ModelFileError, damage_named
 from .protobuf import FIXED32, SPAN, VARINT, fields, integers, signed, text
 from .tensors import Folder, dtype_of, tensor
 
@@ -296,7 +296,7 @@ def read(source: Any) -> Contents:
 
 
 def _read(file: File, beside: Folder | None, name: str) -> Contents:
-    try:
+    with damage_named(name):
         if not file.size:
             raise ModelFileError("it is empty")
         if file.size > _MOST_BYTES:
@@ -305,12 +305,6 @@ def _read(file: File, beside: Folder | None, name: str) -> Contents:
         file.fill(0, buffer, None)
         _check_head(bytes(buffer[:16]))
         return _Reader(file.size, beside).model(memoryview(buffer).toreadonly())
-    except (MemoryError, OSError):
-        raise
-    except ModelFileError as error:
-        raise ModelFileError(f"{name}: {error}") from None
-    except Exception as error:  # whatever else a damaged file may lead to
-        raise ModelFileError(f"{name} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 _OTHERS = {

@@ -15,7 +15,7 @@ from typing import Any
 from ... import _checks
 from ..._arrays import Array
 from ..sources import File, Memory, opened_raw
-from ..strict_json import ModelFileError
+from ..strict_json import ModelFileError, damage_named
 from . import safetensors, zips
 from .pickles import Bytes, interpret
 from .spans import Span
@@ -75,15 +75,9 @@ def opened(path: Any) -> Iterator[Open]:
 
 @contextmanager
 def _checked(source: Callable[[], File], name: str) -> Iterator[Open]:
-    try:
+    with damage_named(name):
         file = source()
         found = _read(file)
-    except (MemoryError, OSError):
-        raise
-    except ModelFileError as error:
-        raise ModelFileError(f"{name}: {error}") from None
-    except Exception as error:  # whatever else a damaged file may lead to
-        raise ModelFileError(f"{name} is damaged: {type(error).__name__}: {str(error)[:300]}") from error
     yield found
     file.check_unchanged()
 
