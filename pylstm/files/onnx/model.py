@@ -197,7 +197,7 @@ class _Reader:
             elif number == 20 and wire == VARINT:
                 kind = value
             elif number == 2 and wire == FIXED32:
-                single = float(np.frombuffer(value, "<f4")[0])
+                single = _decimal(np.frombuffer(value, "<f4")[0])
             elif number == 3 and wire == VARINT:
                 single = signed(value)
             elif number == 4 and wire == SPAN:
@@ -269,7 +269,12 @@ def _floats(value: Any) -> list[float]:
     data = _span(value)
     if len(data) % 4:
         raise ModelFileError("a row of numbers in it is cut off")
-    return np.frombuffer(data, "<f4").tolist()  # type: ignore[no-any-return]
+    return [_decimal(one) for one in np.frombuffer(data, "<f4")]
+
+
+def _decimal(number: np.float32) -> float:
+    """The shortest decimal that is this float32: what somebody has written, as 1e-5, for graphs of float64, too."""
+    return float(str(number))
 
 
 def _span(value: object) -> memoryview:
