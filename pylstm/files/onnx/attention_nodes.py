@@ -59,20 +59,18 @@ def _additive(graph: Emitter, layer: Attention, queries: str, projected: str) ->
 
 def _weights(graph: Emitter, scores: str, memory: MemoryNames) -> str:
     """Softmax over the keys that count; zeros for the others, and where none does."""
-    inside = zero = None
-    if memory.lengths is not None:
-        zero = graph.number(0)
-        inside = graph.unsqueezed(
-            graph.node("Less", [graph.counted(scores, 2), graph.unsqueezed(memory.lengths, 1)]), 1
-        )
-        scores = graph.node("Where", [inside, scores, graph.number(-np.inf)])
+    lengths = memory.lengths
+    some = ""
+    if lengths is not None:
+        some = graph.unsqueezed(graph.node("Greater", [lengths, graph.integer(0)]), 1, 2)
+        inside = graph.node("Less", [graph.counted(scores, 2), graph.unsqueezed(lengths, 1)])
+        scores = graph.node("Where", [graph.unsqueezed(inside, 1), scores, graph.number(-np.inf)])
     largest = graph.node("ReduceMax", [scores], axes=[2], keepdims=1)
-    if inside is not None:
-        some = graph.unsqueezed(graph.node("Greater", [memory.lengths, graph.integer(0)]), 1, 2)
-        largest = graph.node("Where", [some, largest, zero])
+    if some:
+        largest = graph.node("Where", [some, largest, graph.number(0)])
     weights = graph.node("Exp", [graph.node("Sub", [scores, largest])])
     shape = graph.node("Concat", [graph.part(graph.node("Shape", [scores]), 0, 2, 3), graph.integers(1)], axis=0)
     totals = graph.node("MatMul", [weights, graph.node("Expand", [graph.number(1), shape])])
-    if inside is not None:  # of a sequence without keys it would be 0 / 0
+    if some:  # of a sequence without keys it would be 0 / 0
         totals = graph.node("Where", [some, totals, graph.number(1)])
     return graph.node("Div", [weights, totals])  # type: ignore[no-any-return]

@@ -47,7 +47,7 @@ def _reshape(run: Any, names: list[str], arrays: list[Array], y: Array, shape: A
     before, after = arrays[0].shape, y.shape
     run.notes.reshapes.append((before, after))
     if run.others is None:
-        return run.graph.reshaped(names[0], *after)
+        return run.graph.reshaped(names[0], *after)  # type: ignore[no-any-return]
     if len(run.notes.reshapes) > len(run.others.reshapes):
         raise DependsOnExampleError
     other, others = run.others.reshapes[len(run.notes.reshapes) - 1]
@@ -58,7 +58,7 @@ def _reshape(run: Any, names: list[str], arrays: list[Array], y: Array, shape: A
         copied = at < min(len(before), len(other)) and (a, b) == (before[at], other[at])
         sizes.append(a if a == b else 0 if copied else -1)
     if sizes.count(-1) < 2:
-        return run.graph.reshaped(names[0], *sizes)
+        return run.graph.reshaped(names[0], *sizes)  # type: ignore[no-any-return]
     parts: list[Any] = []  # sizes of the inputs, taken from them when the graph runs
     for size, a, b in zip(sizes, after, others, strict=True):
         found = run.axes.get((a, b)) if size == -1 else None
@@ -70,20 +70,20 @@ def _reshape(run: Any, names: list[str], arrays: list[Array], y: Array, shape: A
 
 
 def _size_of(run: Any, name: str, axis: int) -> str:
-    return run.graph.part(run.graph.node("Shape", [name]), 0, axis, axis + 1)
+    return run.graph.part(run.graph.node("Shape", [name]), 0, axis, axis + 1)  # type: ignore[no-any-return]
 
 
 @_writes(operations.transpose)
 def _transpose(run: Any, names: list[str], arrays: list[Array], y: Array, axes: Any = None) -> str:  # noqa: ARG001
     ndim = arrays[0].ndim
-    return run.graph.transposed(names[0], *(range(ndim)[::-1] if axes is None else [axis % ndim for axis in axes]))
+    return run.graph.transposed(names[0], *(range(ndim)[::-1] if axes is None else [axis % ndim for axis in axes]))  # type: ignore[no-any-return]
 
 
 @_writes(operations.swapaxes)
 def _swapaxes(run: Any, names: list[str], arrays: list[Array], y: Array, axis1: int, axis2: int) -> str:  # noqa: ARG001
     order = list(range(arrays[0].ndim))
     order[axis1], order[axis2] = order[axis2], order[axis1]
-    return run.graph.transposed(names[0], *order)
+    return run.graph.transposed(names[0], *order)  # type: ignore[no-any-return]
 
 
 @_writes(operations.concatenate)

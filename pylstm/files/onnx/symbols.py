@@ -63,6 +63,6 @@ class Symbols(Marked):
 def named(array: Any, run: Any, mark: str) -> Symbols:
     """An array that has this name in the run's graph."""
     array = np.asarray(array)
-    symbols = (array if array.dtype.kind == "b" else array.astype(np.int64)).view(Symbols)
+    symbols: Symbols = (array if array.dtype.kind == "b" else array.astype(np.int64)).view(Symbols)
     symbols.run, symbols.mark = run, mark
     return symbols

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...._arrays import Array
-from .registry import Call, Compute, operator
+from .registry import Call, Compute, ForShapes, operator
 from .shapes import axis_of, checked_size
 
 
@@ -27,7 +27,17 @@ def _gather(call: Call) -> Compute:
         at = axis_of(axis, x.ndim)
         return x.take(_indices(indices, x.shape[at]), at)
 
-    return compute
+    def ready_for(known: list[Array | None], x: Array) -> Compute | None:
+        if known[1] is None:
+            return None
+        at = axis_of(axis, x.ndim)
+        indices = _indices(known[1], x.shape[at])
+        if indices.ndim:
+            return lambda x, _: x.take(indices, at)
+        place = (slice(None),) * at + (int(indices),)
+        return lambda x, _: x[place]
+
+    return ForShapes(compute, ready_for)
 
 
 @operator("GatherElements", 2)

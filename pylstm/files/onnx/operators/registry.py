@@ -15,6 +15,21 @@ from ..model import Graph, Node
 Compute = Callable[..., Any]  # arrays in the order of the node's inputs, None for one left out -> array, or a tuple
 Build = Callable[["Call"], Compute]
 
+
+class ForShapes:
+    """What computes a node, and of what is known of its inputs makes something faster.
+
+    `ready_for(known, x)`: known has the inputs that are the same in every call, None in place of the others; x is a
+    first input of the shape and dtype that all will have. A function for such inputs, or None.
+    """
+
+    def __init__(self, compute: Compute, ready_for: Callable[[list[Array | None], Array], Compute | None]) -> None:
+        self._compute, self.ready_for = compute, ready_for
+
+    def __call__(self, *arrays: Array | None) -> Any:
+        return self._compute(*arrays)
+
+
 MICROSOFT = "com.microsoft"
 _KNOWN: dict[tuple[str, str], list[tuple[int, Build, int, int | None]]] = {}
 _ANY = 2**31

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...._arrays import Array
-from .registry import Call, Compute, operator
+from .registry import Call, Compute, ForShapes, operator
 
 MOST = 2**32  # numbers of an array whose size a model says: beyond what it could mean
 
@@ -186,7 +186,11 @@ def _slice(call: Call) -> Compute:  # noqa: ARG001
     def compute(x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
         return _sliced(x, _listed(starts), _listed(ends), _listed(axes), _listed(steps))
 
-    return compute
+    def ready_for(known: list[Array | None], x: Array) -> Compute:
+        cut = _cut(x, *[_listed(one) for one in (*known[1:], None, None)][:4])
+        return lambda x, *_: x[cut]
+
+    return ForShapes(compute, ready_for)
 
 
 def _listed(array: Array | None) -> Any:
@@ -194,6 +198,10 @@ def _listed(array: Array | None) -> Any:
 
 
 def _sliced(x: Array, starts: list[int], ends: list[int], axes: Any, steps: Any) -> Array:
+    return np.asarray(x[_cut(x, starts, ends, axes, steps)])
+
+
+def _cut(x: Array, starts: Any, ends: Any, axes: Any, steps: Any) -> tuple[slice, ...]:
     axes = range(len(starts)) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     cut: list[Any] = [slice(None)] * x.ndim
@@ -206,7 +214,7 @@ def _sliced(x: Array, starts: list[int], ends: list[int], axes: Any, steps: Any)
         start = min(max(start + size if start < 0 else start, max(low, 0)), high)
         end = min(max(end + size if end < 0 else end, low), size if step > 0 else size - 1)
         cut[at] = slice(start, None if end < 0 else end, step)
-    return np.asarray(x[tuple(cut)])
+    return tuple(cut)
 
 
 @operator("Pad", 1)
@@ -223,7 +231,36 @@ def _pad(call: Call) -> Compute:
         fill = x.dtype.type(0) if value is None else value.ravel()[0]
         return _padded(x, pads.ravel().tolist(), mode, fill, _listed(axes), call)
 
-    return compute
+    def ready_for(known: list[Array | None], x: Array) -> Compute | None:
+        """Places that numbers are taken from, an axis after the other."""
+        pads, axes = known[1], known[3] if len(known) > 3 else None
+        if mode == "constant" or pads is None or not x.size or (len(known) > 3 and axes is None):
+            return None
+        takes = []
+        for axis, size in enumerate(x.shape):
+            line = np.arange(size).reshape([-1 if other == axis else 1 for other in range(x.ndim)])
+            places = _padded(line, _of_axis(pads.ravel().tolist(), _listed(axes), axis, x.ndim), mode, 0, None, call)
+            if places.size != size or not np.array_equal(places, line):
+                takes.append((places.ravel(), axis))
+
+        def taken(x: Array, *_: Array | None) -> Array:
+            for places, axis in takes:
+                x = x.take(places, axis)
+            return x
+
+        return taken
+
+    return ForShapes(compute, ready_for)
+
+
+def _of_axis(pads: list[int], axes: Any, axis: int, ndim: int) -> list[int]:
+    """The pads of all axes, with those of this one alone."""
+    found = [0] * (2 * ndim)
+    given = list(range(ndim)) if axes is None else [axis_of(one, ndim) for one in axes]
+    if axis in given:
+        at = given.index(axis)
+        found[axis], found[axis + ndim] = pads[at], pads[at + len(given)]
+    return found
 
 
 def _padded(x: Array, pads: list[int], mode: str, value: Any, axes: Any, call: Call) -> Array:
