@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,8 +52,21 @@ class OnnxModel:
         """
         given = self._given(arrays, named)
         taken = [take_input(value, given[value.name]) for value in self.inputs]
-        found = [_own(array, taken) for array in self._program.run(taken)]
+        try:
+            found = [_own(array, taken) for array in self._program.run(taken)]
+        except ValueError as error:
+            if differing := _differing(self.inputs, taken):
+                raise ValueError(f"{error}. {differing}") from error
+            raise
         return found[0] if len(found) == 1 else tuple(found)
+
+    def __deepcopy__(self, memo: Any) -> OnnxModel:
+        return OnnxModel(self._program, dict(self.metadata))  # a program never changes
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "the model of an ONNX file is not pickled: give the file's path, and read it with from_onnx there"
+        )
 
     def _given(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         names = [value.name for value in self.inputs]
@@ -86,6 +99,8 @@ class OnnxModel:
         return OnnxStream(self, batch_size, self._states(states), fixed)
 
     def _states(self, states: Mapping[str, str] | None) -> dict[str, str]:
+        if states is not None and not isinstance(states, Mapping):
+            raise TypeError(f"states must be a dict {{input: output}}, got {_checks.kind(states)}")
         if states is None:
             if found := find_states(self._program):
                 return found
@@ -187,7 +202,8 @@ class OnnxStream:
         for name in fixed:
             if name not in names or name in states:
                 raise ValueError(f"{name!r} cannot stay the same: it is no input, or a state")
-        self._fixed = dict(fixed)
+        taken = {one.name: take_input(one, fixed[one.name]) for one in model.inputs if one.name in fixed}
+        self._fixed = {name: array.copy() for name, array in taken.items()}
         self._left = [name for name in names if name not in states and name not in fixed]
         self._outputs = [one.name for one in model.outputs]
         self._kept: dict[str, Array] = {}
@@ -213,18 +229,18 @@ class OnnxStream:
 
     def reset(self) -> None:
         """All states to zero. Raises ValueError if a file does not say how large they are: set `state` then."""
-        self._kept = {}
-        for value in self._model.inputs:
-            if value.name not in self._states:
-                continue
-            free = [size for size in value.shape or (None, None) if not isinstance(size, int)]
-            if len(free) > 1 or value.shape is None:
-                raise ValueError(
-                    f"the file does not say how large the state {value.name!r} is, {value.shape}: give it by name to "
-                    "the model itself"
-                )
-            shape = [size if isinstance(size, int) else self.batch_size for size in value.shape]
-            self._kept[value.name] = np.zeros(shape, value.dtype or np.float32)
+        states = [value for value in self._model.inputs if value.name in self._states]
+        self._kept = {value.name: np.zeros(self._shape(value), value.dtype or np.float32) for value in states}
+
+    def _shape(self, value: Value) -> tuple[int, ...]:
+        """Of a state."""
+        free = [size for size in value.shape or (None, None) if not isinstance(size, int)]
+        if len(free) > 1 or value.shape is None:
+            raise ValueError(
+                f"the file does not say how large the state {value.name!r} is, {value.shape}: give it by name to the "
+                "model itself"
+            )
+        return tuple(size if isinstance(size, int) else self.batch_size for size in value.shape)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -240,6 +256,8 @@ class OnnxStream:
                 raise ValueError(f"there is no state {name!r}, but {_listed(list(self._states))}")
             one = next(one for one in self._model.inputs if one.name == name)
             kept[name] = take_input(one, array).copy()
+            if kept[name].shape != (wanted := self._shape(one)):
+                raise ValueError(f"state {name!r} must have shape {wanted}, got {kept[name].shape}")
         self._kept = kept
 
 
@@ -304,6 +322,21 @@ def take_input(value: Value, given: Any) -> Array:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
     return array
+
+
+def _differing(inputs: tuple[Value, ...], arrays: list[Array]) -> str:
+    """Which inputs have other sizes where the file has one name for them; "": none."""
+    known: dict[str, tuple[str, int]] = {}
+    for value, array in zip(inputs, arrays, strict=True):
+        for name, size in zip(value.shape or (), array.shape, strict=False):
+            if isinstance(name, str):
+                other, before = known.setdefault(name, (value.name, size))
+                if before != size:
+                    return (
+                        f"The file has one name for sizes that differ, {name!r}: {before} of input {other!r}, and "
+                        f"{size} of {value.name!r}"
+                    )
+    return ""
 
 
 def _own(array: Array, given: list[Array]) -> Array:

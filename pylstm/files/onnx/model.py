@@ -150,6 +150,8 @@ class _Reader:
                 graph.name = text(value)
             elif number == 5:
                 name, array = tensor(_span(value), self._beside)
+                if name in graph.constants:
+                    raise ModelFileError(f"two constants in it have the name {name[:80]!r}")
                 graph.constants[name] = array
             elif number == 11:
                 graph.inputs.append(self._value(value))
@@ -184,6 +186,8 @@ class _Reader:
                 if str(error).startswith("node "):  # of a graph inside of it
                     raise
                 raise node.error(str(error)) from None
+            if name in node.attributes:
+                raise node.error(f"has the attribute {name[:80]!r} twice")
             node.attributes[name] = found
         return node
 

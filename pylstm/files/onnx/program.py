@@ -80,16 +80,19 @@ class Program:
 
     # ---- making ready ------------------------------------------------------------------------------------------------
 
-    def _new(self, names: dict[str, int], name: str, what: str) -> int:
+    def _new(self, names: dict[str, int], name: str, what: str, node: object = "") -> int:
         if name in names:
-            raise ModelFileError(f"{what} has the name {name[:80]!r}, which another value has")
+            raise ModelFileError(f"{what}{node} has the name {name[:80]!r}, which another value has")
         names[name] = place = len(self.values)
         self.values.append(None)
         return place
 
-    def _place(self, names: dict[str, int], name: str, who: str) -> int:
+    def _place(self, names: dict[str, int], name: str, who: object, what: str = "") -> int:
         if name not in names:
-            raise ModelFileError(f"{who} {name[:80]!r}, which nothing before gives{_checks.did_you_mean(name, names)}")
+            later = any(name in node.outputs for node in self.graph.nodes)
+            order = "only a later node gives: nodes must come in the order in which they run"
+            why = order if later else f"nothing before gives{_checks.did_you_mean(name, names)}"
+            raise ModelFileError(f"{who}{what} {name[:80]!r}, which {why}")
         return names[name]
 
     def _graph(self, graph: Graph, names: dict[str, int]) -> list[Step]:
@@ -101,8 +104,8 @@ class Program:
         return steps
 
     def _node(self, node: Node, names: dict[str, int], steps: list[Step]) -> None:
-        inputs = [self._place(names, name, f"{node} takes") if name else NOTHING for name in node.inputs]
-        outputs = [self._new(names, name, f"an output of {node}") if name else WASTE for name in node.outputs]
+        inputs = [self._place(names, name, node, " takes") if name else NOTHING for name in node.inputs]
+        outputs = [self._new(names, name, "an output of ", node) if name else WASTE for name in node.outputs]
         while inputs and inputs[-1] == NOTHING:
             inputs.pop()
         node.inputs = node.inputs[: len(inputs)]

@@ -65,7 +65,8 @@ class Windows:
                 (a, b + _missing(size + a + b, width, stride, size + a))
                 for (a, b), size, width, stride in zip(around, x.shape[2:], reach, strides, strict=True)
             ]
-        checked_size([size + a + b for size, (a, b) in zip(x.shape[2:], around, strict=True)], self.call)
+        sizes = [size + a + b for size, (a, b) in zip(x.shape[2:], around, strict=True)]
+        checked_size([*x.shape[:2], *sizes], x.size)
         if any(a or b for a, b in around):
             x = np.pad(x, [(0, 0), (0, 0), *around], constant_values=fill)
         if any(size < width for size, width in zip(x.shape[2:], reach, strict=True)):
@@ -93,12 +94,16 @@ def convolution_layer(call: Call, windows: Windows) -> Conv1d | None:
         return None
     if (len(call.node.inputs) > 2 and (bias is None or bias.shape != weight.shape[:1])) or windows.auto != "NOTSET":
         return None
-    (stride,), (dilation,) = windows.strides or [1], windows.dilations or [1]
-    left, right = windows.pads or [0, 0]
+    strides, dilations, pads = windows.strides or [1], windows.dilations or [1], windows.pads or [0, 0]
+    if len(strides) != 1 or len(dilations) != 1 or len(pads) != 2:
+        return None  # which is said when it runs
+    (stride,), (dilation,), (left, right) = strides, dilations, pads
     causal = left != right
     if (windows.kernel or [weight.shape[2]]) != [weight.shape[2]] or min(left, right) < 0:
         return None
     if causal and (right or left != dilation * (weight.shape[2] - 1)):
+        return None
+    if max(left, stride, dilation) > 2**31:
         return None
     layer = Conv1d(
         weight.shape[1], weight.shape[0], weight.shape[2], stride, 0 if causal else left, dilation, causal,
@@ -125,6 +130,8 @@ class ConvolutionNode:
         self.layer = convolution_layer(call, self._windows) if self._groups == 1 else None
         self._ours = self.layer is not None and call.program is not None and call.program.ours
         weight = call.constant(1)
+        if weight is not None and (weight.ndim < 3 or not weight.size or not self._fits(weight)):
+            raise call.error(f"has the weight {weight.shape}, and kernel_shape={self._windows.kernel}")
         self._matrix: Array | None = None  # (outputs, numbers of a window), of a weight that is known
         if weight is not None and weight.ndim > 2 and weight.dtype.char in "fd" and self._groups == 1 and weight.size:
             self._matrix = np.ascontiguousarray(weight.reshape(len(weight), -1))
@@ -136,19 +143,25 @@ class ConvolutionNode:
             return layer(x.swapaxes(1, 2)).swapaxes(1, 2)
         if x.ndim < 3 or weight.ndim != x.ndim or x.shape[1] != weight.shape[1] * groups or len(weight) % groups:
             raise ValueError(f"x {x.shape} and weight {weight.shape} do not fit with {groups} groups")
+        if not weight.size or not self._fits(weight):
+            raise ValueError(f"weight {weight.shape} does not fit kernel_shape={self._windows.kernel}")
         cut = self._windows.cut(x, weight.shape[2:], 0)
         axes = x.ndim - 2
         batch, places = cut.shape[0], cut.shape[2 : 2 + axes]
-        rows = np.moveaxis(cut, 1, 1 + axes).reshape(batch, math.prod(places), groups, -1)
+        width = math.prod(weight.shape[1:])
+        rows = np.moveaxis(cut, 1, 1 + axes).reshape(batch, math.prod(places), groups, width)
         if self._is_linear(x, bias):
-            y = _core.linear(rows.reshape(-1, rows.shape[-1]), self._matrix, bias, None)
-            return y.reshape(batch, -1, len(weight)).swapaxes(1, 2).reshape(batch, len(weight), *places)
+            y = _core.linear(rows.reshape(-1, width), self._matrix, bias, None)
+            return y.reshape(batch, math.prod(places), len(weight)).swapaxes(1, 2).reshape(batch, len(weight), *places)
         outputs = weight.reshape(groups, len(weight) // groups, -1)
         parts = [product(rows[:, :, g], outputs[g].T) for g in range(groups)]
         y = parts[0] if groups == 1 else np.concatenate(parts, -1)
         if bias is not None:
             y = y + bias
         return y.swapaxes(1, 2).reshape(batch, len(weight), *places)
+
+    def _fits(self, weight: Array) -> bool:
+        return self._windows.kernel in (None, [], [*weight.shape[2:]])
 
     def _is_linear(self, x: Array, bias: Array | None) -> bool:
         matrix = self._matrix
@@ -208,6 +221,8 @@ operator("Conv", 2, 3)(ConvolutionNode)
 def _conv_transpose(call: Call) -> Compute:
     windows, groups = Windows(call), call.integer("group", 1)
     more, wanted = call.integers("output_padding", None), call.integers("output_shape", None)
+    if groups < 1 or min(more or [0]) < 0:
+        raise call.error("its group must be above 0, and its output_padding not below")
     if wanted is not None or windows.auto != "NOTSET":
         raise call.error("says its pads by output_shape or auto_pad, which is not computed: export it with pads")
 
@@ -221,7 +236,7 @@ def _conv_transpose(call: Call) -> Compute:
         full = [(n - 1) * s + (k - 1) * d + 1 + m for n, s, k, d, m in
                 zip(x.shape[2:], strides, kernel, dilations, behind, strict=True)]  # fmt: skip
         outputs = weight.shape[1]
-        checked_size([len(x), outputs * groups, *full], call)
+        checked_size([len(x), outputs * groups, *full], x.size)
         y = np.zeros((len(x), groups, outputs, *full), x.dtype)
         rows = x.reshape(len(x), groups, len(weight) // groups, -1).swapaxes(2, 3)
         for g in range(groups):

@@ -114,7 +114,7 @@ def _one_hot(call: Call) -> Compute:
     def compute(indices: Array, depth: Array, values: Array) -> Array:
         count = int(depth.ravel()[0])
         at = axis_of(axis, indices.ndim + 1)
-        shape = checked_size([*indices.shape[:at], count, *indices.shape[at:]], call)
+        shape = checked_size([*indices.shape[:at], count, *indices.shape[at:]])
         ids = indices.astype(np.int64)
         ids = np.where(ids < 0, ids + count, ids)
         y = np.full(shape, values[0], values.dtype)

@@ -11,15 +11,20 @@ import numpy as np
 from ...._arrays import Array
 from .registry import Call, Compute, ForShapes, operator
 
-MOST = 2**32  # numbers of an array whose size a model says: beyond what it could mean
+MOST = 2**28  # numbers of an array whose size a model says, unless so many go in:
+_TIMES = 16  # so many times those that go in, at most
 
 
-def checked_size(shape: Sequence[int], call: Call) -> tuple[int, ...]:
-    """A shape that a model asks for, as integers."""
+def checked_size(shape: Sequence[int], given: int = 0) -> tuple[int, ...]:
+    """A shape that a model asks for, as integers; given: how many numbers go in."""
     found = tuple(int(size) for size in shape)
-    if any(size < 0 for size in found) or math.prod(found) > MOST:
-        raise ValueError(f"asks for an array of shape {found}")
-    del call
+    if any(size < 0 for size in found):
+        raise ValueError(f"asks for an array of shape {found[:40]}")
+    if math.prod(found) > max(MOST, _TIMES * given):
+        raise ValueError(
+            f"asks for an array of shape {found[:40]}, more numbers than any model means: 2**28 are computed, and "
+            f"{_TIMES} times as many as go in"
+        )
     return found
 
 
@@ -124,21 +129,23 @@ def _transpose(call: Call) -> Compute:
 
 
 @operator("Expand", 2)
-def _expand(call: Call) -> Compute:
+def _expand(call: Call) -> Compute:  # noqa: ARG001
     def compute(x: Array, shape: Array) -> Array:
-        sizes = checked_size(shape.ravel().tolist(), call)
-        return np.broadcast_to(x, np.broadcast_shapes(x.shape, sizes))
+        sizes = checked_size(shape.ravel().tolist(), x.size)
+        full = np.broadcast_shapes(x.shape, sizes)
+        checked_size(full, x.size)
+        return np.broadcast_to(x, full)
 
     return compute
 
 
 @operator("Tile", 2)
-def _tile(call: Call) -> Compute:
+def _tile(call: Call) -> Compute:  # noqa: ARG001
     def compute(x: Array, repeats: Array) -> Array:
         counts = repeats.ravel().tolist()
         if len(counts) != x.ndim:
             raise ValueError(f"repeats has {len(counts)} numbers for an array of {x.ndim} axes")
-        checked_size([size * count for size, count in zip(x.shape, counts, strict=True)], call)
+        checked_size([size * count for size, count in zip(x.shape, counts, strict=True)], x.size)
         return np.tile(x, counts)
 
     return compute
@@ -220,7 +227,7 @@ def _cut(x: Array, starts: Any, ends: Any, axes: Any, steps: Any) -> tuple[slice
 @operator("Pad", 1)
 def _pad_by_attributes(call: Call) -> Compute:
     mode, pads, value = call.text("mode", "constant"), call.integers("pads"), call.number("value", 0.0)
-    return lambda x: _padded(x, pads, mode, x.dtype.type(value), None, call)
+    return lambda x: _padded(x, pads, mode, x.dtype.type(value), None)
 
 
 @operator("Pad", 2, 4, since=11)
@@ -229,7 +236,7 @@ def _pad(call: Call) -> Compute:
 
     def compute(x: Array, pads: Array, value: Array | None = None, axes: Array | None = None) -> Array:
         fill = x.dtype.type(0) if value is None else value.ravel()[0]
-        return _padded(x, pads.ravel().tolist(), mode, fill, _listed(axes), call)
+        return _padded(x, pads.ravel().tolist(), mode, fill, _listed(axes))
 
     def ready_for(known: list[Array | None], x: Array) -> Compute | None:
         """Places that numbers are taken from, an axis after the other."""
@@ -239,7 +246,7 @@ def _pad(call: Call) -> Compute:
         takes = []
         for axis, size in enumerate(x.shape):
             line = np.arange(size).reshape([-1 if other == axis else 1 for other in range(x.ndim)])
-            places = _padded(line, _of_axis(pads.ravel().tolist(), _listed(axes), axis, x.ndim), mode, 0, None, call)
+            places = _padded(line, _of_axis(pads.ravel().tolist(), _listed(axes), axis, x.ndim), mode, 0, None)
             if places.size != size or not np.array_equal(places, line):
                 takes.append((places.ravel(), axis))
 
@@ -263,7 +270,7 @@ def _of_axis(pads: list[int], axes: Any, axis: int, ndim: int) -> list[int]:
     return found
 
 
-def _padded(x: Array, pads: list[int], mode: str, value: Any, axes: Any, call: Call) -> Array:
+def _padded(x: Array, pads: list[int], mode: str, value: Any, axes: Any) -> Array:
     given = range(x.ndim) if axes is None else [axis_of(axis, x.ndim) for axis in axes]
     if len(pads) != 2 * len(given):
         raise ValueError(f"has {len(pads)} pads for {len(given)} axes")
@@ -274,7 +281,7 @@ def _padded(x: Array, pads: list[int], mode: str, value: Any, axes: Any, call: C
         if before < 0 or after < 0:  # negative pads cut off
             cut[axis] = slice(max(-before, 0), x.shape[axis] - max(-after, 0))
         around[axis] = max(before, 0), max(after, 0)
-    checked_size([size + a + b for size, (a, b) in zip(x.shape, around, strict=True)], call)
+    checked_size([size + a + b for size, (a, b) in zip(x.shape, around, strict=True)], x.size)
     x = x[tuple(cut)]
     if mode == "constant":
         return np.pad(x, around, constant_values=value)
@@ -287,18 +294,18 @@ def _constant_of_shape(call: Call) -> Compute:
     one = np.zeros((), np.float32) if value is None else value.reshape(-1)[:1].reshape(())
 
     def compute(shape: Array) -> Array:
-        return np.full(checked_size(shape.ravel().tolist(), call), one, one.dtype)
+        return np.full(checked_size(shape.ravel().tolist()), one, one.dtype)
 
     return compute
 
 
 @operator("Range", 3)
-def _range(call: Call) -> Compute:
+def _range(call: Call) -> Compute:  # noqa: ARG001
     def compute(start: Array, limit: Array, delta: Array) -> Array:
         if not delta:
             raise ValueError("a step of 0")
         count = max(math.ceil((limit.item() - start.item()) / delta.item()), 0)
-        checked_size([count], call)
+        checked_size([count])
         return np.asarray(start + np.arange(count) * delta, start.dtype)
 
     return compute
