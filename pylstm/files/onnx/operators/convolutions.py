@@ -150,7 +150,7 @@ class ConvolutionNode:
         batch, places = cut.shape[0], cut.shape[2 : 2 + axes]
         width = math.prod(weight.shape[1:])
         rows = np.moveaxis(cut, 1, 1 + axes).reshape(batch, math.prod(places), groups, width)
-        if self._is_linear(x, bias):
+        if self._matrix is not None and self._is_linear(x, bias):
             y = _core.linear(rows.reshape(-1, width), self._matrix, bias, None)
             return y.reshape(batch, math.prod(places), len(weight)).swapaxes(1, 2).reshape(batch, len(weight), *places)
         outputs = weight.reshape(groups, len(weight) // groups, -1)
@@ -208,8 +208,8 @@ class ConvolutionNode:
             else:
                 room = np.zeros(padded, dtype)
                 room[inner] = x
-            rows = np.ascontiguousarray(np.ndarray(shape, dtype, room, 0, view)).reshape(given)  # type: ignore[arg-type]
-            return packed.step(rows, None).reshape(found).transpose(back)  # type: ignore[no-any-return, union-attr]
+            rows = np.ascontiguousarray(np.ndarray(shape, dtype, room, 0, view)).reshape(given)
+            return packed.step(rows, None).reshape(found).transpose(back)  # type: ignore[no-any-return]
 
         return compute
 

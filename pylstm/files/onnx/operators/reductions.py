@@ -30,7 +30,8 @@ def _mean(x: Array, axis: tuple[int, ...], keepdims: bool) -> Any:
     if x.dtype.char not in "fd":
         return np.mean(x, axis=axis, keepdims=keepdims)
     # as np.mean has it, in less time where the numbers are few
-    return np.add.reduce(x, axis=axis, keepdims=keepdims) / x.dtype.type(math.prod(x.shape[at] for at in axis))
+    count = x.dtype.type(math.prod(x.shape[at] for at in axis))
+    return x.sum(axis=axis, keepdims=keepdims) / count
 
 
 def _end(x: Array, low: bool) -> Any:
