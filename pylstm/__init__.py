@@ -100,8 +100,8 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .models.loading import load as load
     from .models.model import Model as Model
     from .models.onnx_model import OnnxModel as OnnxModel
-    from .models.onnx_model import OnnxStream as OnnxStream
     from .models.onnx_model import from_onnx as from_onnx
+    from .models.onnx_stream import OnnxStream as OnnxStream
     from .models.sequential import Sequential as Sequential
     from .models.stream import ModelStream as ModelStream
     from .training.averaging import EMA as EMA

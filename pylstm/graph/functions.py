@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from .._active import ACTIVE
 from .._arrays import array_of, float_array
 from . import operations
+from .marked import Marked, plain_copy
 from .rows import concatenated
 from .values import FUNCTIONS, Value, plain_like
 
@@ -95,7 +96,7 @@ def where(condition: ArrayLike, a: Value | ArrayLike, b: Value | ArrayLike) -> A
     >>> Attended()(np.zeros((1, 3), np.float32), np.array([[True, True, False]]))
     array([[0.5, 0.5, 0. ]], dtype=float32)
     """
-    plain = np.array(array_of("condition", condition))
+    plain = plain_copy(condition if isinstance(condition, Marked) else array_of("condition", condition))
     if plain.dtype.kind not in "b":
         raise TypeError(f"condition must be a plain array of bools, got dtype {plain.dtype}")
     return _apply(operations.where, [a, b], ["a", "b"], condition=plain)

@@ -70,6 +70,10 @@ class Recorder:
             self.tape.append(Operation(backward, slots, slot))
         return new_value(output, self, slot, held=True)
 
+    def detached(self, value: Value) -> Value:
+        """The same numbers, to which no gradient flows."""
+        return new_value(value._data, self, None, held=True)
+
 
 class Chain(Recorder):
     """The layers of a container in training, each with its state."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._arrays import Array, real_array
 from . import operations
+from .marked import plain_copy
 
 if TYPE_CHECKING:
     from .recording import Recorder
@@ -118,7 +119,7 @@ class Value:
     def detach(self) -> Value:
         """A value of the same numbers through which no gradient flows."""
         self._held = True
-        return new_value(self._data, self._run, None, held=True)
+        return self._run.detached(self)
 
     # ---- operations ------------------------------------------------------------------------------------------------
 
@@ -347,7 +348,7 @@ def _entry(entry: Any) -> Any:
     if isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
         return int(entry)
     if isinstance(entry, (list, np.ndarray)):
-        array = np.array(entry)
+        array = plain_copy(entry)
         if array.size == 0 and isinstance(entry, list):
             array = array.astype(np.int64)
         if array.dtype.kind in "iub":

@@ -28,7 +28,7 @@ class Coins(NamedTuple):
 def encoded(model: EncoderDecoder, source: Any, lengths: Any) -> tuple[Any, list[Any]]:
     """The encoder's outputs, and the final states of its recurrent layers."""
     if not isinstance(source, Value):
-        source = np.asarray(source)
+        source = np.asanyarray(source)
         if source.ndim > 1 and source.shape[1] == 0:  # all sources are empty
             source = np.zeros((len(source), 1, *source.shape[2:]), source.dtype)
             lengths = np.zeros(len(source), np.int64)

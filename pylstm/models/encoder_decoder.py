@@ -195,7 +195,7 @@ class EncoderDecoder(Writing):
             )
         own, ends = _both(lengths)
         states, memory = self.begun(source, own)
-        symbols = np.asarray(target)
+        symbols = np.asanyarray(target)
         if self.input_feeding or (coins is not None and coins.probability):
             y = step_by_step(self, symbols, states, memory, ends, coins)
         else:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _arrays, _checks
+from .. import _checks
 from .._arrays import Array
 from ..files.onnx.chain import Chain, NoChain
 from ..files.onnx.model import Value, read
 from ..files.onnx.program import Program
 from ..files.onnx.states import find_states
 from ..files.strict_json import ModelFileError
+from .onnx_inputs import differing, listed, take_input
+from .onnx_stream import OnnxStream
 from .sequential import Sequential
 
 _NEAR = 1e-3  # how far a Sequential may be from its file, beside the largest number: other sums, and float16's
@@ -52,22 +54,35 @@ class OnnxModel:
         """
         given = self._given(arrays, named)
         taken = [take_input(value, given[value.name]) for value in self.inputs]
-        found = [_own(array, taken) for array in self._program.run(taken)]
+        try:
+            found = [_own(array, taken) for array in self._program.run(taken)]
+        except ValueError as error:
+            if hint := differing(self.inputs, taken):
+                raise ValueError(f"{error}. {hint}") from error
+            raise
         return found[0] if len(found) == 1 else tuple(found)
+
+    def __deepcopy__(self, memo: Any) -> OnnxModel:
+        return OnnxModel(self._program, dict(self.metadata))  # a program never changes
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            "the model of an ONNX file is not pickled: give the file's path, and read it with from_onnx there"
+        )
 
     def _given(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         names = [value.name for value in self.inputs]
         if len(arrays) > len(names):
-            raise TypeError(f"the model has {len(names)} inputs ({_listed(names)}), and {len(arrays)} were given")
+            raise TypeError(f"the model has {len(names)} inputs ({listed(names)}), and {len(arrays)} were given")
         given = dict(zip(names, arrays, strict=False))
         for name, array in named.items():
             if name not in names:
-                raise TypeError(f"there is no input {name!r}, but {_listed(names)}{_checks.did_you_mean(name, names)}")
+                raise TypeError(f"there is no input {name!r}, but {listed(names)}{_checks.did_you_mean(name, names)}")
             if name in given:
                 raise TypeError(f"input {name!r} is given twice")
             given[name] = array
         if missing := [name for name in names if name not in given]:
-            raise TypeError(f"the input {missing[0]!r} is missing: the model takes {_listed(names)}")
+            raise TypeError(f"the input {missing[0]!r} is missing: the model takes {listed(names)}")
         return given
 
     def stream(self, batch_size: int = 1, *, states: Mapping[str, str] | None = None, **fixed: ArrayLike) -> OnnxStream:
@@ -86,6 +101,8 @@ class OnnxModel:
         return OnnxStream(self, batch_size, self._states(states), fixed)
 
     def _states(self, states: Mapping[str, str] | None) -> dict[str, str]:
+        if states is not None and not isinstance(states, Mapping):
+            raise TypeError(f"states must be a dict {{input: output}}, got {_checks.kind(states)}")
         if states is None:
             if found := find_states(self._program):
                 return found
@@ -97,8 +114,8 @@ class OnnxModel:
         for one, other in states.items():
             if one not in names or other not in outputs:
                 raise ValueError(
-                    f"states has {one!r}: {other!r}, and must name an input ({_listed(names)}) and an output "
-                    f"({_listed(outputs)})"
+                    f"states has {one!r}: {other!r}, and must name an input ({listed(names)}) and an output "
+                    f"({listed(outputs)})"
                 )
         if not states:
             raise ValueError("states is empty: without states there is nothing to stream")
@@ -119,7 +136,7 @@ class OnnxModel:
         """
         names = [one.name for one in self.outputs]
         if output is not None and output not in names:
-            raise ValueError(f"there is no output {output!r}, but {_listed(names)}")
+            raise ValueError(f"there is no output {output!r}, but {listed(names)}")
         at = 0 if output is None else names.index(output)
         try:
             chain = Chain(self._program, self._program.outputs[at])
@@ -154,7 +171,7 @@ class OnnxModel:
         others = [one for one in self.inputs if one is not value]
         if others:
             raise ValueError(
-                f"the graph has other inputs besides {value.name!r}: {_listed([one.name for one in others])}"
+                f"the graph has other inputs besides {value.name!r}: {listed([one.name for one in others])}"
             )
         expected = self._program.run([x])[at]
         wanted = [axis for axis in ("N", "T", "F") if axis in chain.input]
@@ -169,78 +186,6 @@ class OnnxModel:
 
     def __repr__(self) -> str:
         return f"OnnxModel({_shown(self.inputs)} -> {_shown(self.outputs)})"
-
-
-class OnnxStream:
-    """The states of sequences that go through an `OnnxModel` piece by piece; `model.stream()` makes it, at zero.
-
-    For one thread at a time.
-
-    Attributes:
-        batch_size: N, the number of sequences.
-        state: {input: array}, the states that the next step begins with; it can be set, to all of them or some.
-    """
-
-    def __init__(self, model: OnnxModel, batch_size: int, states: dict[str, str], fixed: Mapping[str, Any]) -> None:
-        self._model, self.batch_size, self._states = model, batch_size, states
-        names = [one.name for one in model.inputs]
-        for name in fixed:
-            if name not in names or name in states:
-                raise ValueError(f"{name!r} cannot stay the same: it is no input, or a state")
-        self._fixed = dict(fixed)
-        self._left = [name for name in names if name not in states and name not in fixed]
-        self._outputs = [one.name for one in model.outputs]
-        self._kept: dict[str, Array] = {}
-        self.reset()
-
-    def step(self, *arrays: ArrayLike, **named: ArrayLike) -> Any:
-        """The next piece of every sequence: the inputs that are no states, in their order or by name.
-
-        Returns the outputs that are no states: one array, a tuple of several, None if there are none. Raises as a call
-        of the model does; the states are then as they were before.
-        """
-        if len(arrays) > len(self._left):
-            raise TypeError(f"a step takes {_listed(self._left)}, and {len(arrays)} arrays were given")
-        given = {**self._fixed, **self._kept, **dict(zip(self._left, arrays, strict=False))}
-        for name in named:
-            if name not in self._left or name in self._left[: len(arrays)]:
-                raise TypeError(f"a step takes {_listed(self._left)}, each once, and got {name!r}")
-        found = self._model(**{**given, **named})
-        outputs = dict(zip(self._outputs, found if isinstance(found, tuple) else (found,), strict=True))
-        self._kept = {name: outputs[output] for name, output in self._states.items()}
-        own = [array for name, array in outputs.items() if name not in self._states.values()]
-        return own[0] if len(own) == 1 else tuple(own) or None
-
-    def reset(self) -> None:
-        """All states to zero. Raises ValueError if a file does not say how large they are: set `state` then."""
-        self._kept = {}
-        for value in self._model.inputs:
-            if value.name not in self._states:
-                continue
-            free = [size for size in value.shape or (None, None) if not isinstance(size, int)]
-            if len(free) > 1 or value.shape is None:
-                raise ValueError(
-                    f"the file does not say how large the state {value.name!r} is, {value.shape}: give it by name to "
-                    "the model itself"
-                )
-            shape = [size if isinstance(size, int) else self.batch_size for size in value.shape]
-            self._kept[value.name] = np.zeros(shape, value.dtype or np.float32)
-
-    @property
-    def state(self) -> dict[str, Array]:
-        return {name: array.copy() for name, array in self._kept.items()}
-
-    @state.setter
-    def state(self, value: Mapping[str, ArrayLike]) -> None:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"state must be a dict of {_listed(list(self._states))}, got {_checks.kind(value)}")
-        kept = dict(self._kept)
-        for name, array in value.items():
-            if name not in self._states:
-                raise ValueError(f"there is no state {name!r}, but {_listed(list(self._states))}")
-            one = next(one for one in self._model.inputs if one.name == name)
-            kept[name] = take_input(one, array).copy()
-        self._kept = kept
 
 
 def from_onnx(path: str | os.PathLike[str] | BinaryIO) -> OnnxModel:
@@ -281,40 +226,11 @@ def from_onnx(path: str | os.PathLike[str] | BinaryIO) -> OnnxModel:
     return OnnxModel(program, contents.metadata)
 
 
-def take_input(value: Value, given: Any) -> Array:
-    """An array as an input takes it. Raises TypeError or ValueError, naming it."""
-    name, dtype = f"input {value.name!r}", value.dtype
-    if dtype is None or dtype.char in "fd":
-        array = _arrays.real_array(name, given, np.dtype(np.float32) if dtype is None else dtype)
-    else:
-        array = np.asarray(given)
-        kinds = {"f": "fiub", "i": "iub", "u": "iub", "b": "b"}[dtype.kind]
-        if array.dtype.kind not in kinds:
-            raise TypeError(f"{name} must be of {dtype}, got {array.dtype}")
-        if dtype.kind in "iu" and array.size and array.dtype != dtype:
-            bounds = np.iinfo(dtype)
-            if int(array.min()) < bounds.min or int(array.max()) > bounds.max:
-                raise ValueError(f"{name} has numbers that {dtype} cannot hold")
-        array = array.astype(dtype, copy=False)
-    shape = value.shape
-    if shape is not None and (
-        len(shape) != array.ndim
-        or any(isinstance(size, int) and size != own for size, own in zip(shape, array.shape, strict=True))
-    ):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name} must have shape ({wanted}), got {array.shape}")
-    return array
-
-
 def _own(array: Array, given: list[Array]) -> Array:
     """An output that is neither a constant of the model nor an input of the caller's."""
     if not array.flags.writeable or any(np.may_share_memory(array, one) for one in given):
         return array.copy()
     return array
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:20]) or "none"
 
 
 def _shown(values: tuple[Value, ...]) -> str:

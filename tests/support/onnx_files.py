@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 
@@ -88,3 +89,53 @@ def bounded_recurrent(rng, operator, *, plain=False, lengths=None):
 
 BOUNDED = ("Sigmoid", "Tanh", "Softsign", "ScaledTanh", "HardSigmoid")
 ALPHA, BETA = ("ScaledTanh", "HardSigmoid"), ("ScaledTanh", "HardSigmoid")
+
+
+# ---- what other programs compute -----------------------------------------------------------------------------------
+
+
+def as_tuple(found):
+    return found if isinstance(found, tuple) else (found,)
+
+
+def compare(path, expected, *given, bits=True, openvino=True):
+    """That a file computes this, read by us, by onnxruntime and by OpenVINO, where these are installed."""
+    model = pylstm.from_onnx(path)
+    found = as_tuple(model(*given))
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other) if bits else np.allclose(one, other, atol=1e-6)
+    feed = {value.name: np.asarray(array, value.dtype) for value, array in zip(model.inputs, given, strict=True)}
+    for others in programs(path, feed, openvino):
+        for one, other in zip(others, expected, strict=True):
+            assert one.shape == other.shape
+            assert np.abs(one - other).max(initial=0) < 1e-5
+    return model
+
+
+def programs(path, feed, openvino):
+    try:
+        import onnx
+    except ImportError:
+        pass
+    else:
+        onnx.checker.check_model(str(path), full_check=True)
+    try:
+        import onnxruntime
+    except ImportError:
+        pass
+    else:
+        onnxruntime.set_default_logger_severity(4)
+        yield onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, feed)
+    if openvino and (core := openvino_core()) is not None:
+        found = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(feed)
+        yield [found[at] for at in range(len(found))]
+
+
+@functools.cache
+def openvino_core():
+    try:
+        import openvino
+    except ImportError:
+        return None
+    return openvino.Core()

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._arrays import Array
 from . import writing
+from .tensors import NUMBERS
 
 OPSET = 17
 
@@ -23,12 +24,21 @@ class Name:
     width: int | None = None
 
 
-class Emitter:
-    """What has been written of a graph."""
+Written = tuple[Name, Any]  # what a layer gives, and the names of its states behind it, if it has any
 
-    def __init__(self) -> None:
-        self.nodes: list[bytes] = []
-        self.constants: dict[str, Array] = {}
+
+class Emitter:
+    """What has been written of a graph.
+
+    Attributes:
+        dtype: that of its numbers, float32 or float64.
+    """
+
+    def __init__(self, dtype: Any = np.float32) -> None:
+        self.dtype = np.dtype(dtype)
+        self._nodes: list[tuple[list[str], list[str], bytes]] = []
+        self._ends: list[tuple[str, Any]] = []
+        self._constants: dict[str, Array] = {}
         self._shared: dict[tuple[Any, ...], str] = {}
         self._taken: dict[str, int] = {}
         self.scope = ""
@@ -47,21 +57,32 @@ class Emitter:
         return f"{name}_{count}"
 
     def constant(self, array: Any, name: str = "constant") -> str:
-        """An array that is part of the graph; small ones are written once."""
+        """An array that is part of the graph, of floats in its dtype; small ones are written once."""
         array = np.asarray(array)
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
+        if array.dtype.kind == "f":
+            array = array.astype(self.dtype, copy=False)
         key = (str(array.dtype), array.shape, array.tobytes()) if array.size <= 64 else None
         if key is not None and key in self._shared:
             return self._shared[key]
         own = self.new(name)
-        self.constants[own] = array
+        self._constants[own] = array
         if key is not None:
             self._shared[key] = own
         return own
 
     def integers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64), "sizes")
+
+    def integer(self, value: int) -> str:
+        """One without axes."""
+        return self.constant(np.array(value, np.int64))
+
+    def number(self, value: float) -> str:
+        """One float without axes."""
+        return self.constant(np.array(value, self.dtype))
+
+    def as_floats(self, x: str) -> str:
+        return self.node("Cast", [x], to=NUMBERS[self.dtype])  # type: ignore[no-any-return]
 
     def node(self, operator: str, inputs: Sequence[str], outputs: int | Sequence[bool] = 1, **attributes: Any) -> Any:
         """Write a node: its output's name, or a list of several; outputs: how many, or which are wanted."""
@@ -73,8 +94,27 @@ class Emitter:
         given = list(names)
         while given and not given[-1]:
             given.pop()
-        self.nodes.append(writing.node(operator, inputs, given, name=self.new(f"node_{operator}"), **attributes))
+        self._add(operator, inputs, given, **attributes)
         return names[0] if len(names) == 1 else names
+
+    def _add(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        data = writing.node(operator, inputs, outputs, name=self.new(f"node_{operator}"), **attributes)
+        self._nodes.append((inputs, outputs, data))
+
+    def end(self, name: str, wanted: str, shape: Sequence[writing.Size]) -> None:
+        """An output of that name; it must be a new one."""
+        self._add("Identity", [name], [wanted])
+        self._ends.append((wanted, writing.value(wanted, self.dtype, shape)))
+
+    def finished(self, inputs: Sequence[bytes], name: str) -> writing.GraphBytes:
+        """What leads to the outputs."""
+        needed, nodes = {end for end, _ in self._ends}, []
+        for takes, gives, data in reversed(self._nodes):
+            if not needed.isdisjoint(gives):
+                needed.update(takes)
+                nodes.append(data)
+        constants = {name: array for name, array in self._constants.items() if name in needed}
+        return writing.graph(reversed(nodes), inputs, [value for _, value in self._ends], constants, name)
 
     # ---- what layers have in common ----------------------------------------------------------------------------------
 
@@ -99,14 +139,16 @@ class Emitter:
 
     def size(self, x: str, axis: int) -> str:
         """How long an axis is, as one integer without axes."""
-        return self.node("Gather", [self.node("Shape", [x]), self.constant(np.array(axis, np.int64))], axis=0)  # type: ignore[no-any-return]
+        return self.node("Gather", [self.node("Shape", [x]), self.integer(axis)], axis=0)  # type: ignore[no-any-return]
+
+    def counted(self, x: str, axis: int) -> str:
+        """0, 1, .. for all that an axis has."""
+        return self.node("Range", [self.integer(0), self.size(x, axis), self.integer(1)])  # type: ignore[no-any-return]
 
     def inside(self, x: str, lengths: str) -> str:
         """Of x (N, T, F), (N, T, 1) bools: which steps belong to a sequence."""
-        zero, one = self.constant(np.array(0, np.int64)), self.constant(np.array(1, np.int64))
-        steps = self.node("Range", [zero, self.size(x, 1), one])
-        return self.unsqueezed(self.node("Less", [steps, self.unsqueezed(lengths, 1)]), 2)
+        return self.unsqueezed(self.node("Less", [self.counted(x, 1), self.unsqueezed(lengths, 1)]), 2)
 
     def masked(self, x: str, lengths: str, other: float = 0.0) -> str:
         """x (N, T, F) with another number past the lengths."""
-        return self.node("Where", [self.inside(x, lengths), x, self.constant(np.float32(other))])  # type: ignore[no-any-return]
+        return self.node("Where", [self.inside(x, lengths), x, self.number(other)])  # type: ignore[no-any-return]

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from ... import _checks
+from ...layers.attention import Attention
 from ...layers.composite import Composite
 from ...layers.containers import Columns, Container
 from ...layers.embedding import Embedding
@@ -30,31 +31,34 @@ def to_onnx(
     lengths: bool = False,
     states: bool = False,
     fixed_sizes: bool = False,
+    dtype: DTypeLike = np.float32,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a layer or model as an ONNX file, for onnxruntime, OpenVINO and whatever else reads such files.
 
-    A file computes what a call of the model does: dropout does nothing. Inputs and outputs are float32 (the weights of
-    a float64 model are rounded), symbols int64. Sizes of batches and steps are left open. Needs NumPy alone; files are
-    of opset 17. `pylstm.from_onnx` reads them back, and computes the bits of the model itself, but for a projection
-    (`proj_size`), which ONNX does not have and which is multiplied into the weights.
+    A file computes what a call of the model does: dropout does nothing. Inputs and outputs are of `dtype`, symbols
+    int64. Sizes of batches and steps are left open. Needs NumPy alone; files are of opset 17. `pylstm.from_onnx` reads
+    them back, and computes the bits of a model of that dtype, but for a projection (`proj_size`), which ONNX does not
+    have: it is multiplied into the weights, whose sums are others then.
 
     The inputs are called "x" (of a model several: "x0", "x1" ..), "lengths", and with states "h" and for an LSTM "c",
     behind the place of the layer where there are several recurrent layers ("1.h"); the outputs "y" ("y0" ..) and
     "h_out", "c_out".
 
     Args:
-        model: a layer, `Sequential`, or `Model` whose run does the same for all inputs: it is run once or twice, and
-            what it does with values is written down.
+        model: a layer, `Sequential`, or `Model` whose run does the same for all inputs: it is run a few times, and
+            what it does with values is written down. Of an `Attention` the inputs are (query, keys).
         path: of the file; it is written whole or not at all.
-        x: an example of the input, of several a tuple of them. A `Model` needs one. Of others it says whether vectors
-            (N, F) or sequences (N, T, F) go in, where the layers take both; without it sequences where a layer is for
-            them.
+        x: an example of the input, of several a tuple of them. A `Model` needs one, and so does what has one in it. Of
+            others it says whether vectors (N, F) or sequences (N, T, F) go in, where the layers take both; without it
+            sequences where a layer is for them.
         lengths: whether the sequences' lengths (N,) are an input, too.
         states: whether the states of the recurrent layers are inputs and outputs, so that a long sequence can go
             through in pieces.
         fixed_sizes: whether batches and steps are those of the example for good. OpenVINO needs that for the final
             states of sequences with lengths, and a `Model` whose run goes through the steps in a loop.
+        dtype: float32, to which the weights of a float64 model are rounded; or float64, in which other programs
+            compute some operators only: onnxruntime neither recurrent nodes nor convolutions.
         metadata: name -> text, to be kept in the file; None: that of the model.
 
     Raises:
@@ -70,14 +74,15 @@ def to_onnx(
     lengths, states = _checks.flag("lengths", lengths), _checks.flag("states", states)
     if _checks.flag("fixed_sizes", fixed_sizes) and x is None:
         raise ValueError("fixed_sizes=True needs an example of that size: to_onnx(model, path, x)")
+    graph = Emitter(_checks.real_dtype("dtype", dtype))
     texts = _texts(model, metadata)
     if _is_run(model):
-        from .tracing import write_run
+        from .run_graphs import write_run
 
-        graph = write_run(model, x, lengths, states, fixed_sizes)
+        written = write_run(graph.dtype, model, x, lengths, states, fixed_sizes)
     else:
-        graph = _write_layers(model, x, lengths, states, fixed_sizes)
-    data = writing.model(graph, OPSET, texts)
+        written = _write_layers(graph, model, x, lengths, states, fixed_sizes)
+    data = writing.model(written, OPSET, texts)
     if len(data) > MOST_BYTES:
         raise ValueError(f"the model would take {len(data)} bytes, and an ONNX file can have {MOST_BYTES}")
     with replacing(place) as file:
@@ -85,8 +90,10 @@ def to_onnx(
 
 
 def _is_run(model: Layer) -> bool:
-    """Whether a model is plain Python, and not layers one after another."""
-    return isinstance(model, Composite) and not isinstance(model, Container)
+    """Whether a model has plain Python in it, and is not layers one after another."""
+    if isinstance(model, Container):
+        return any(_is_run(layer) for layer in model.layers)
+    return isinstance(model, (Composite, Attention))
 
 
 def _texts(model: Layer, metadata: Any) -> dict[str, str]:
@@ -100,8 +107,7 @@ def _texts(model: Layer, metadata: Any) -> dict[str, str]:
     return dict(metadata)
 
 
-def _write_layers(model: Any, x: Any, lengths: bool, states: bool, fixed: bool) -> writing.GraphBytes:
-    graph = Emitter()
+def _write_layers(graph: Emitter, model: Any, x: Any, lengths: bool, states: bool, fixed: bool) -> writing.GraphBytes:
     symbols = _takes_symbols(model)
     axes, width = _form(model, x, symbols)
     batch: Any = "N"
@@ -109,7 +115,7 @@ def _write_layers(model: Any, x: Any, lengths: bool, states: bool, fixed: bool) 
         axes = list(np.asarray(x).shape[: len(axes)])
         batch = axes[1] if model.returns_state and not model.batch_first else axes[0]
     graph.new("x")
-    inputs = [writing.value("x", np.int64 if symbols else np.float32, [*axes, *([] if width is None else [width])])]
+    inputs = [writing.value("x", np.int64 if symbols else graph.dtype, [*axes, *([] if width is None else [width])])]
     start = Name("x", len(axes) + (width is not None), width)
     lens = None
     if lengths:
@@ -127,26 +133,20 @@ def _write_layers(model: Any, x: Any, lengths: bool, states: bool, fixed: bool) 
             for letter, size in zip(layer._state_names, layer._state_sizes, strict=True):
                 graph.new(name := f"{place}{letter}")
                 names.append(name)
-                inputs.append(writing.value(name, np.float32, [layer.num_layers * layer.num_directions, batch, size]))
+                inputs.append(writing.value(name, graph.dtype, [layer.num_layers * layer.num_directions, batch, size]))
             begins[id(layer)] = names
     for name in ("y", "h_out", "c_out"):
         graph.new(name)
     given = begins.get(id(model)) if model.returns_state else begins
     y, after = write_layer(graph, model, start, lens, given or None)
-    outputs = [_end(graph, y.name, "y", _out_axes(model, y, axes))]
+    graph.end(y.name, "y", _out_axes(model, y, axes))
     if states:
         found = {id(model): after} if model.returns_state else after
         for place, layer in _places(model, layers):
             for letter, size, name in zip(layer._state_names, layer._state_sizes, found[id(layer)], strict=True):
                 shape = [layer.num_layers * layer.num_directions, batch, size]
-                outputs.append(_end(graph, name, f"{place}{letter}_out", shape))
-    return writing.graph(graph.nodes, inputs, outputs, graph.constants, type(model).__name__)
-
-
-def _end(graph: Emitter, name: str, wanted: str, shape: list[Any]) -> bytes:
-    """An output of that name."""
-    graph.nodes.append(writing.node("Identity", [name], [wanted], name=graph.new("node_Identity")))
-    return writing.value(wanted, np.float32, shape)
+                graph.end(name, f"{place}{letter}_out", shape)
+    return graph.finished(inputs, type(model).__name__)
 
 
 def _out_axes(model: Layer, y: Name, axes: list[Any]) -> list[Any]:

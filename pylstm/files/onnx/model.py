@@ -150,6 +150,8 @@ class _Reader:
                 graph.name = text(value)
             elif number == 5:
                 name, array = tensor(_span(value), self._beside)
+                if name in graph.constants:
+                    raise ModelFileError(f"two constants in it have the name {name[:80]!r}")
                 graph.constants[name] = array
             elif number == 11:
                 graph.inputs.append(self._value(value))
@@ -184,6 +186,8 @@ class _Reader:
                 if str(error).startswith("node "):  # of a graph inside of it
                     raise
                 raise node.error(str(error)) from None
+            if name in node.attributes:
+                raise node.error(f"has the attribute {name[:80]!r} twice")
             node.attributes[name] = found
         return node
 
@@ -197,7 +201,7 @@ class _Reader:
             elif number == 20 and wire == VARINT:
                 kind = value
             elif number == 2 and wire == FIXED32:
-                single = float(np.frombuffer(value, "<f4")[0])
+                single = _decimal(np.frombuffer(value, "<f4")[0])
             elif number == 3 and wire == VARINT:
                 single = signed(value)
             elif number == 4 and wire == SPAN:
@@ -269,7 +273,12 @@ def _floats(value: Any) -> list[float]:
     data = _span(value)
     if len(data) % 4:
         raise ModelFileError("a row of numbers in it is cut off")
-    return np.frombuffer(data, "<f4").tolist()  # type: ignore[no-any-return]
+    return [_decimal(one) for one in np.frombuffer(data, "<f4")]
+
+
+def _decimal(number: np.float32) -> float:
+    """The shortest decimal that is this float32: what somebody has written, as 1e-5, for graphs of float64, too."""
+    return float(str(number))
 
 
 def _span(value: object) -> memoryview:

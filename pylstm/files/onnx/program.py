@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import _checks
+from ..._active import ACTIVE
 from ..._arrays import Array
 from ..strict_json import ModelFileError
 from .folding import Folding, is_zero
@@ -21,8 +22,10 @@ from .operators.known import build
 from .operators.products import LinearNode, linear_layer
 from .operators.recurrent import RECURRENT
 from .operators.registry import Call
+from .plans import NotFixedError, Plan
 from .writing import PRODUCER
 
+_PLANS, _SHAPES = 8, 64  # shapes for which a program is kept ready, and those that have come once
 NOTHING, WASTE = 0, 1  # places: of an input that is left out, and for outputs that nobody wants
 _FAILS = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError, AssertionError)
 
@@ -60,8 +63,9 @@ class Program:
         self._folding = Folding(contents.size)
         self.names: dict[str, int] = {}
         self.inputs = [one for one in contents.graph.inputs if one.name not in contents.graph.constants]
-        for one in self.inputs:
-            self._new(self.names, one.name, "an input of the graph")
+        self.input_places = [self._new(self.names, one.name, "an input of the graph") for one in self.inputs]
+        self._plans: dict[Any, Plan | None] = {}  # by shapes; None: there is none for them
+        self._seen: dict[Any, None] = {}  # shapes that have come once
         self.steps = self._graph(contents.graph, self.names)
         self.outputs = [self._place(self.names, one.name, "the graph's outputs name") for one in contents.graph.outputs]
         self.made = {place: step for step in self.steps for place in step.outputs if place != WASTE}
@@ -76,16 +80,19 @@ class Program:
 
     # ---- making ready ------------------------------------------------------------------------------------------------
 
-    def _new(self, names: dict[str, int], name: str, what: str) -> int:
+    def _new(self, names: dict[str, int], name: str, what: str, node: object = "") -> int:
         if name in names:
-            raise ModelFileError(f"{what} has the name {name[:80]!r}, which another value has")
+            raise ModelFileError(f"{what}{node} has the name {name[:80]!r}, which another value has")
         names[name] = place = len(self.values)
         self.values.append(None)
         return place
 
-    def _place(self, names: dict[str, int], name: str, who: str) -> int:
+    def _place(self, names: dict[str, int], name: str, who: object, what: str = "") -> int:
         if name not in names:
-            raise ModelFileError(f"{who} {name[:80]!r}, which nothing before gives{_checks.did_you_mean(name, names)}")
+            later = any(name in node.outputs for node in self.graph.nodes)
+            order = "only a later node gives: nodes must come in the order in which they run"
+            why = order if later else f"nothing before gives{_checks.did_you_mean(name, names)}"
+            raise ModelFileError(f"{who}{what} {name[:80]!r}, which {why}")
         return names[name]
 
     def _graph(self, graph: Graph, names: dict[str, int]) -> list[Step]:
@@ -97,8 +104,8 @@ class Program:
         return steps
 
     def _node(self, node: Node, names: dict[str, int], steps: list[Step]) -> None:
-        inputs = [self._place(names, name, f"{node} takes") if name else NOTHING for name in node.inputs]
-        outputs = [self._new(names, name, f"an output of {node}") if name else WASTE for name in node.outputs]
+        inputs = [self._place(names, name, node, " takes") if name else NOTHING for name in node.inputs]
+        outputs = [self._new(names, name, "an output of ", node) if name else WASTE for name in node.outputs]
         while inputs and inputs[-1] == NOTHING:
             inputs.pop()
         node.inputs = node.inputs[: len(inputs)]
@@ -158,12 +165,44 @@ class Program:
 
     def run(self, given: list[Array]) -> list[Array]:
         """The outputs, from the inputs in their order."""
-        values = list(self.values)
-        for one, array in zip(self.inputs, given, strict=True):
-            values[self.names[one.name]] = array
+        if (run := ACTIVE.get()) is not None:  # in a model's run layers of ours compute as outside of it
+            return run.before.run(self.run, given)
+        shapes = tuple([(array.shape, array.dtype.char) for array in given])
         with np.errstate(all="ignore"):
+            plan = self._plans.get(shapes)
+            if plan is not None:
+                values = list(plan.values)
+                for place, array in zip(self.input_places, given, strict=True):
+                    values[place] = array
+                try:
+                    return plan.run(values)
+                except _FAILS:  # of numbers: below it is said which node it is
+                    pass
+            elif shapes not in self._plans:
+                self._look_at(shapes, given)
+            values = list(self.values)
+            for place, array in zip(self.input_places, given, strict=True):
+                values[place] = array
             run_steps(self.steps, values)
-        return [values[place] for place in self.outputs]  # type: ignore[misc]
+        return [values[place] for place in self.outputs]
+
+    def _look_at(self, shapes: Any, given: list[Array]) -> None:
+        """Make a plan for shapes that come a second time."""
+        if shapes not in self._seen:
+            self._seen[shapes] = None
+            _shorten(self._seen, _SHAPES)
+            return
+        try:
+            self._plans[shapes] = Plan(self, given)
+        except (NotFixedError, *_FAILS):
+            self._plans[shapes] = None
+        _shorten(self._plans, _PLANS)
+
+
+def _shorten(kept: dict[Any, Any], most: int) -> None:
+    """Leave out what came first. Other threads may do the same meanwhile."""
+    for key in list(kept)[: max(len(kept) - most, 0)]:
+        kept.pop(key, None)
 
 
 def fused(steps: list[Step], outputs: list[int], values: list[Any]) -> list[Step]:

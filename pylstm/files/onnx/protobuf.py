@@ -44,6 +44,8 @@ def fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
 
 
 def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
+    if at < end and (byte := data[at]) < 0x80:  # as most are
+        return byte, at + 1
     value = shift = 0
     for place in range(at, min(end, at + _LONGEST)):
         byte = data[place]

@@ -87,7 +87,7 @@ def tensor(data: memoryview, beside: Folder | None) -> tuple[str, Array]:
     if dtype.kind == "b":
         array = array.view(np.uint8) != 0
     array = array.reshape(dims)
-    if not array.flags.aligned:
+    if not array.flags.aligned or not array.size:  # nothing at all is anywhere
         array = array.copy()
     array.setflags(write=False)
     return name, array

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from .... import _core
 from ...._arrays import Array
 from ....layers.convolution import Conv1d
 from .products import product
@@ -64,7 +65,8 @@ class Windows:
                 (a, b + _missing(size + a + b, width, stride, size + a))
                 for (a, b), size, width, stride in zip(around, x.shape[2:], reach, strides, strict=True)
             ]
-        checked_size([size + a + b for size, (a, b) in zip(x.shape[2:], around, strict=True)], self.call)
+        sizes = [size + a + b for size, (a, b) in zip(x.shape[2:], around, strict=True)]
+        checked_size([*x.shape[:2], *sizes], x.size)
         if any(a or b for a, b in around):
             x = np.pad(x, [(0, 0), (0, 0), *around], constant_values=fill)
         if any(size < width for size, width in zip(x.shape[2:], reach, strict=True)):
@@ -92,12 +94,16 @@ def convolution_layer(call: Call, windows: Windows) -> Conv1d | None:
         return None
     if (len(call.node.inputs) > 2 and (bias is None or bias.shape != weight.shape[:1])) or windows.auto != "NOTSET":
         return None
-    (stride,), (dilation,) = windows.strides or [1], windows.dilations or [1]
-    left, right = windows.pads or [0, 0]
+    strides, dilations, pads = windows.strides or [1], windows.dilations or [1], windows.pads or [0, 0]
+    if len(strides) != 1 or len(dilations) != 1 or len(pads) != 2:
+        return None  # which is said when it runs
+    (stride,), (dilation,), (left, right) = strides, dilations, pads
     causal = left != right
     if (windows.kernel or [weight.shape[2]]) != [weight.shape[2]] or min(left, right) < 0:
         return None
     if causal and (right or left != dilation * (weight.shape[2] - 1)):
+        return None
+    if max(left, stride, dilation) > 2**31:
         return None
     layer = Conv1d(
         weight.shape[1], weight.shape[0], weight.shape[2], stride, 0 if causal else left, dilation, causal,
@@ -107,33 +113,46 @@ def convolution_layer(call: Call, windows: Windows) -> Conv1d | None:
     return layer
 
 
+_FEW = 64  # rows that weights are packed for: those of a stream's step
+
+
 class ConvolutionNode:
-    """A convolution; `layer` is that of ours which computes it, or None."""
+    """A convolution.
 
-    def __init__(self, layer: Conv1d | None, compute: Compute) -> None:
-        self.layer, self._compute = layer, compute
+    Attributes:
+        layer: that of ours which computes it; None where there is none.
+    """
 
-    def __call__(self, *arrays: Array | None) -> Any:
-        return self._compute(*arrays)
+    def __init__(self, call: Call) -> None:
+        self._windows, self._groups = Windows(call), call.integer("group", 1)
+        if self._groups < 1:
+            raise call.error("its group must be above 0")
+        self.layer = convolution_layer(call, self._windows) if self._groups == 1 else None
+        self._ours = self.layer is not None and call.program is not None and call.program.ours
+        weight = call.constant(1)
+        if weight is not None and (weight.ndim < 3 or not weight.size or not self._fits(weight)):
+            raise call.error(f"has the weight {weight.shape}, and kernel_shape={self._windows.kernel}")
+        self._matrix: Array | None = None  # (outputs, numbers of a window), of a weight that is known
+        if weight is not None and weight.ndim > 2 and weight.dtype.char in "fd" and self._groups == 1 and weight.size:
+            self._matrix = np.ascontiguousarray(weight.reshape(len(weight), -1))
+        self._packed: Any = None
 
-
-@operator("Conv", 2, 3)
-def _conv(call: Call) -> Compute:
-    windows, groups = Windows(call), call.integer("group", 1)
-    if groups < 1:
-        raise call.error("its group must be above 0")
-    layer = convolution_layer(call, windows) if groups == 1 else None
-    ours = call.program is not None and call.program.ours
-
-    def compute(x: Array, weight: Array, bias: Array | None = None) -> Array:
-        if ours and layer is not None and x.ndim == 3 and x.dtype == layer.dtype and x.shape[1] == layer.in_size:
+    def __call__(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        layer, groups = self.layer, self._groups
+        if self._ours and layer is not None and x.ndim == 3 and x.dtype == layer.dtype and x.shape[1] == layer.in_size:
             return layer(x.swapaxes(1, 2)).swapaxes(1, 2)
         if x.ndim < 3 or weight.ndim != x.ndim or x.shape[1] != weight.shape[1] * groups or len(weight) % groups:
             raise ValueError(f"x {x.shape} and weight {weight.shape} do not fit with {groups} groups")
-        cut = windows.cut(x, weight.shape[2:], 0)
+        if not weight.size or not self._fits(weight):
+            raise ValueError(f"weight {weight.shape} does not fit kernel_shape={self._windows.kernel}")
+        cut = self._windows.cut(x, weight.shape[2:], 0)
         axes = x.ndim - 2
         batch, places = cut.shape[0], cut.shape[2 : 2 + axes]
-        rows = np.moveaxis(cut, 1, 1 + axes).reshape(batch, math.prod(places), groups, -1)
+        width = math.prod(weight.shape[1:])
+        rows = np.moveaxis(cut, 1, 1 + axes).reshape(batch, math.prod(places), groups, width)
+        if self._matrix is not None and self._is_linear(x, bias):
+            y = _core.linear(rows.reshape(-1, width), self._matrix, bias, None)
+            return y.reshape(batch, math.prod(places), len(weight)).swapaxes(1, 2).reshape(batch, len(weight), *places)
         outputs = weight.reshape(groups, len(weight) // groups, -1)
         parts = [product(rows[:, :, g], outputs[g].T) for g in range(groups)]
         y = parts[0] if groups == 1 else np.concatenate(parts, -1)
@@ -141,13 +160,69 @@ def _conv(call: Call) -> Compute:
             y = y + bias
         return y.swapaxes(1, 2).reshape(batch, len(weight), *places)
 
-    return ConvolutionNode(layer, compute)
+    def _fits(self, weight: Array) -> bool:
+        return self._windows.kernel in (None, [], [*weight.shape[2:]])
+
+    def _is_linear(self, x: Array, bias: Array | None) -> bool:
+        matrix = self._matrix
+        if matrix is None or x.dtype != matrix.dtype or not x.size:
+            return False
+        return bias is None or (bias.dtype == matrix.dtype and bias.shape == matrix.shape[:1])
+
+    def ready_for(self, known: list[Array | None], x: Array) -> Compute | None:
+        """Windows as a view of a padded copy, and weights packed once: the same bits."""
+        weight, bias = known[1], known[2] if len(known) > 2 else None
+        matrix = self._matrix
+        if weight is None or matrix is None or self._ours or not self._is_linear(x, bias):
+            return None
+        if len(known) > 2 and bias is None:
+            return None
+        kernel, strides, dilations = self._windows.of(x.ndim - 2, weight.shape[2:])
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+        around = self._windows.around(x.shape[2:], reach, strides)
+        sizes = [size + a + b for size, (a, b) in zip(x.shape[2:], around, strict=True)]
+        places = [(size - width) // stride + 1 for size, width, stride in zip(sizes, reach, strides, strict=True)]
+        count = len(x) * math.prod(places)
+        if count > _FEW:
+            return None
+        if self._packed is None:  # two threads may both pack: the same result
+            self._packed = _core.PackedLinear(matrix, bias)
+        packed, dtype = self._packed, x.dtype
+        padded = (*x.shape[:2], *sizes) if any(a or b for a, b in around) else None
+        inner = (
+            slice(None),
+            slice(None),
+            *[slice(a, a + size) for size, (a, _) in zip(x.shape[2:], around, strict=True)],
+        )
+        steps = np.empty(padded or x.shape, dtype).strides
+        shape = (len(x), *places, x.shape[1], *kernel)
+        over = [step * stride for step, stride in zip(steps[2:], strides, strict=True)]
+        along = [step * dilation for step, dilation in zip(steps[2:], dilations, strict=True)]
+        view = (steps[0], *over, steps[1], *along)
+        back = (0, x.ndim - 1, *range(1, x.ndim - 1))
+        given, found = (count, matrix.shape[1]), (len(x), *places, len(matrix))
+
+        def compute(x: Array, *_: Array | None) -> Array:
+            if padded is None:
+                room = np.ascontiguousarray(x)
+            else:
+                room = np.zeros(padded, dtype)
+                room[inner] = x
+            rows = np.ascontiguousarray(np.ndarray(shape, dtype, room, 0, view)).reshape(given)
+            return packed.step(rows, None).reshape(found).transpose(back)  # type: ignore[no-any-return]
+
+        return compute
+
+
+operator("Conv", 2, 3)(ConvolutionNode)
 
 
 @operator("ConvTranspose", 2, 3)
 def _conv_transpose(call: Call) -> Compute:
     windows, groups = Windows(call), call.integer("group", 1)
     more, wanted = call.integers("output_padding", None), call.integers("output_shape", None)
+    if groups < 1 or min(more or [0]) < 0:
+        raise call.error("its group must be above 0, and its output_padding not below")
     if wanted is not None or windows.auto != "NOTSET":
         raise call.error("says its pads by output_shape or auto_pad, which is not computed: export it with pads")
 
@@ -161,7 +236,7 @@ def _conv_transpose(call: Call) -> Compute:
         full = [(n - 1) * s + (k - 1) * d + 1 + m for n, s, k, d, m in
                 zip(x.shape[2:], strides, kernel, dilations, behind, strict=True)]  # fmt: skip
         outputs = weight.shape[1]
-        checked_size([len(x), outputs * groups, *full], call)
+        checked_size([len(x), outputs * groups, *full], x.size)
         y = np.zeros((len(x), groups, outputs, *full), x.dtype)
         rows = x.reshape(len(x), groups, len(weight) // groups, -1).swapaxes(2, 3)
         for g in range(groups):

@@ -77,7 +77,7 @@ _UNARY: dict[str, _Unary] = {
     "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Tanh": np.tanh,
     "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh, "IsNaN": np.isnan, "Round": _round,
     "Not": np.logical_not, "Identity": lambda x: x, "Sigmoid": sigmoid, "Softplus": softplus, "Erf": erf,
-    "Relu": lambda x: np.maximum(x, _like(x, 0)),
+    "Relu": lambda x: np.maximum(x, 0) if x.dtype.char in "fd" else np.maximum(x, _like(x, 0)),
     "Softsign": lambda x: x / (1 + np.abs(x)),
     "Mish": lambda x: x * np.tanh(softplus(x)),
     "HardSwish": lambda x: x * np.clip(x * _like(x, 1 / 6) + _like(x, 0.5), _like(x, 0), _like(x, 1)),
@@ -89,13 +89,20 @@ _BINARY: dict[str, Callable[[Array, Array], Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _integer_division, "And": np.logical_and,
     "Or": np.logical_or, "Xor": np.logical_xor, "Equal": np.equal, "Greater": np.greater, "Less": np.less,
     "GreaterOrEqual": np.greater_equal, "LessOrEqual": np.less_equal,
-    "Pow": lambda a, b: np.power(a, b if b.dtype == a.dtype else b.astype(_power_dtype(a, b))).astype(a.dtype),
     "PRelu": lambda x, slope: np.where(x < 0, x * slope, x),
     "BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor,
 }  # fmt: skip
 for _name, _pair in _BINARY.items():
     _binary(_name, _pair)
 _unary("BitwiseNot", np.bitwise_not)
+
+
+@operator("Pow", 2)
+def _pow(call: Call) -> Compute:
+    exponent = call.constant(1)
+    if exponent is not None and not exponent.ndim and exponent.item() == 2:
+        return lambda a, _: np.square(a)
+    return lambda a, b: np.power(a, b if b.dtype == a.dtype else b.astype(_power_dtype(a, b))).astype(a.dtype)
 
 
 def _power_dtype(a: Array, b: Array) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...._arrays import Array
-from .registry import Call, Compute, operator
+from .registry import Call, Compute, ForShapes, operator
 from .shapes import axis_of, checked_size
 
 
@@ -27,7 +27,17 @@ def _gather(call: Call) -> Compute:
         at = axis_of(axis, x.ndim)
         return x.take(_indices(indices, x.shape[at]), at)
 
-    return compute
+    def ready_for(known: list[Array | None], x: Array) -> Compute | None:
+        if known[1] is None:
+            return None
+        at = axis_of(axis, x.ndim)
+        indices = _indices(known[1], x.shape[at])
+        if indices.ndim:
+            return lambda x, _: x.take(indices, at)
+        place = (slice(None),) * at + (int(indices),)
+        return lambda x, _: x[place]
+
+    return ForShapes(compute, ready_for)
 
 
 @operator("GatherElements", 2)
@@ -104,7 +114,7 @@ def _one_hot(call: Call) -> Compute:
     def compute(indices: Array, depth: Array, values: Array) -> Array:
         count = int(depth.ravel()[0])
         at = axis_of(axis, indices.ndim + 1)
-        shape = checked_size([*indices.shape[:at], count, *indices.shape[at:]], call)
+        shape = checked_size([*indices.shape[:at], count, *indices.shape[at:]])
         ids = indices.astype(np.int64)
         ids = np.where(ids < 0, ids + count, ids)
         y = np.full(shape, values[0], values.dtype)

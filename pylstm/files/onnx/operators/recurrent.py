@@ -119,6 +119,24 @@ class RecurrentNode:
         found = tuple(one.astype(given, copy=False) for one in (y, *after))[: self.outputs]
         return found if self.outputs > 1 else found[0]
 
+    def ready_for(self, known: list[Array | None], x: Array) -> Compute | None:  # noqa: ARG002
+        """Without looks at what shapes have said already. Of states the layer says what is wrong with them."""
+        layer, kind = self.layer, self.kind
+        if layer is None or kind.layout or kind.direction == "reverse" or x.ndim != 3 or x.dtype != layer.dtype:
+            return None
+        outputs, both = self.outputs, kind.operator == "LSTM"
+
+        def compute(x: Array, *others: Array | None) -> Any:
+            states = others[4 : 6 if both else 5]
+            if others[3:4] != (None,) or len(states) != 1 + both or any(one is None for one in states):
+                return self(x, *others)  # type: ignore[arg-type]
+            y, after = layer(x, states if both else states[0])
+            y = y.reshape(len(x), x.shape[1], kind.directions, layer.hidden_size).swapaxes(1, 2)
+            found = (y, *(after if both else (after,)))[:outputs]
+            return found if outputs > 1 else found[0]
+
+        return compute
+
     def _check(self, x: Array, w: Array, lengths: Array | None, states: list[Array | None]) -> None:
         steps, batch, _ = x.shape
         if x.shape[2] != w.shape[2]:

@@ -15,6 +15,21 @@ from ..model import Graph, Node
 Compute = Callable[..., Any]  # arrays in the order of the node's inputs, None for one left out -> array, or a tuple
 Build = Callable[["Call"], Compute]
 
+
+class ForShapes:
+    """What computes a node, and of what is known of its inputs makes something faster.
+
+    `ready_for(known, x)`: known has the inputs that are the same in every call, None in place of the others; x is a
+    first input of the shape and dtype that all will have. A function for such inputs, or None.
+    """
+
+    def __init__(self, compute: Compute, ready_for: Callable[[list[Array | None], Array], Compute | None]) -> None:
+        self._compute, self.ready_for = compute, ready_for
+
+    def __call__(self, *arrays: Array | None) -> Any:
+        return self._compute(*arrays)
+
+
 MICROSOFT = "com.microsoft"
 _KNOWN: dict[tuple[str, str], list[tuple[int, Build, int, int | None]]] = {}
 _ANY = 2**31
@@ -44,6 +59,11 @@ def known_operators() -> list[str]:
     return sorted(f"{domain}.{name}" if domain else name for domain, name in _KNOWN)
 
 
+# how many outputs a node may have: one, and of these more
+_OUTPUTS = {
+    "LSTM": 3, "GRU": 2, "RNN": 2, "Split": _ANY, "TopK": 2, "Dropout": 2, "MaxPool": 2, "BatchNormalization": 5,
+    "LayerNormalization": 3, "DynamicQuantizeLinear": 3, "DynamicQuantizeLSTM": 3,
+}  # fmt: skip
 _REFUSED = {
     "Loop": "a loop whose steps are nodes",
     "Scan": "a loop whose steps are nodes",
@@ -70,7 +90,7 @@ def build(call: Call) -> Compute:
         near = ""
         if what is None:
             names = {name.lower(): name for domain, name in _KNOWN if domain == node.domain}
-            close = difflib.get_close_matches(node.operator.lower()[:80], names, n=1, cutoff=0.8)
+            close = difflib.get_close_matches(node.operator.lower()[:80], names, n=1, cutoff=0.85)
             near = f"; did you mean {names[close[0]]!r}?" if close else ""
         raise node.error(
             f"{'is ' + what + ', which' if what else 'is an operator that'} pylstm does not compute{near}"
@@ -84,6 +104,9 @@ def build(call: Call) -> Compute:
     if not least <= count <= (most or 0):
         wanted = f"{least}" if least == most else f"{least} or more" if most == _ANY else f"{least} to {most}"
         raise node.error(f"has {count} inputs and must have {wanted}")
+    outputs = len(node.outputs)
+    if outputs > _OUTPUTS.get(node.operator, 1):
+        raise node.error(f"has {outputs} outputs and must have {_OUTPUTS.get(node.operator, 1)} at most")
     if any(not name for name in node.inputs[:least]):
         raise node.error("lacks an input that it must have")
     compute = make(call)

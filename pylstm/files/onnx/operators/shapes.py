@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 
 from ...._arrays import Array
-from .registry import Call, Compute, operator
+from .registry import Call, Compute, ForShapes, operator
 
-MOST = 2**32  # numbers of an array whose size a model says: beyond what it could mean
+MOST = 2**28  # numbers of an array whose size a model says, unless so many go in:
+_TIMES = 16  # so many times those that go in, at most
 
 
-def checked_size(shape: Sequence[int], call: Call) -> tuple[int, ...]:
-    """A shape that a model asks for, as integers."""
+def checked_size(shape: Sequence[int], given: int = 0) -> tuple[int, ...]:
+    """A shape that a model asks for, as integers; given: how many numbers go in."""
     found = tuple(int(size) for size in shape)
-    if any(size < 0 for size in found) or math.prod(found) > MOST:
-        raise ValueError(f"asks for an array of shape {found}")
-    del call
+    if any(size < 0 for size in found):
+        raise ValueError(f"asks for an array of shape {found[:40]}")
+    if math.prod(found) > max(MOST, _TIMES * given):
+        raise ValueError(
+            f"asks for an array of shape {found[:40]}, more numbers than any model means: 2**28 are computed, and "
+            f"{_TIMES} times as many as go in"
+        )
     return found
 
 
@@ -124,21 +129,23 @@ def _transpose(call: Call) -> Compute:
 
 
 @operator("Expand", 2)
-def _expand(call: Call) -> Compute:
+def _expand(call: Call) -> Compute:  # noqa: ARG001
     def compute(x: Array, shape: Array) -> Array:
-        sizes = checked_size(shape.ravel().tolist(), call)
-        return np.broadcast_to(x, np.broadcast_shapes(x.shape, sizes))
+        sizes = checked_size(shape.ravel().tolist(), x.size)
+        full = np.broadcast_shapes(x.shape, sizes)
+        checked_size(full, x.size)
+        return np.broadcast_to(x, full)
 
     return compute
 
 
 @operator("Tile", 2)
-def _tile(call: Call) -> Compute:
+def _tile(call: Call) -> Compute:  # noqa: ARG001
     def compute(x: Array, repeats: Array) -> Array:
         counts = repeats.ravel().tolist()
         if len(counts) != x.ndim:
             raise ValueError(f"repeats has {len(counts)} numbers for an array of {x.ndim} axes")
-        checked_size([size * count for size, count in zip(x.shape, counts, strict=True)], call)
+        checked_size([size * count for size, count in zip(x.shape, counts, strict=True)], x.size)
         return np.tile(x, counts)
 
     return compute
@@ -186,7 +193,11 @@ def _slice(call: Call) -> Compute:  # noqa: ARG001
     def compute(x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
         return _sliced(x, _listed(starts), _listed(ends), _listed(axes), _listed(steps))
 
-    return compute
+    def ready_for(known: list[Array | None], x: Array) -> Compute:
+        cut = _cut(x, *[_listed(one) for one in (*known[1:], None, None)][:4])
+        return lambda x, *_: x[cut]
+
+    return ForShapes(compute, ready_for)
 
 
 def _listed(array: Array | None) -> Any:
@@ -194,6 +205,10 @@ def _listed(array: Array | None) -> Any:
 
 
 def _sliced(x: Array, starts: list[int], ends: list[int], axes: Any, steps: Any) -> Array:
+    return np.asarray(x[_cut(x, starts, ends, axes, steps)])
+
+
+def _cut(x: Array, starts: Any, ends: Any, axes: Any, steps: Any) -> tuple[slice, ...]:
     axes = range(len(starts)) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     cut: list[Any] = [slice(None)] * x.ndim
@@ -206,13 +221,13 @@ def _sliced(x: Array, starts: list[int], ends: list[int], axes: Any, steps: Any)
         start = min(max(start + size if start < 0 else start, max(low, 0)), high)
         end = min(max(end + size if end < 0 else end, low), size if step > 0 else size - 1)
         cut[at] = slice(start, None if end < 0 else end, step)
-    return np.asarray(x[tuple(cut)])
+    return tuple(cut)
 
 
 @operator("Pad", 1)
 def _pad_by_attributes(call: Call) -> Compute:
     mode, pads, value = call.text("mode", "constant"), call.integers("pads"), call.number("value", 0.0)
-    return lambda x: _padded(x, pads, mode, x.dtype.type(value), None, call)
+    return lambda x: _padded(x, pads, mode, x.dtype.type(value), None)
 
 
 @operator("Pad", 2, 4, since=11)
@@ -221,12 +236,41 @@ def _pad(call: Call) -> Compute:
 
     def compute(x: Array, pads: Array, value: Array | None = None, axes: Array | None = None) -> Array:
         fill = x.dtype.type(0) if value is None else value.ravel()[0]
-        return _padded(x, pads.ravel().tolist(), mode, fill, _listed(axes), call)
+        return _padded(x, pads.ravel().tolist(), mode, fill, _listed(axes))
 
-    return compute
+    def ready_for(known: list[Array | None], x: Array) -> Compute | None:
+        """Places that numbers are taken from, an axis after the other."""
+        pads, axes = known[1], known[3] if len(known) > 3 else None
+        if mode == "constant" or pads is None or not x.size or (len(known) > 3 and axes is None):
+            return None
+        takes = []
+        for axis, size in enumerate(x.shape):
+            line = np.arange(size).reshape([-1 if other == axis else 1 for other in range(x.ndim)])
+            places = _padded(line, _of_axis(pads.ravel().tolist(), _listed(axes), axis, x.ndim), mode, 0, None)
+            if places.size != size or not np.array_equal(places, line):
+                takes.append((places.ravel(), axis))
+
+        def taken(x: Array, *_: Array | None) -> Array:
+            for places, axis in takes:
+                x = x.take(places, axis)
+            return x
+
+        return taken
+
+    return ForShapes(compute, ready_for)
 
 
-def _padded(x: Array, pads: list[int], mode: str, value: Any, axes: Any, call: Call) -> Array:
+def _of_axis(pads: list[int], axes: Any, axis: int, ndim: int) -> list[int]:
+    """The pads of all axes, with those of this one alone."""
+    found = [0] * (2 * ndim)
+    given = list(range(ndim)) if axes is None else [axis_of(one, ndim) for one in axes]
+    if axis in given:
+        at = given.index(axis)
+        found[axis], found[axis + ndim] = pads[at], pads[at + len(given)]
+    return found
+
+
+def _padded(x: Array, pads: list[int], mode: str, value: Any, axes: Any) -> Array:
     given = range(x.ndim) if axes is None else [axis_of(axis, x.ndim) for axis in axes]
     if len(pads) != 2 * len(given):
         raise ValueError(f"has {len(pads)} pads for {len(given)} axes")
@@ -237,7 +281,7 @@ def _padded(x: Array, pads: list[int], mode: str, value: Any, axes: Any, call: C
         if before < 0 or after < 0:  # negative pads cut off
             cut[axis] = slice(max(-before, 0), x.shape[axis] - max(-after, 0))
         around[axis] = max(before, 0), max(after, 0)
-    checked_size([size + a + b for size, (a, b) in zip(x.shape, around, strict=True)], call)
+    checked_size([size + a + b for size, (a, b) in zip(x.shape, around, strict=True)], x.size)
     x = x[tuple(cut)]
     if mode == "constant":
         return np.pad(x, around, constant_values=value)
@@ -250,18 +294,18 @@ def _constant_of_shape(call: Call) -> Compute:
     one = np.zeros((), np.float32) if value is None else value.reshape(-1)[:1].reshape(())
 
     def compute(shape: Array) -> Array:
-        return np.full(checked_size(shape.ravel().tolist(), call), one, one.dtype)
+        return np.full(checked_size(shape.ravel().tolist()), one, one.dtype)
 
     return compute
 
 
 @operator("Range", 3)
-def _range(call: Call) -> Compute:
+def _range(call: Call) -> Compute:  # noqa: ARG001
     def compute(start: Array, limit: Array, delta: Array) -> Array:
         if not delta:
             raise ValueError("a step of 0")
         count = max(math.ceil((limit.item() - start.item()) / delta.item()), 0)
-        checked_size([count], call)
+        checked_size([count])
         return np.asarray(start + np.arange(count) * delta, start.dtype)
 
     return compute
