@@ -12,9 +12,10 @@ from ...files.keras.storing import ENDS, Layer, Part, h5_file, keras_file, weigh
 from ...layers.layer import Layer as OurLayer
 from ..sequential import Sequential
 from .describing import described
-from .graph import Graph, KerasModel
+from .graph import Graph
+from .keras_model import KerasModel
+from .names import Names
 from .normalizing import BatchNormalization
-from .recurrent import Names
 
 _VERSION = "3.0.0"  # the first whose files these are
 

@@ -14,7 +14,9 @@ from ...files.keras.weights import Listed, listed
 from ...files.strict_json import ModelFileError
 from ...layers.layer import Layer
 from ..sequential import Sequential
-from .graph import Graph, KerasModel, Source, graph_of, refs_of
+from .building import Source, graph_of
+from .graph import Graph, refs_of
+from .keras_model import KerasModel
 from .matching import into
 from .operations import MaskOperation
 
