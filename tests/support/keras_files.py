@@ -42,7 +42,7 @@ def masked_model():
         layer("InputLayer", "x", dtype="int32", batch_shape=[None, None]),
         layer("Embedding", "words", tensor("x"), input_dim=6, output_dim=3, mask_zero=True),
         layer("LSTM", "lstm", tensor("words"), units=2, return_sequences=True),
-        layer("BatchNormalization", "norm", tensor("lstm")),
+        layer("BatchNormalization", "norm", tensor("lstm"), momentum=0.5),
         layer("GlobalAveragePooling1D", "mean", tensor("norm")),
         layer("Dense", "out", tensor("mean"), units=2),
     ]

@@ -13,6 +13,8 @@ from ...layers.pooling import BothEnds
 from .cells import KINDS
 from .masked import packed
 from .recurrent import Recurrent, heeded, initial_states
+from .recurrent_dropout import stepwise, training
+from .states import carried
 from .step import Arrays, Mask, Step, Tensor, value_of
 
 
@@ -32,6 +34,8 @@ class Bidirectional(Step):
             raise config.wrong("its backward_layer is of another kind than its layer")
         self.forward = Recurrent(inner, weights.inside("forward_layer"), self.dtype)
         self.backward = Recurrent(back, weights.inside("backward_layer"), self.dtype)
+        self.stateful = inner.flag("stateful")
+        self.forward.stateful = self.backward.stateful = False  # their states are kept here
         self.count = 2 * self.forward.count
         self.both: Any = None
         self.layers = {"forward": self.forward.layers, "backward": self.backward.layers}
@@ -50,17 +54,30 @@ class Bidirectional(Step):
         first.params = second.params = {}
         if self.both is None:
             raise self.config.wrong("its backward_layer has other sizes or arguments than its layer")
-        self.drop = self.forward.drops[0]
+        self.directions = [self.forward.directions[0], self.backward.directions[0]]
+        self.drop = self.directions[0].dropout
         self.forward.own = self.backward.own = []
         self.layers = {"": self.both} if self.drop is None else {"cell": self.both, "dropout": self.drop}
+        self.recurrent_dropout = any(one.recurrent for one in self.directions)
+        if self.recurrent_dropout:
+            self.layers = {
+                "cell": self.both,
+                "dropout": [one.dropout for one in self.directions if one.dropout],
+                "recurrent_dropout": [one.recurrent for one in self.directions if one.recurrent],
+            }
 
     def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:
         self.check_options(options, ("initial_state",))
         x, mask = value_of(given[0].value, self.dtype), given[0].mask
         states = initial_states(given, options, self)
         kept = mask if self.sequences else None
-        mask = heeded(mask, states, options, self)
+        mask, before = heeded(mask, states, options, self), carried(options, self)
+        if before is not None:
+            found_before = before.of(self, x.shape[0])
+            states = found_before if states is None else states
         sides, after = self._together(x, mask, states) if self.both is not None else self._apart(x, mask, states)
+        if before is not None:
+            before.put(self, after)
         found = [Tensor(one, kept) for one in self._merged(*sides)]
         if self.state:
             return found + [Tensor(one) for one in after]
@@ -73,8 +90,12 @@ class Bidirectional(Step):
             half = len(states) // 2
             parts = [stack([states[k], states[half + k]]) for k in range(half)]
             state = tuple(parts) if lstm else parts[0]
-        steps = packed(x if self.drop is None else self.drop(x), mask)
-        y, state = self.both(steps.x, state, lengths=steps.lengths)
+        stepping = self.recurrent_dropout and training()
+        steps = packed(x if self.drop is None or stepping else self.drop(x), mask)
+        if stepping:
+            y, state = stepwise(self.both, self.directions, steps.x, state, steps.lengths)
+        else:
+            y, state = self.both(steps.x, state, lengths=steps.lengths)
         parts = list(state) if lstm else [state]
         after = [part[0] for part in parts] + [part[1] for part in parts]
         if not self.sequences:
@@ -97,7 +118,7 @@ class Bidirectional(Step):
         return [y + back if self.merge == "sum" else y * back if self.merge == "mul" else (y + back) / 2]
 
     def chain(self) -> list[Layer] | None:
-        if self.both is None or self.merge != "concat" or self.state:
+        if self.both is None or self.merge != "concat" or self.state or self.stateful or self.recurrent_dropout:
             return None
         found: list[Layer] = [self.both] if self.drop is None else [self.drop, self.both]
         return found if self.sequences else [*found, BothEnds()]

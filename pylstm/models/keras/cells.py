@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from ...files.keras.config import Config, layer_config
@@ -25,6 +24,8 @@ class Cell:
         arguments: of our layer.
         params: its parameters, without suffix.
         dropout: of what goes in.
+        recurrent_dropout: of what goes from step to step.
+        functions: of the gates, and of what enters and leaves, as Keras calls them.
     """
 
     def __init__(self, config: Config, weights: LayerWeights, way: str, dtype: str) -> None:
@@ -45,14 +46,14 @@ class Cell:
         }  # fmt: skip
         if self.kind == "GRU":
             self.arguments["reset_after"] = after
-        self.dropout = config.number("dropout", 0.0)
-        if not 0 <= self.dropout <= 1:
-            raise config.wrong(f"dropout must be in 0..1, got {self.dropout}")
-        if config.number("recurrent_dropout", 0.0):
-            warnings.warn(
-                f"{config!r} has recurrent_dropout, which training here leaves out; what it predicts is the same",
-                stacklevel=2,
-            )
+        self.dropout = self._rate("dropout")
+        self.recurrent_dropout = self._rate("recurrent_dropout")
+
+    def _rate(self, key: str) -> float:
+        rate = self.config.number(key, 0.0)
+        if not 0 <= rate <= 1:
+            raise self.config.wrong(f"{key} must be in 0..1, got {rate}")
+        return 0.0 if rate == 1 and self.kind != "RNN" else rate  # so does Keras: only its SimpleRNN drops everything
 
     def _arrays(self, weights: LayerWeights, bias: bool, after: bool, cudnn: bool) -> list[Any]:
         config, gates = self.config, GATES[self.kind]
@@ -82,6 +83,7 @@ class Cell:
                 raise config.wrong(
                     f"its {key} is {name!r}, and cells here have one of {', '.join(sorted(activations.IN_CELLS))}"
                 )
+        self.functions = (gates, inner)
         named = {key: activations.IN_CELLS[name] for key, name in found.items()}
         return {"nonlinearity": named["activation"]} if self.kind == "RNN" else named
 

@@ -8,7 +8,7 @@ from typing import Any
 from ...files.keras.config import Call, GraphConfig, Ref
 from ...files.strict_json import ModelFileError
 from .operations import MaskOperation, mask_of
-from .step import MASK_SAID, Tensor
+from .step import CARRIED, MASK_SAID, Tensor
 
 
 class Graph:
@@ -34,8 +34,8 @@ class Graph:
                 found[name] = own[""] if list(own) == [""] else own
         return found
 
-    def run(self, inputs: list[Tensor]) -> list[Tensor]:
-        """The outputs, in the order of the config."""
+    def run(self, inputs: list[Tensor], states: Any = None) -> list[Tensor]:
+        """The outputs, in the order of the config. states: those of stateful layers, which are changed."""
         entries = list(refs_of(self.config.inputs))
         if len(inputs) != len(entries):
             raise ValueError(f"the model {self.config.name!r} takes {len(entries)} inputs, got {len(inputs)}")
@@ -55,7 +55,7 @@ class Graph:
             positional = _flat([_put(one, found) for one in call.args])
             named = {key: _put(one, found) for key, one in call.kwargs.items() if one is not None}
             if isinstance(step, Graph):
-                made: Any = step.run(positional)
+                made: Any = step.run(positional, states)
             else:
                 if "inputs" in named and not positional:
                     positional = _flat([named.pop("inputs")])
@@ -65,11 +65,18 @@ class Graph:
                     for at, one in enumerate(masks[: len(positional)]):
                         positional[at] = Tensor(positional[at].value, mask_of(one, step.config))
                     named[MASK_SAID] = True
+                if step.stateful:
+                    named[CARRIED] = states
                 made = step.run(positional, named)
             for at, one in enumerate(made if isinstance(made, list) else [made]):
                 found[Ref(name, number, at)] = one
             self._let_go(call, found, left)
         return [_found(ref, found) for ref in refs_of(self.config.outputs)]
+
+    @property
+    def stateful(self) -> bool:
+        """Whether one of its layers is."""
+        return any(getattr(step, "stateful", False) for step in self.steps.values())
 
     @staticmethod
     def _let_go(call: Call, found: dict[Ref, Tensor], left: dict[Ref, int]) -> None:
@@ -87,6 +94,11 @@ class Graph:
         for ref in refs_of(self.config.outputs):
             counts[ref] = counts.get(ref, 0) + 1
         return counts
+
+
+def can_be_whole(config: GraphConfig) -> bool:
+    """Whether today's Keras loads what a file of the model says, and not its weights alone."""
+    return config.generation != 1 and not any(layer.kind.startswith("CuDNN") for layer in config.layers.values())
 
 
 def refs_of(given: Any) -> Iterator[Ref]:

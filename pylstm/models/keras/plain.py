@@ -9,7 +9,7 @@ import numpy as np
 
 from ...files.keras.config import Config
 from ...files.keras.weights import LayerWeights, read
-from ...graph.functions import concatenate, where
+from ...graph.functions import concatenate, stack, where
 from ...graph.values import Value
 from ...layers.activation import Activation
 from ...layers.dropout import Dropout
@@ -247,8 +247,18 @@ class TimeDistributed(Step):
 
     def __init__(self, config: Config, weights: LayerWeights, dtype: str, inner: Step) -> None:
         self.inner = inner
+        if inner.stateful:
+            raise config.wrong("the layer in it is stateful, which is not read: its steps share no state")
         super().__init__(config, weights, dtype)
         self.layers = inner.layers
+
+    def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:
+        if not self.inner.states or len(given) != 1:
+            return super().run(given, options)
+        x, mask = value_of(given[0].value, self.dtype), given[0].mask  # statistics are those of one step at a time
+        found = [one_output(self.inner, [Tensor(x[:, t], None if mask is None else mask[:, t])]).value
+                 for t in range(x.shape[1])]  # fmt: skip
+        return Tensor(stack(found, axis=1), mask)
 
     def compute(self, x: Any) -> Any:
         if not isinstance(x, np.ndarray):
@@ -264,3 +274,7 @@ class TimeDistributed(Step):
 
     def arrays(self) -> Arrays:
         return [(f"layer/{way}".rstrip("/"), own) for way, own in self.inner.arrays()]
+
+    @property
+    def states(self) -> int:
+        return self.inner.states

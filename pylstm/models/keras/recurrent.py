@@ -7,11 +7,12 @@ from typing import Any
 from ...files.keras.config import Config
 from ...files.keras.recurrent import theirs
 from ...files.keras.weights import LayerWeights
-from ...layers.dropout import Dropout
 from ...layers.layer import Layer
 from ...layers.pooling import LastStep
 from .cells import cells_of
 from .masked import packed
+from .recurrent_dropout import Direction, drops_of, stepwise, training
+from .states import carried
 from .step import MASK_SAID, Arrays, Mask, Step, Tensor, value_of
 
 
@@ -28,19 +29,30 @@ class Recurrent(Step):
         for cell in self.cells:
             cell.params = {}
         self.layers = _numbered(self.own)
-        self.drops = [Dropout(cell.dropout, same_for_all_steps=True) if cell.dropout else None for cell in self.cells]
-        if any(self.drops):
-            self.layers = {**_numbered(self.own), "dropout": [one for one in self.drops if one]}
+        self.directions = [Direction(cell, *drops_of(cell)) for cell in self.cells]
+        dropped = {
+            "dropout": [one.dropout for one in self.directions if one.dropout],
+            "recurrent_dropout": [one.recurrent for one in self.directions if one.recurrent],
+        }
+        if any(dropped.values()):
             if len(self.own) == 1:
                 self.layers["cell"] = self.layers.pop("")
+            self.layers.update({name: drops for name, drops in dropped.items() if drops})
         self.sequences, self.state = config.flag("return_sequences"), config.flag("return_state")
+        self.stateful = config.flag("stateful")
         self.backwards, self.zero = config.flag("go_backwards"), config.flag("zero_output_for_mask")
 
     def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:
         self.check_options(options, ("initial_state",))
         x, mask = value_of(given[0].value, self.dtype), given[0].mask
         states = initial_states(given, options, self)
-        y, after = self.computed(x, heeded(mask, states, options, self), states, self.backwards, self.zero)
+        heed, before = heeded(mask, states, options, self), carried(options, self)
+        if before is not None:
+            kept = before.of(self, x.shape[0])
+            states = kept if states is None else states
+        y, after = self.computed(x, heed, states, self.backwards, self.zero)
+        if before is not None:
+            before.put(self, after)
         first = Tensor(y, mask if self.sequences else None)
         return [first, *(Tensor(one) for one in after)] if self.state else first
 
@@ -52,14 +64,18 @@ class Recurrent(Step):
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
         steps = packed(x, mask)
         y, after = steps.x, []
-        for cell, layer, drop in zip(self.cells, self.own, self.drops, strict=True):
-            y = y if drop is None else drop(y)
+        for direction, layer in zip(self.directions, self.own, strict=True):
+            cell = direction.cell
             count = 2 if cell.kind == "LSTM" else 1
             state = None
             if states is not None:
                 own, states = [one[None] for one in states[:count]], states[count:]
                 state = tuple(own) if count == 2 else own[0]
-            y, state = layer(y, state, lengths=steps.lengths)
+            if direction.recurrent is not None and training():
+                y, state = stepwise(layer, [direction], y, state, steps.lengths)
+            else:
+                y = y if direction.dropout is None else direction.dropout(y)
+                y, state = layer(y, state, lengths=steps.lengths)
             parts = state if count == 2 else (state,)
             after += [one[0] for one in parts]
         last = after[-2 if self.cells[-1].kind == "LSTM" else -1]
@@ -71,11 +87,11 @@ class Recurrent(Step):
         return sum(2 if cell.kind == "LSTM" else 1 for cell in self.cells)
 
     def chain(self) -> list[Layer] | None:
-        if self.backwards or self.state:
+        if self.backwards or self.state or self.stateful or any(one.recurrent for one in self.directions):
             return None
         found: list[Layer] = []
-        for layer, drop in zip(self.own, self.drops, strict=True):
-            found += [layer] if drop is None else [drop, layer]
+        for layer, direction in zip(self.own, self.directions, strict=True):
+            found += [layer] if direction.dropout is None else [direction.dropout, layer]
         return found if self.sequences else [*found, LastStep()]
 
     def arrays(self) -> Arrays:
