@@ -105,7 +105,7 @@ def test_looks_and_failures_move_no_state():
     with pytest.raises(FloatingPointError):
         model.fit(X, y, loss=no_number, batch_size=N, verbose=0)
     assert model._states is before
-    with pytest.raises(ValueError, match="x must"):
+    with pytest.raises(ValueError, match="the input 'x' must"):
         model(X[:, :, :2])
     assert model._states is before
     np.testing.assert_allclose(model(X[:, 3:]), whole()[:, 3:], atol=1e-6)

@@ -15,7 +15,7 @@ from .masked import packed
 from .recurrent import Recurrent, heeded, initial_states
 from .recurrent_dropout import stepwise, training
 from .states import carried
-from .step import Arrays, Mask, Step, Tensor, value_of
+from .step import Arrays, Mask, Step, Tensor, sequences_of
 
 
 class Bidirectional(Step):
@@ -68,7 +68,7 @@ class Bidirectional(Step):
 
     def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:
         self.check_options(options, ("initial_state",))
-        x, mask = value_of(given[0].value, self.dtype), given[0].mask
+        x, mask = sequences_of(given, self)
         states = initial_states(given, options, self)
         kept = mask if self.sequences else None
         mask, before = heeded(mask, states, options, self), carried(options, self)

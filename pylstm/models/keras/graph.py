@@ -65,6 +65,8 @@ class Graph:
                     for at, one in enumerate(masks[: len(positional)]):
                         positional[at] = Tensor(positional[at].value, mask_of(one, step.config))
                     named[MASK_SAID] = True
+                if not positional and not any(isinstance(one, Tensor) for one in named.values()):
+                    raise ValueError(f"{step.config!r} is called with nothing: the file is damaged")
                 if step.stateful:
                     named[CARRIED] = states
                 made = step.run(positional, named)

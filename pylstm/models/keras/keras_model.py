@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,13 +10,15 @@ from numpy.typing import ArrayLike
 
 from ... import _checks
 from ..._active import ACTIVE
-from ...files.keras.config import Config, Ref
+from ...files.keras.config import Ref
 from ...graph.recording import Run
 from ...training.batches import BatchInputs
-from ...training.data import Inputs
+from ...training.data import Batch, Inputs
+from ...training.splitting import Data
 from ..gradients import entered
 from ..model import Model
 from .graph import Graph, can_be_whole, refs_of
+from .inputs import arranged, first_masked, in_order, names_of, shape_of, tensors, zeros_like
 from .states import States
 from .step import Tensor
 
@@ -71,7 +72,7 @@ class KerasModel(Model):
 
     @property
     def inputs(self) -> list[str]:
-        return [ref.layer for ref in refs_of(self._graph.config.inputs)]
+        return names_of(self._graph.config)
 
     @property
     def outputs(self) -> list[str]:
@@ -81,7 +82,8 @@ class KerasModel(Model):
     def keeps_time(self) -> bool | None:  # type: ignore[override]
         """Whether the output has a step for each of the first input's, so that its mask comes out."""
         if "_keeps" not in self.__dict__:
-            self._keeps = self._found_out()
+            with np.errstate(all="ignore"):  # of zeros, which may all be masked
+                self._keeps = self._found_out()
         return self._keeps
 
     def _found_out(self) -> bool | None:
@@ -89,14 +91,14 @@ class KerasModel(Model):
         config = self._graph.config
         if not isinstance(config.outputs, Ref):
             return None
-        arrays = [_zeros(config.layers[name]) for name in self.inputs]
+        arrays = [zeros_like(config.layers[name], config) for name in self.inputs]
         if any(one is None for one in arrays) or arrays[0].ndim < 2:
             return None
         run = Run(recording=False)
         inputs = entered(run, tuple(arrays), differentiate=False)
         mask = np.ones(arrays[0].shape[:2], bool)
         try:
-            (found,) = run.within(lambda *given: self._graph.run(_tensors(given, mask)), *inputs)
+            (found,) = run.within(lambda *given: self._graph.run(first_masked(given, mask)), *inputs)
         except (ValueError, TypeError, IndexError):
             return None
         if found.mask is not None and found.mask.shape == mask.shape:
@@ -108,21 +110,17 @@ class KerasModel(Model):
 
         Args:
             inputs: one array for each input of the file, in its order; or one dict of them by name.
-            lengths: (N,): how many steps of the first input count, the others are masked; beside what masks itself.
+            lengths: (N,): how many steps of the first input count, the others are masked; beside what masks itself. Of
+                several inputs also a tuple of such, or a dict by name, with None for one without.
 
         Returns:
             The output, of several a tuple, or the dict that the file has.
+
+        Raises TypeError or ValueError, naming the input, for what has another form than the file says, and for lengths.
         """
-        given = self._given_inputs(inputs)
-        mask = None
-        if lengths is not None:
-            first = given[0]
-            if first.ndim < 2:
-                raise ValueError(f"lengths are for an input with steps, (N, T) or (N, T, F), got {first.shape}")
-            mask = np.arange(first.shape[1]) < np.asarray(lengths)[:, None]
-        states = self._states.copy()
-        found = iter(self._graph.run(_tensors(given, mask), states))
-        made = _as_given(self._graph.config.outputs, found)
+        config, states = self._graph.config, self._states.copy()
+        found = iter(self._graph.run(tensors(in_order(inputs, self.inputs), config, lengths), states))
+        made = _as_given(config.outputs, found)
         if states.arrays:
             self._states = states  # in one step: another thread sees these or those of before
         return made
@@ -178,44 +176,37 @@ class KerasModel(Model):
 
     # ---- inputs ------------------------------------------------------------------------------------------------------
 
-    def _given_inputs(self, inputs: tuple[Any, ...]) -> list[Any]:
-        names = self.inputs
-        if len(inputs) == 1 and isinstance(inputs[0], dict):
-            if set(inputs[0]) != set(names):
-                raise ValueError(f"the inputs must be {', '.join(map(repr, names))}, got {', '.join(inputs[0])}")
-            return [inputs[0][name] for name in names]
-        if len(inputs) == 1 and isinstance(inputs[0], (tuple, list)) and len(names) > 1:
-            inputs = tuple(inputs[0])
-        if len(inputs) != len(names):
-            raise ValueError(f"the model takes {len(names)} inputs ({', '.join(names)}), got {len(inputs)}")
-        return list(inputs)
+    def _arranged(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arranged(inputs[0], self.inputs),) if len(inputs) == 1 else inputs
+
+    def _as_inputs(self, x: Any) -> Any:
+        return arranged(x, self.inputs)
+
+    def _data(self, data: Data) -> Data:
+        return data._replace(y=arranged(data.y, self.outputs))
+
+    def _arguments(self, batch: Batch) -> tuple[Any, ...]:
+        return (batch.named,) if batch.named else batch.inputs
+
+    def _lengths_of(self, batch: Batch) -> Any:
+        if batch.place is None or batch.lengths is None:
+            return batch.lengths
+        return {batch.place if isinstance(batch.place, str) else self.inputs[batch.place]: batch.lengths}
+
+    def _no_outputs(self, inputs: Inputs) -> Any:
+        if self.stateful:
+            return super()._no_outputs(inputs)
+        return self._predicted(inputs.batch(np.arange(0)))
 
 
 def _said_batch_size(graph: Graph) -> int | None:
     """Of a stateful model, as its file says."""
     if graph.stateful:
-        for config in graph.config.layers.values():
-            shape = config.get("batch_shape") or config.get("batch_input_shape")
-            if isinstance(shape, list) and shape and type(shape[0]) is int and shape[0] > 0:
+        for name in names_of(graph.config):
+            shape = shape_of(graph.config.layers[name], graph.config)
+            if shape is not None and shape[0] is not None:
                 return shape[0]
     return None
-
-
-def _tensors(given: Any, mask: Any) -> list[Tensor]:
-    """The inputs, the first one with a mask."""
-    return [Tensor(one, mask if at == 0 else None) for at, one in enumerate(given)]
-
-
-def _zeros(config: Config) -> Any:
-    """An input as the file describes it, of 2 sequences, and of 3 steps where any number is taken."""
-    shape = config.get("batch_shape") or config.get("batch_input_shape")
-    if not isinstance(shape, list) or not 2 <= len(shape) <= 8:
-        return None
-    sizes = [2, *(3 if n is None else n for n in shape[1:])]
-    if any(type(n) is not int or not 0 < n < 2**20 for n in sizes) or math.prod(sizes) > 2**20:
-        return None
-    dtype = config.get("dtype")
-    return np.zeros(sizes, np.int64 if isinstance(dtype, str) and "int" in dtype else np.float32)
 
 
 def _as_given(form: Any, found: Iterator[Tensor]) -> Any:

@@ -113,10 +113,17 @@ class EmbeddingStep(Step):
 
     def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:  # noqa: ARG002
         x, mask = given[0]
-        ids = x.numpy().astype(np.int64) if isinstance(x, Value) else x
+        ids = self._symbols(x.numpy()) if isinstance(x, Value) else x
         if self.mask_zero:
             mask = (ids != 0) if mask is None or mask.shape != ids.shape else (ids != 0) & mask
         return Tensor(self.layers[""](ids), mask)
+
+    def _symbols(self, x: Any) -> Any:
+        """Floats as integers."""
+        wrong = ~((x == np.floor(x)) & (np.abs(x) < 2**53))
+        if wrong.any():
+            raise ValueError(f"{self.config!r} takes symbols, whole numbers from 0 on, got {x[wrong][0]}")
+        return x.astype(np.int64)
 
     def chain(self) -> list[Layer] | None:
         return None if self.mask_zero else [self.layers[""]]

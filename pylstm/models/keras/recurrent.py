@@ -13,7 +13,7 @@ from .cells import cells_of
 from .masked import packed
 from .recurrent_dropout import Direction, drops_of, stepwise, training
 from .states import carried
-from .step import MASK_SAID, Arrays, Mask, Step, Tensor, value_of
+from .step import MASK_SAID, Arrays, Mask, Step, Tensor, sequences_of, value_of
 
 
 def _numbered(layers: list[Layer]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Recurrent(Step):
 
     def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:
         self.check_options(options, ("initial_state",))
-        x, mask = value_of(given[0].value, self.dtype), given[0].mask
+        x, mask = sequences_of(given, self)
         states = initial_states(given, options, self)
         heed, before = heeded(mask, states, options, self), carried(options, self)
         if before is not None:

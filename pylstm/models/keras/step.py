@@ -89,6 +89,16 @@ class Step:
             )
 
 
+def sequences_of(given: list[Tensor], step: Step) -> tuple[Any, Mask]:
+    """The first of what a layer is called with, and its mask. Raises ValueError unless it is (N, T, F)."""
+    if not given:
+        raise ValueError(f"{step.config!r} is called with nothing: the file is damaged")
+    x = value_of(given[0].value, step.dtype)
+    if x.ndim != 3:
+        raise ValueError(f"{step.config!r} takes sequences, (N, T, F), and is called with {x.shape}")
+    return x, given[0].mask
+
+
 def value_of(x: Any, dtype: str) -> Any:
     """x as a value: integers become floats of that dtype."""
     if isinstance(x, Value):
