@@ -95,7 +95,7 @@ if _TYPE_CHECKING:  # what _names imports on first use, once more for readers of
     from .models.encoder_decoder import EncoderDecoder as EncoderDecoder
     from .models.gradients import value_and_grad as value_and_grad
     from .models.keras.exporting import to_keras as to_keras
-    from .models.keras.graph import KerasModel as KerasModel
+    from .models.keras.keras_model import KerasModel as KerasModel
     from .models.keras.loading import from_keras as from_keras
     from .models.loading import load as load
     from .models.model import Model as Model

@@ -60,7 +60,7 @@ _MODULES = {
     "models.encoder_decoder": "EncoderDecoder",
     "models.gradients": "value_and_grad",
     "models.keras.exporting": "to_keras",
-    "models.keras.graph": "KerasModel",
+    "models.keras.keras_model": "KerasModel",
     "models.keras.loading": "from_keras",
     "models.loading": "load",
     "models.model": "Model",

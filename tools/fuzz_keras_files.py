@@ -83,6 +83,8 @@ def graph_of(data: bytes) -> bytes:
         for layer in layers:
             name = layer["config"]["name"]
             layer["name"] = name
+            if layer["class_name"] == "GRU":
+                layer["config"].update(stateful=True, recurrent_dropout=0.3)
             layer["inbound_nodes"] = [] if before is None else [{"args": [tensor(before)], "kwargs": {}}]
             before = name
         config["class_name"] = "Functional"

@@ -143,6 +143,8 @@ def _spec(layer: Layer, budget: Budget, depth: int) -> dict[str, Any]:
     if (registered := registered_name(type(layer))) is not None:
         budget.take_names(len(layer._param_shapes))
         return {"class": registered, "config": _own_config(layer)} | _inner_metadata(layer, budget, depth)
+    if not known and (how := getattr(layer, "_saved_by", None)) is not None:
+        raise TypeError(how)
     if not known:
         what = f"{type(layer).__qualname__} is not a layer of pylstm: only those can be saved"
         if isinstance(layer, Container):

@@ -217,6 +217,25 @@ class Run(Recorder):
             self.tape.append((_of_table(layer, outputs.backward), layer, True, place, slot, None))
         return new_value(y, self, slot)
 
+    def parameters(self, layer: Any) -> dict[str, Value]:
+        """The parameters of a layer as values, for arithmetic that is written out: their gradients are the layer's."""
+        self.check()
+        self.used[id(layer)] = layer
+        arrays = self.before.run(lambda: dict(layer.params))
+        values = {name: new_value(array, self, None, held=True) for name, array in arrays.items()}
+        names = list(layer._trained_shapes()) if self.tape is not None else []
+        if not names:
+            return values
+        for name in names:
+            values[name] = self.leaf(arrays[name])
+
+        def backward(*ds: Any, into: Any = None) -> Any:  # noqa: ARG001
+            found = zip(names, ds, strict=True)
+            return (), {name: np.zeros(arrays[name].shape, layer.dtype) if d is None else d for name, d in found}
+
+        self.tape.append(LayerCall(backward, layer, [], [values[name]._slot for name in names]))  # type: ignore[union-attr]
+        return values
+
     def _call_forward(self, layer: Any, x: Value, kwargs: dict[str, Any]) -> Any:
         """The call of a layer whose `vjp` is its `forward`, on one value, in training: as most calls are."""
         array, slot = self._array(x), x._slot

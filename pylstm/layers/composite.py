@@ -130,6 +130,14 @@ class Composite(Layer):
     def _dropout_state(self) -> list[int]:
         return [number for _, part in self._parts() for number in part._dropout_state()]
 
+    def _beside(self) -> Any:
+        return [part._beside() for _, part in self._parts()]
+
+    def _set_beside(self, state: Any) -> None:
+        for (_, part), own in zip(self._parts(), state, strict=True):
+            if own is not None:
+                part._set_beside(own)
+
     def _random_layers(self) -> list[Layer]:
         return [inner for _, part in self._parts() for inner in part._random_layers()]
 

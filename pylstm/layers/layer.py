@@ -322,6 +322,14 @@ class Layer(Described, abc.ABC):
     def _set_dropout_state(self, state: list[int]) -> None:
         """Go on from `_dropout_state`."""
 
+    def _beside(self) -> Any:
+        """What a forward pass in training changes beside the masks of dropout, and an update that fails takes back:
+        moving means. `_set_beside` takes it."""
+        return None
+
+    def _set_beside(self, state: Any) -> None:
+        """As it was when `_beside` gave this."""
+
     def _random_layers(self) -> list[Layer]:
         """The layers whose states those of `_dropout_state` are, one after another."""
         return [self] if self._dropout_state() else []

@@ -79,6 +79,7 @@ def pairs(
         )
     if gives_batches(data.x) or data.y is None:
         raise ValueError("validation_split needs x and y as a whole: give validation_data")
+    data = data._replace(x=model._as_inputs(data.x))
     data, behind = split(data, validation_split, several=model._several)
     return pair(model, data, function, missing), _validation(model, behind, function, missing)
 

@@ -24,6 +24,10 @@ _MOST = 512  # .. up to these
 
 def batches(model: Trainable, inputs: Inputs, batch_size: int | None) -> list[Any]:
     """All rows in batches, by length: the least padding. batch_size None: by what their activations take."""
+    if model._carries_states:
+        size = model._batch_size_of(inputs) if batch_size is None else batch_size
+        model._check_batches(inputs, size)
+        return inputs.batches(size, None)
     if batch_size is not None:
         return inputs.sorted_batches(batch_size)
     count = len(inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class Looked(Layer):
             return
         again: Seen = []
         more = np.resize(rows, len(rows) + 1)
-        with np.errstate(all="ignore"), contextlib.suppress(Exception):
+        with np.errstate(all="ignore"), contextlib.suppress(Exception), no_traces(self):
             self._predicted(first_steps(inputs.batch(more), truncate), True, again)
         for i in suspects:
             layer, shape = seen[i][0], shape_of(seen[i][1])
@@ -97,6 +97,15 @@ class Looked(Layer):
 
     def _check_values_of(self, inputs: Inputs) -> None:
         """Raises TypeError, ValueError or IndexError for values in x that what is known of the layers refuses."""
+
+    _carries_states: ClassVar[bool] = False  # of its own, from call to call: batches keep their order
+
+    def _batch_size_of(self, inputs: Inputs) -> int:
+        """Of a model that carries states: how many sequences the next batch has to be."""
+        return len(inputs)
+
+    def _check_batches(self, inputs: Inputs, size: int) -> None:
+        """Raises ValueError where batches of `size` do not go with the states that the model carries."""
 
     def _no_outputs(self, inputs: Inputs) -> Any:  # noqa: ARG002
         """The outputs for no inputs at all."""

@@ -90,11 +90,11 @@ class Model(Composite, Trainable):
         """
         outer = ACTIVE.get()
         if outer is not None:
-            return self.run(*entered(outer, inputs, differentiate=False), **self._given(kwargs))
+            return self.run(*entered(outer, self._arranged(inputs), differentiate=False), **self._given(kwargs))
         return self._inferred(Run(recording=False), inputs, kwargs)
 
     def _inferred(self, run: Run, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        arrays = entered(run, inputs, differentiate=False)
+        arrays = entered(run, self._arranged(inputs), differentiate=False)
         outputs = run.within(self.run, *arrays, **self._given(kwargs))
         if type(outputs) is Deferred:
             return outputs.linear_outputs
@@ -132,7 +132,7 @@ class Model(Composite, Trainable):
     ) -> tuple[Any, Callable[..., tuple[Any, dict[str, Any]]]]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
-        arrays = entered(run, inputs, differentiate=bool(need_dx))
+        arrays = entered(run, self._arranged(inputs), differentiate=bool(need_dx))
         outputs = run.within(self.run, *arrays, **self._given(kwargs))
         names = self._parts()
         check_used(run, names, "the model")
@@ -171,8 +171,16 @@ class Model(Composite, Trainable):
     def _predicted(self, batch: Batch, deferred: bool = False, seen: Seen | None = None) -> Any:
         if (deferred or seen is not None) and self._runs(_CALL) and ACTIVE.get() is None:
             run: Run = DeferringRun(recording=False) if seen is None else watching(seen, deferred)
-            return self._inferred(run, self._arguments(batch), {"lengths": batch.lengths})
-        return self(*self._arguments(batch), lengths=batch.lengths)
+            return self._inferred(run, self._arguments(batch), {"lengths": self._lengths_of(batch)})
+        return self(*self._arguments(batch), lengths=self._lengths_of(batch))
+
+    def _arranged(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The inputs of a call, where a class takes them in other forms, too."""
+        return inputs
+
+    def _lengths_of(self, batch: Batch) -> Any:
+        """Those of a batch, as `run` takes them."""
+        return batch.lengths
 
     def _arguments(self, batch: Batch) -> tuple[Any, ...]:
         """The inputs of a batch in the order in which `run` takes them."""
@@ -213,9 +221,9 @@ class Model(Composite, Trainable):
         inputs = self._arguments(batch)
         if deferred and self._runs(_FORWARD):
             run = DeferringRun(recording=True)
-            outputs, run_back = self._recorded(run, inputs, False, {"lengths": batch.lengths})
+            outputs, run_back = self._recorded(run, inputs, False, {"lengths": self._lengths_of(batch)})
         else:
-            outputs, run_back = self.forward(*inputs, lengths=batch.lengths, need_dx=False)
+            outputs, run_back = self.forward(*inputs, lengths=self._lengths_of(batch), need_dx=False)
         return outputs, lambda d_outputs: run_back(d_outputs)[1], None
 
     def _says_shape(self) -> bool:

@@ -45,7 +45,7 @@ def _put_back(value: Any) -> Callable[[], None]:
 
 
 def _users(model: Layer) -> list[Layer]:
-    """The layers and models in `model`, and itself, that are not of the library's classes."""
+    """The layers and models in `model`, and itself, that are not of the library's classes, or carry states."""
     found: dict[int, Any] = {}
     looked: list[Any] = [model]
     while looked:
@@ -55,4 +55,8 @@ def _users(model: Layer) -> list[Layer]:
         found[id(one)] = one
         inner = vars(one) if isinstance(one, Layer) else one
         looked += inner.values() if isinstance(inner, dict) else inner
-    return [one for one in found.values() if isinstance(one, Layer) and not of_library(type(one))]
+    return [
+        one
+        for one in found.values()
+        if isinstance(one, Layer) and (not of_library(type(one)) or getattr(one, "_carries_states", False))
+    ]

@@ -349,8 +349,12 @@ class Trainable(Tunable, Savable):
         """What fit and evaluate are given, as `_inputs` and the loss take it."""
         return data
 
+    def _as_inputs(self, x: Any) -> Any:
+        """x, where a class takes several inputs in another form, too."""
+        return x
+
     def _inputs(self, x: Any, lengths: Any) -> Inputs:
-        x = x.x if isinstance(x, Windows) else x
+        x = self._as_inputs(x.x if isinstance(x, Windows) else x)
         inputs = Inputs(x, lengths, several=self._several, rows=self._takes_rows())
         if len(inputs):
             self._output_form(inputs)

@@ -79,5 +79,7 @@ def _fitting_windows(past: int, size: int) -> str:
 
 
 def _check_chain(model: Trainable, option: str) -> None:
+    if model._carries_states and option == "stateful":
+        raise ValueError("stateful=True is for Sequential: this model carries its states anyway, leave it out")
     if not model._is_chain:
         raise ValueError(f"{option} is for Sequential, whose states can be carried on")

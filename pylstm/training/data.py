@@ -100,11 +100,13 @@ class Batch(NamedTuple):
     """Inputs of some sequences: as positional arguments of the model or by name, and their lengths.
 
     lengths: (N,), None where all steps count; where several inputs have lengths a tuple or dict of theirs.
+    place: of which of several inputs, where one of them has lengths.
     """
 
     inputs: tuple[Array, ...]
     named: dict[str, Array]
     lengths: Any
+    place: Any = None
 
     @property
     def steps(self) -> int:
@@ -181,12 +183,12 @@ class Inputs:
             return Batch((array,), {}, lengths)
         found = {key: part.batch(rows) for key, part in zip(self.keys, self.parts, strict=True)}
         lengths_of: dict[Any, Any] = {key: lengths for key, (_, lengths) in found.items()}
-        lengths = next((own for own in lengths_of.values() if own is not None), None)
+        place, lengths = next(((key, own) for key, own in lengths_of.items() if own is not None), (None, None))
         all_lengths: Any = lengths
         if self.several_lengths:
-            all_lengths = lengths_of if self.named else tuple(lengths_of.values())
+            all_lengths, place = (lengths_of if self.named else tuple(lengths_of.values())), None
         arrays = {key: array for key, (array, _) in found.items()}
-        return Batch(() if self.named else tuple(arrays.values()), arrays if self.named else {}, all_lengths)
+        return Batch(() if self.named else tuple(arrays.values()), arrays if self.named else {}, all_lengths, place)
 
     def batches(self, size: int, rng: np.random.Generator | None, epoch: int = 0) -> list[Indices]:  # noqa: ARG002
         """All rows in batches of `size`: shuffled and of similar lengths with `rng`, else in the given order."""

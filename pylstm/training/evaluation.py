@@ -73,7 +73,8 @@ def evaluate(
     running, carried = Running(loss, metrics), Carried(stateful)
     with x.naming():
         look = not looked and model._may_misread(x)
-        for rows in x.batches(size, None) if stateful else x.sorted_batches(size):
+        model._check_batches(x, size)
+        for rows in x.batches(size, None) if stateful or model._carries_states else x.sorted_batches(size):
             batch = x.batch(rows)
             targets, own = y.batch(rows, batch.steps)
             if look:

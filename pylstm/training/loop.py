@@ -138,6 +138,9 @@ class Training:
         elif self.micro is not None and self.micro >= batch_size:
             self.micro = None
         size = self.micro or batch_size  # of what is computed together
+        self.model._check_batches(x, size)
+        if validation is not None:
+            self.model._check_batches(validation[0], size)
         if self.stateful:
             check_stateful(self.model, x, batch_size)
             check_resumed(x, resume)
@@ -164,7 +167,7 @@ class Training:
                         if self.drawn:
                             key = (_SAMPLES, self.epoch)
                             self.drawn.begin_epoch(np.random.SeedSequence(self.entropy, spawn_key=key))
-                        order = rng if shuffle and not self.stateful else None
+                        order = rng if shuffle and not (self.stateful or self.model._carries_states) else None
                         batches = x.batches(batch_size, order, self.epoch)
                         self._one_epoch(x, y, batches, validation, size, progress, interrupts)
                         if self._stopped or interrupts.asked:
@@ -312,7 +315,7 @@ class Training:
     def _update(self, running: Running, pieces: Iterable[Piece], state: Any) -> Any:
         """One update: of a batch, or of the pieces that it is cut into. Returns the state after the last of them."""
         model, optimizer = self.model, self.optimizer
-        masks, updates = model._dropout_state(), optimizer._updates
+        masks, beside, updates = model._dropout_state(), model._beside(), optimizer._updates
         summed = None if self.micro is None and self.reduce is None else Summed()
         try:
             for piece in pieces:
@@ -326,6 +329,7 @@ class Training:
         except BaseException:
             if optimizer._updates == updates:  # a Ctrl-C may come right behind the update
                 model._set_dropout_state(masks)
+                model._set_beside(beside)
             raise
         if self._per_batch:
             self.batch_logs = {"loss": loss.mean if summed is None else summed.loss, "lr": optimizer.lr}

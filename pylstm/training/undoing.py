@@ -21,6 +21,7 @@ class Before:
         self._training = training
         model, optimizer = training.model, training.optimizer
         self._dropout, self._remembered = model._dropout_state(), (model._loss, model._metrics)
+        self._beside = model._beside()
         self._optimizer = optimizer.lr, optimizer._steps, optimizer._state
         self._own = [(c, dict(vars(c))) for c in training.callbacks if is_own(c)]
         self._params: dict[str, Array] | None = None
@@ -34,6 +35,7 @@ class Before:
         model, optimizer = self._training.model, self._training.optimizer
         with Uninterrupted():
             model._set_dropout_state(self._dropout)
+            model._set_beside(self._beside)
             model._loss, model._metrics = self._remembered
             optimizer.lr, optimizer._steps, optimizer._state = self._optimizer
             if self._params is not None:

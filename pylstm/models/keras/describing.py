@@ -20,7 +20,7 @@ from ...layers.pooling import BothEnds, LastStep, MaxOverTime, MeanOverTime
 from ...layers.recurrent_parameters import RecurrentParameters
 from ..sequential import Sequential
 from .activations import IN_CELLS
-from .recurrent import Names
+from .names import Names
 
 Values = dict[str, Any]
 

@@ -12,9 +12,9 @@ from ...files.keras.storing import ENDS, Layer, Part, h5_file, keras_file, weigh
 from ...layers.layer import Layer as OurLayer
 from ..sequential import Sequential
 from .describing import described
-from .graph import Graph, KerasModel
-from .normalizing import BatchNormalization
-from .recurrent import Names
+from .graph import Graph, can_be_whole
+from .keras_model import KerasModel
+from .names import Names
 
 _VERSION = "3.0.0"  # the first whose files these are
 
@@ -65,7 +65,7 @@ def _check_kind(model: KerasModel, end: str) -> None:
     config = model._graph.config
     if end == ".weights.h5":
         return
-    if config.generation == 1 or any(layer.kind.startswith("CuDNN") for layer in config.layers.values()):
+    if not can_be_whole(config):
         raise ValueError(
             "this model is of Keras 1, or has layers for CuDNN, which today's Keras does not load: build it in Keras "
             "with today's layers, and give it a file that ends in .weights.h5"
@@ -96,5 +96,4 @@ def _parts(step: Any) -> list[Part]:
             for layer in _of_graph(step)
             for part in layer.parts
         ]
-    states = 2 if isinstance(step, BatchNormalization) else 0
-    return [Part(way, list(arrays), states) for way, arrays in step.arrays()]
+    return [Part(way, list(arrays), step.states) for way, arrays in step.arrays()]

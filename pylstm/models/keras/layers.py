@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...files.keras.config import MODELS, Config
 from ...files.keras.weights import LayerWeights
 from .attention import DotAttention, MultiHeadAttention
+from .bidirectional import Bidirectional
 from .convolving import Convolution, GlobalPooling, Pooling
 from .merging import Dot, Merge
 from .normalizing import BatchNormalization, LayerNormalization
@@ -19,7 +20,7 @@ from .plain import (
     Reshaping,
     TimeDistributed,
 )
-from .recurrent import Bidirectional, Recurrent
+from .recurrent import Recurrent
 from .step import Make, Step
 
 STEPS: dict[str, Make] = {

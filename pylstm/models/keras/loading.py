@@ -14,7 +14,9 @@ from ...files.keras.weights import Listed, listed
 from ...files.strict_json import ModelFileError
 from ...layers.layer import Layer
 from ..sequential import Sequential
-from .graph import Graph, KerasModel, Source, graph_of, refs_of
+from .building import Source, graph_of
+from .graph import Graph, refs_of
+from .keras_model import KerasModel
 from .matching import into
 from .operations import MaskOperation
 
@@ -35,11 +37,9 @@ def from_keras(
     merged directions, states that are handed on ..) a `KerasModel`, which computes the graph of the file. Both train
     on, and `to_keras` writes them.
 
-    What comes out is what Keras predicts, but that
-
-    - `stateful` layers begin every call anew (a `Sequential` can carry its states: `stream`, `fit(stateful=True)`);
-    - BatchNormalization keeps its mean and variance in training, too, and learns scale and shift alone;
-    - `recurrent_dropout` and GaussianNoise do nothing in training here (the first says so by a warning).
+    What comes out is what Keras predicts. Training is that of Keras, too, but that GaussianNoise and GaussianDropout do
+    nothing. A chain with `stateful` layers, BatchNormalization or `recurrent_dropout` is a `KerasModel`; for what only
+    a `Sequential` can do, `stream` and `save`, make one of the same layers and give it the weights.
 
     Args:
         path: of a .keras file, or of an .h5 file with a whole model; or such a file that is open for bytes. With a
@@ -106,7 +106,7 @@ def _axes(config: GraphConfig) -> int | None:
 def _refill(file: KerasFile, model: KerasModel) -> None:
     """The weights of the file for the graph of the model."""
     graph = _graph(file, model._source, model._graph.config.generation)
-    model._refill(KerasModel(graph, model._source, model._legacy))
+    model.load_state_dict(KerasModel(graph, model._source, model._legacy).state_dict())
 
 
 def _graph(file: KerasFile, given: Any, generation: int) -> Graph:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...files.keras.config import Config
 from ...files.keras.weights import LayerWeights, read
 from ...layers.layer import Layer
 from ...layers.normalization import LayerNorm
-from .scale import Scale
-from .step import Arrays, Step, value_of
+from .batch_norm import MOVING, BatchNorm
+from .step import Arrays, Step, Tensor, value_of
 
 
 def _check_axis(config: Config) -> None:
@@ -65,42 +63,40 @@ class LayerNormalization(Step):
 
 
 class BatchNormalization(Step):
-    """With the mean and variance of the file, in training, too."""
-
     passes_mask = True
 
     def build(self, config: Config, weights: LayerWeights) -> None:
         _check_axis(config)
         if config.get("mode", 0):
             raise config.wrong(f"its mode {config.get('mode')!r:.80} is not read: only 0")
-        self.scaled, self.centred = config.flag("scale", True), config.flag("center", True)
-        count = self.scaled + self.centred
-        arrays = [read(one, (None,), f"the weights of {config!r}") for one in weights.take("", count + 2, state=2)]
-        self.mean, self.variance = (one.astype(self.dtype) for one in arrays[count:])
-        layer = Scale(len(self.mean), bias=self.centred, dtype=self.dtype)
-        if any(one.shape != self.mean.shape for one in arrays):
+        if config.flag("renorm"):
+            raise config.wrong("renorm is not read")
+        momentum = config.number("momentum", 0.99)
+        if not 0 <= momentum <= 1:
+            raise config.wrong(f"momentum must be in 0..1, got {momentum}")
+        scaled, centred = config.flag("scale", True), config.flag("center", True)
+        taken = weights.take("", scaled + centred + 2, state=2)
+        names = [*("weight",) * scaled, *("bias",) * centred, *MOVING]
+        arrays = {name: read(one, (None,), f"the weights of {config!r}")
+                  for name, one in zip(names, taken, strict=True)}  # fmt: skip
+        if len({one.shape for one in arrays.values()}) > 1:
             raise config.wrong("its weights differ in shape")
-        if not (self.variance >= 0).all():
+        if not (arrays["moving_variance"] >= 0).all():
             raise config.wrong("its variance is below 0")
-        state = layer.state_dict()
-        if self.scaled:
-            state["weight"] = arrays[0]
-        if self.centred:
-            state["bias"] = arrays[count - 1]
-        layer.load_state_dict(state)
-        if not self.scaled:
-            layer.trainable = False
-        self.factor = (1 / np.sqrt(self.variance.astype(np.float64) + _epsilon(config))).astype(self.dtype)
+        size = len(arrays["moving_mean"])
+        layer = BatchNorm(size, _epsilon(config), momentum, scaled, centred, dtype=self.dtype)
+        layer.load_state_dict(arrays)
         self.layers = {"": layer}
 
-    def compute(self, x: Any) -> Any:
-        return self.layers[""]((value_of(x, self.dtype) - self.mean) * self.factor)
+    def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:  # noqa: ARG002
+        if len(given) != 1:
+            raise ValueError(f"{self.config!r} takes one input, got {len(given)}")
+        x, mask = given[0]
+        return Tensor(self.layers[""](value_of(x, self.dtype), mask=mask), mask)
 
     def arrays(self) -> Arrays:
-        params = self.layers[""].params
-        own = [params["weight"]] * self.scaled + ([params["bias"]] if self.centred else [])
-        return [("", [*own, self.mean, self.variance])]
+        return [("", list(self.layers[""].params.values()))]
 
-    def take_statistics(self, other: Step) -> None:
-        assert isinstance(other, BatchNormalization)
-        self.mean, self.variance, self.factor = other.mean, other.variance, other.factor
+    @property
+    def states(self) -> int:
+        return 2

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...files.keras.config import Config
 from ...files.keras.weights import LayerWeights, read
-from ...graph.functions import concatenate, where
+from ...graph.functions import concatenate, stack, where
 from ...graph.values import Value
 from ...layers.activation import Activation
 from ...layers.dropout import Dropout
@@ -113,10 +113,17 @@ class EmbeddingStep(Step):
 
     def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:  # noqa: ARG002
         x, mask = given[0]
-        ids = x.numpy().astype(np.int64) if isinstance(x, Value) else x
+        ids = self._symbols(x.numpy()) if isinstance(x, Value) else x
         if self.mask_zero:
             mask = (ids != 0) if mask is None or mask.shape != ids.shape else (ids != 0) & mask
         return Tensor(self.layers[""](ids), mask)
+
+    def _symbols(self, x: Any) -> Any:
+        """Floats as integers."""
+        wrong = ~((x == np.floor(x)) & (np.abs(x) < 2**53))
+        if wrong.any():
+            raise ValueError(f"{self.config!r} takes symbols, whole numbers from 0 on, got {x[wrong][0]}")
+        return x.astype(np.int64)
 
     def chain(self) -> list[Layer] | None:
         return None if self.mask_zero else [self.layers[""]]
@@ -247,8 +254,18 @@ class TimeDistributed(Step):
 
     def __init__(self, config: Config, weights: LayerWeights, dtype: str, inner: Step) -> None:
         self.inner = inner
+        if inner.stateful:
+            raise config.wrong("the layer in it is stateful, which is not read: its steps share no state")
         super().__init__(config, weights, dtype)
         self.layers = inner.layers
+
+    def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:
+        if not self.inner.states or len(given) != 1:
+            return super().run(given, options)
+        x, mask = value_of(given[0].value, self.dtype), given[0].mask  # statistics are those of one step at a time
+        found = [one_output(self.inner, [Tensor(x[:, t], None if mask is None else mask[:, t])]).value
+                 for t in range(x.shape[1])]  # fmt: skip
+        return Tensor(stack(found, axis=1), mask)
 
     def compute(self, x: Any) -> Any:
         if not isinstance(x, np.ndarray):
@@ -264,3 +281,7 @@ class TimeDistributed(Step):
 
     def arrays(self) -> Arrays:
         return [(f"layer/{way}".rstrip("/"), own) for way, own in self.inner.arrays()]
+
+    @property
+    def states(self) -> int:
+        return self.inner.states

@@ -17,6 +17,7 @@ from ...layers.layer import Layer
 
 Mask = NDArray[np.bool_] | None
 MASK_SAID = "mask"  # among options: whether the graph says which mask a layer takes
+CARRIED = "carried states"  # among options: the `States` of the call
 
 
 class Tensor(NamedTuple):
@@ -35,7 +36,10 @@ class Step:
     Attributes:
         config: of the layer.
         layers: what has its parameters here, by names of the layer's own; {"": layer} where it is one.
+        stateful: whether a call goes on from the states that the one before has left.
     """
+
+    stateful = False
 
     passes_mask: ClassVar[bool] = False  # whether the mask of what goes in is that of what comes out
 
@@ -71,16 +75,28 @@ class Step:
         """The weights as Keras has them."""
         return []
 
-    def take_statistics(self, other: Step) -> None:
-        """What it has of the file and nothing trains, from another step of the same config."""
+    @property
+    def states(self) -> int:
+        """How many of its arrays, the last ones, are no parameters to Keras."""
+        return 0
 
     def check_options(self, options: Iterable[str], known: Iterable[str] = ()) -> None:
         """Raises ValueError for what the layer is called with by name and is not known."""
-        if other := set(options) - {"training", MASK_SAID, *known}:
+        if other := set(options) - {"training", MASK_SAID, CARRIED, *known}:
             raise ValueError(
                 f"{self.config!r} is called with {', '.join(sorted(other))[:200]}, which is not read here: build this "
                 "part as a pylstm.Model, and give it its weights with from_keras(path, model)"
             )
+
+
+def sequences_of(given: list[Tensor], step: Step) -> tuple[Any, Mask]:
+    """The first of what a layer is called with, and its mask. Raises ValueError unless it is (N, T, F)."""
+    if not given:
+        raise ValueError(f"{step.config!r} is called with nothing: the file is damaged")
+    x = value_of(given[0].value, step.dtype)
+    if x.ndim != 3:
+        raise ValueError(f"{step.config!r} takes sequences, (N, T, F), and is called with {x.shape}")
+    return x, given[0].mask
 
 
 def value_of(x: Any, dtype: str) -> Any:
