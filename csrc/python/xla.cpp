@@ -126,10 +126,10 @@ py::dtype dtype(int type) {
   throw py::type_error("a buffer has a dtype that is not expected");
 }
 
-// A view, which nobody may keep: the memory is XLA's.
+// A view, which nobody may keep: the memory is XLA's, and no array's. Any object may stand for its owner.
 py::array view(const Buffer& buffer) {
   std::vector<py::ssize_t> shape(buffer.dims, buffer.dims + buffer.rank);
-  return {dtype(buffer.dtype), std::move(shape), buffer.data, py::none()};
+  return {dtype(buffer.dtype), std::move(shape), buffer.data, py::handle(target)};
 }
 
 py::tuple views(const Buffers& buffers) {
