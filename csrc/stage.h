@@ -197,14 +197,21 @@ inline const Tile<T>* exact_tiles(int vectors) {
 }
 
 // A tile of the gradient += d^T . panel, chain by chain. It is the second half of a tile: zero, product, plus init.
+//
+// The rows of d are further apart than hardware fetches ahead, so those of the next tile are fetched while this one is
+// computed, chain by chain, where they begin a line of the cache.
 template <class T>
 inline void add_product(const OuterArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t j, int count, const T* panel,
                         int vectors, T* to, ptrdiff_t to_row) {
   const Tile<T> add = exact_tiles<T>(vectors)[count - 1];
   const T* columns[most_tile_rows];
+  const ptrdiff_t last = j + count - 1, next = last + count < a.j_end ? last + count : a.j_end - 1;
+  const T* const ahead = a.d + row * a.d_row + next;
+  const bool fetched = reinterpret_cast<uintptr_t>(a.d + last) / 64 == reinterpret_cast<uintptr_t>(a.d + next) / 64;
   for (ptrdiff_t r = 0; r < rows; r += OUTER_ROWS) {
     for (int c = 0; c < count; ++c) columns[c] = a.d + (row + r) * a.d_row + j + c;
     const Operand<T> d{columns, 0, a.d_row, rows - r < OUTER_ROWS ? rows - r : OUTER_ROWS};
+    for (ptrdiff_t k = 0; k < d.k && !fetched; ++k) __builtin_prefetch(ahead + (r + k) * a.d_row);
     add({}, nullptr, d, reinterpret_cast<const std::byte*>(panel + r * vectors * lanes<T>), 0, to, to_row, to, to_row);
   }
 }

@@ -63,6 +63,10 @@ py::tuple ctc_of(const py::array& logits, const py::array& lengths, const py::ar
 ptrdiff_t sample_symbols(const py::array& logits, const py::array& drawn, double temperature, ptrdiff_t top_k,
                          double top_p, const py::object& random, std::optional<int> threads);
 
+// A handler of XLA's that calls `called(text, inputs, outputs)`: a string attribute, and arrays, of which it fills the
+// last. There is one such function in a process.
+py::capsule xla_handler(const py::function& called);
+
 // See planted.cpp; in no release.
 int planted_fault(const std::string& name);
 

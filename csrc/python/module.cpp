@@ -122,6 +122,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("sample", &sample_symbols, py::arg("logits"), py::arg("drawn"), py::arg("temperature"), py::arg("top_k"),
         py::arg("top_p"), py::arg("random"), py::arg("num_threads"));
 
+  m.def("xla_handler", &xla_handler, py::arg("called"));
+
   m.def("set_num_threads", &configure_threads);
   m.def("get_num_threads", [] { return thread_count(std::nullopt); });
   m.def("threads_now", [] { return call_threads(std::nullopt); });

@@ -1,18 +1,45 @@
-"""What runs behind JAX' callbacks: NumPy arrays in and out, over the core. No state but packed weights."""
+"""What runs inside of JAX' programs: NumPy arrays in and out, over the core. No state but packed weights and tapes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import _core
 from ..._arrays import Array, length_array, real_array
+from . import tapes
 from .sizes import Sizes
 
 MOST_KEPT = 8  # networks
 _KEPT: dict[Any, tuple[list[bytearray], _core.Network]] = {}  # the newest last
+
+
+class Call(NamedTuple):
+    """What a call is besides arrays. It goes through JAX' programs as a text.
+
+    Inputs are x (T, N, I), the initial states, the lengths, and the parameters. `infer` gives the output and the final
+    states; `train` also the name of a tape (`tapes`). `backward` takes, besides, the output, that name, and the
+    gradients to output and final states, and gives those to x, states and parameters.
+    """
+
+    what: str  # infer, train or backward
+    sizes: Sizes
+    ragged: bool  # whether there are lengths
+
+    def as_text(self) -> str:
+        cell, *numbers, names = self.sizes
+        return " ".join([self.what, str(int(self.ragged)), cell, *(str(int(one)) for one in numbers), *names])
+
+
+@lru_cache(maxsize=256)
+def call_of(text: str) -> Call:
+    what, ragged, cell, *rest = text.split()
+    inputs, hidden, output, layers, both = (int(one) for one in rest[:5])
+    sizes = Sizes(cell, inputs, hidden, output, layers, bool(both), tuple(rest[5:]))
+    return Call(what, sizes, ragged == "1")
 
 
 def _network(sizes: Sizes, dtype: np.dtype[Any], params: Sequence[Array]) -> _core.Network:
@@ -34,32 +61,47 @@ def _network(sizes: Sizes, dtype: np.dtype[Any], params: Sequence[Array]) -> _co
     return network
 
 
-def _taken(
-    dtype: np.dtype[Any], x: Any, states: Sequence[Any], lengths: Any, params: Sequence[Any]
-) -> tuple[Array, tuple[Array, ...], Any, list[Array]]:
-    given = real_array("x", np.asarray(x), dtype)
-    initial = tuple(np.array(one, dtype, order="C") for one in states)
-    lens = None if lengths is None else length_array(np.asarray(lengths), *given.shape[:2])
-    return given, initial, lens, [np.ascontiguousarray(np.asarray(one), dtype) for one in params]
+def run(text: str, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    """Fill `outputs`. None of the arrays is kept: their memory is JAX'."""
+    call = call_of(text)
+    rest = list(inputs)
+    x = real_array("x", rest.pop(0), rest[0].dtype)
+    count = len(call.sizes.state_shapes(1))
+    states, rest = tuple(rest[:count]), rest[count:]
+    lengths = length_array(rest.pop(0), *x.shape[:2]) if call.ragged else None
+    params, rest = rest[: len(call.sizes.names)], rest[len(call.sizes.names) :]
+    if call.what == "backward":
+        _backward(call, x, states, lengths, params, rest, outputs)
+        return
+    network = _network(call.sizes, x.dtype, params)
+    if call.what == "infer":
+        final = network.infer(x, states, lengths, outputs[0], None)
+    else:
+        final, tape = _train(network, x, states, lengths, outputs[0])
+        rows = x.shape[0] * x.shape[1] * call.sizes.num_layers * (2 if call.sizes.bidirectional else 1)
+        size = rows * call.sizes.hidden_size * x.itemsize * 8  # a cell keeps some 4 to 8 numbers of a unit
+        outputs[-1][...] = tapes.keep(tape, size)
+    for target, one in zip(outputs[1:], final, strict=False):
+        target[...] = one
 
 
-def forward(
-    sizes: Sizes, dtype: np.dtype[Any], x: Any, states: Any, lengths: Any, params: Any
-) -> tuple[Array, tuple[Array, ...]]:
-    """x: (T, N, I). The output and the final states."""
-    given, initial, lens, arrays = _taken(dtype, x, states, lengths, params)
-    output = _core.empty((*given.shape[:2], sizes.width), dtype)
-    return output, _network(sizes, dtype, arrays).infer(given, initial, lens, output, None)
+def _train(
+    network: _core.Network, x: Array, states: Sequence[Array], lengths: Any, output: Array
+) -> tuple[tuple[Array, ...], _core.Tape]:
+    """The tape goes on reading the initial states; x and the output it is given again."""
+    return network.train(x, tuple(one.copy() for one in states), lengths, output, None, None)
 
 
-def backward(
-    sizes: Sizes, dtype: np.dtype[Any], x: Any, states: Any, lengths: Any, params: Any, d_output: Any, d_states: Any
-) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
-    """The gradients to x, states and parameters, by a forward pass of its own: between callbacks nothing is kept."""
-    given, initial, lens, arrays = _taken(dtype, x, states, lengths, params)
-    output = _core.empty((*given.shape[:2], sizes.width), dtype)
-    _, tape = _network(sizes, dtype, arrays).train(given, initial, lens, output, None, None)
-    d_final = tuple(np.ascontiguousarray(np.asarray(one), dtype) for one in d_states)
-    d_x, d_initial, nested = tape.backward(real_array("d_output", np.asarray(d_output), dtype), d_final, True, None)
-    assert d_x is not None
-    return d_x, d_initial, tuple(sizes.flat(nested).values())
+def _backward(
+    call: Call, x: Array, states: Sequence[Array], lengths: Any, params: Sequence[Array], rest: Sequence[Array],
+    outputs: Sequence[Array],
+) -> None:  # fmt: skip
+    output, name, d_output, *d_final = rest
+    tape = tapes.take(name)
+    if tape is None:
+        again = _core.empty(output.shape, x.dtype)
+        _, tape = _train(_network(call.sizes, x.dtype, params), x, states, lengths, again)
+    d_x, d_states, nested = tape.backward(d_output, tuple(d_final), True, None, None, True, x, output)
+    found = (d_x, *d_states, *call.sizes.flat(nested).values())
+    for target, one in zip(outputs, found, strict=True):
+        target[...] = one

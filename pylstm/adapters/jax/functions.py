@@ -1,4 +1,4 @@
-"""lstm, gru and rnn as functions of JAX: callbacks with derivatives of their own."""
+"""lstm, gru and rnn as functions of JAX: calls with derivatives of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import calls
+from .calls import Call
+from .programs import compute
 from .sizes import Sizes, sizes_of
 
 Array = Any
@@ -18,32 +19,40 @@ Array = Any
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _run(sizes: Sizes, x: Array, states: Any, lengths: Any, params: Any) -> Any:
-    shapes = (
-        jax.ShapeDtypeStruct((*x.shape[:2], sizes.width), x.dtype),
-        tuple(jax.ShapeDtypeStruct(one.shape, x.dtype) for one in states),
-    )
-    call = partial(calls.forward, sizes, np.dtype(x.dtype))
-    return jax.pure_callback(call, shapes, x, states, lengths, params, vmap_method="sequential")
+    return _pass("infer", sizes, x, states, lengths, params)[:2]
+
+
+def _pass(what: str, sizes: Sizes, x: Array, states: Any, lengths: Any, params: Any) -> Any:
+    """The output, the final states, and in training, in a list, the name of the tape."""
+    shapes = [jax.ShapeDtypeStruct((*x.shape[:2], sizes.width), x.dtype)]
+    shapes += [jax.ShapeDtypeStruct(one.shape, x.dtype) for one in states]
+    if what == "train":
+        shapes.append(jax.ShapeDtypeStruct((2,), np.uint32))
+    call = Call(what, sizes, lengths is not None)
+    # A pass without a gradient is differentiated by `_forward`, never by itself.
+    output, *rest = (_once if what == "train" else compute)(call, shapes, jax.tree.leaves((x, states, lengths, params)))
+    return output, tuple(rest[: len(states)]), rest[len(states) :]
 
 
 def _forward(sizes: Sizes, x: Array, states: Any, lengths: Any, params: Any) -> Any:
-    return _run(sizes, x, states, lengths, params), (x, states, lengths, params)
+    output, final, name = _pass("train", sizes, x, states, lengths, params)
+    return (output, final), (x, states, lengths, params, output, name)
 
 
 def _backward(sizes: Sizes, saved: Any, d_results: Any) -> Any:
-    x, states, lengths, params = saved
-    shapes = jax.tree.map(lambda one: jax.ShapeDtypeStruct(one.shape, one.dtype), (x, states, params))
-    call = partial(calls.backward, sizes, np.dtype(x.dtype))
-    d_x, d_states, d_params = _once(call, shapes, (x, states, lengths, params, *d_results))
+    x, states, lengths, params = saved[:4]
+    call = Call("backward", sizes, lengths is not None)
+    d_x, *rest = _once(call, jax.tree.leaves((x, states, params)), jax.tree.leaves((saved, d_results)))
+    d_states, d_params = tuple(rest[: len(states)]), tuple(rest[len(states) :])
     d_lengths = None if lengths is None else np.zeros(lengths.shape, jax.dtypes.float0)
     return d_x, d_states, d_lengths, d_params
 
 
-def _once(call: Any, shapes: Any, given: Any) -> Any:
-    """A callback whose own derivative is refused: of a bare one JAX says nothing that helps."""
+def _once(call: Call, shapes: Any, given: Any) -> Any:
+    """A call whose own derivative is refused: of a bare one JAX says nothing that helps."""
 
     def run(*given: Any) -> Any:
-        return jax.pure_callback(call, shapes, *given, vmap_method="sequential")
+        return compute(call, shapes, given)
 
     def refuse(*_: Any) -> Any:
         raise NotImplementedError("pylstm computes no second derivatives")
@@ -77,7 +86,7 @@ def _call(cell: str, params: Any, x: Any, state: Any, lengths: Any, batch_first:
         lengths = jnp.asarray(lengths)
         if lengths.shape != (batch,) or not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise ValueError(f"lengths must be {batch} integers, got {lengths.dtype} of shape {lengths.shape}")
-        lengths = jnp.clip(lengths, 0, steps)  # what they are is known only when the call runs
+        lengths = jnp.clip(lengths, 0, steps).astype(jnp.int32)  # what they are is known only when the call runs
     values = tuple(jnp.asarray(params[name]) for name in sizes.names)
     output, final = _run(sizes, time_major, states, lengths, values)
     if not batched:

@@ -15,6 +15,10 @@ NO_SECOND = (
     "as torch.nn's"
 )
 
+NO_FORWARD_MODE = (
+    "pylstm computes no derivatives in forward mode (jvp, jacfwd, hessian): for these keep the module as torch.nn's"
+)
+
 
 class Recurrent(torch.autograd.Function):
     """(call, number of states, x, states.., weights..) -> output and final states."""

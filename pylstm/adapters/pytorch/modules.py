@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -14,13 +15,16 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import operators
 from .calls import Call, run
-from .functions import Recurrent
+from .functions import NO_FORWARD_MODE, Recurrent
 from .packed import Packing
 from .spec import CELL_OF_MODE, Spec
 from .transforms import Transformed
 from .weights import DTYPES, Weights
 
 _PLAIN = (Tensor, Parameter)
+_PRESENT = attrgetter(
+    "mode", "input_size", "hidden_size", "proj_size", "num_layers", "bidirectional", "bias", "batch_first"
+)
 
 
 class _Module(RNNBase):
@@ -79,6 +83,17 @@ class _Module(RNNBase):
     def _call(
         self, x: Tensor, states: list[Tensor], weights: list[Tensor], batch_sizes: Tensor | None, batch: int
     ) -> Sequence[Tensor]:
+        if torch.compiler.is_compiling():
+            return self._compute(x, states, weights, batch_sizes, batch)
+        try:
+            return self._compute(x, states, weights, batch_sizes, batch)
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            self._check_parameters()  # which takes longer than small calls do
+            raise
+
+    def _compute(
+        self, x: Tensor, states: list[Tensor], weights: list[Tensor], batch_sizes: Tensor | None, batch: int
+    ) -> Sequence[Tensor]:
         seed, dropout = None, self.dropout if self.training and self.num_layers > 1 else 0.0
         if dropout:
             seed = torch.randint(2**63 - 1, (1,), dtype=torch.int64, device="cpu")
@@ -102,13 +117,13 @@ class _Module(RNNBase):
         options = operators.options_of(self._new_spec(dropout), batch)
         compiling = torch.compiler.is_compiling()
         if not compiling:
+            if any(one.device != x.device for one in weights):  # of which one on meta would make all so
+                self._check_parameters()
             if torch._C._are_functorch_transforms_active():
                 found = Transformed.apply(options, len(states), batch_sizes, seed, x, *states, *weights)  # type: ignore[no-untyped-call, unused-ignore]
                 return found[: 1 + len(self._state_names)]  # type: ignore[no-any-return, unused-ignore]
             if any(_has_tangent(one) for one in (x, *states, *weights)):
-                raise NotImplementedError(
-                    "pylstm computes no derivatives in forward mode: for these keep the module as torch.nn's"
-                )
+                raise NotImplementedError(NO_FORWARD_MODE)
         # What is exported is rarely trained, and if it is, can do without a tape.
         kept = grad and compiling and not torch.compiler.is_exporting()
         operator = operators.recurrent_kept if kept else operators.recurrent
@@ -126,11 +141,11 @@ class _Module(RNNBase):
     def _ready(self, dropout: float) -> tuple[Weights, Spec]:
         """What this module has packed, and what it is."""
         kept = self.__dict__.get("_kept")  # which copies do not have
-        if kept is None:
-            self.__dict__["_kept"] = kept = (Weights(), self._new_spec(dropout))
-        if kept[1].dropout != dropout or kept[1].batch_first is not self.batch_first:
-            self.__dict__["_kept"] = kept = (kept[0], self._new_spec(dropout))
-        return kept  # type: ignore[no-any-return, unused-ignore]
+        present = _PRESENT(self), dropout
+        if kept is None or kept[1] != present:  # users set sizes, too, with new parameters
+            packed = Weights() if kept is None else kept[0][0]
+            self.__dict__["_kept"] = kept = ((packed, self._new_spec(dropout)), present)
+        return kept[0]  # type: ignore[no-any-return, unused-ignore]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call, unused-ignore]
@@ -162,6 +177,11 @@ class _Module(RNNBase):
         if torch.is_autocast_enabled("cpu"):  # computed in the parameters' dtype, which is more than is asked for
             x = x.to(weight.dtype)
             states = [one.to(weight.dtype) for one in states]
+        if weight.device.type == "meta" and x.device.type == "cpu":
+            raise RuntimeError(
+                "the parameters are on meta, which has no numbers: module.to_empty(device='cpu'), then load_state_dict "
+                "or reset_parameters"
+            )
         for name, one in zip(("input", *self._state_names), (x, *states), strict=False):
             if one.device != weight.device:
                 raise RuntimeError(
@@ -174,7 +194,27 @@ class _Module(RNNBase):
                 )
         return x, states
 
+    def _check_parameters(self) -> None:
+        """Names what users have put in the place of a parameter and does not fit; where nothing is wrong, nothing."""
+        spec = self._new_spec(0.0)
+        weights = self._present_weights()
+        for name, one, shape in zip(self._flat_weights_names, weights, spec.shapes, strict=False):
+            if not isinstance(one, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {_kind(one)}")
+            if tuple(one.shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(one.shape)}")
+            if one.dtype != weights[0].dtype or one.device != weights[0].device:
+                raise ValueError(
+                    f"{name} must be {weights[0].dtype} on {weights[0].device} as {self._flat_weights_names[0]} is, "
+                    f"got {one.dtype} on {one.device}"
+                )
+
     def _check_x(self, x: Tensor, packed: bool) -> None:
+        if x.is_nested or x.layout is not torch.strided:
+            raise TypeError(
+                "input must be a dense tensor, or a PackedSequence where lengths differ; "
+                f"got a {'nested tensor' if x.is_nested else f'tensor of layout {x.layout}'}"
+            )
         if packed and x.dim() != 2:
             raise RuntimeError(f"input.data must have 2 dimensions, got {x.dim()}")
         if not packed and x.dim() not in (2, 3):

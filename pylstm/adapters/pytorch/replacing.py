@@ -27,7 +27,7 @@ def replace_recurrent(model: torch.nn.Module) -> torch.nn.Module:
 
     Warns:
         UserWarning: naming what is left as it is: classes derived from these (which may compute something else), and
-            modules that are not on the CPU.
+            modules that are not on the CPU; or saying that there is nothing to exchange.
 
     Raises TypeError for anything but a module.
     """
@@ -44,6 +44,13 @@ def replace_recurrent(model: torch.nn.Module) -> torch.nn.Module:
             left.append(f"{name or 'the model itself'} ({reason})")
         else:
             made[id(module)] = _twin(module)
+    if not made and not left and not any(isinstance(one, tuple(_OURS.values())) for one in model.modules()):
+        warnings.warn(
+            "found no torch.nn.LSTM, GRU or RNN: modules in plain lists and dicts are seen by nobody, nor by "
+            "model.parameters() (torch.nn.ModuleList and ModuleDict are), and scripted or quantized ones are others",
+            UserWarning,
+            stacklevel=2,
+        )
     if left:
         warnings.warn(f"left as they are: {', '.join(left)}", UserWarning, stacklevel=2)
     for parent in list(model.modules()):

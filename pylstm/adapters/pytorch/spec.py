@@ -46,6 +46,19 @@ class Spec:
         self._kinds = tuple(CELLS[cell]["parameters"])  # in the core's order
         self._present = tuple(kind for kind in KINDS if kind in self._kinds and (bias or not kind.startswith("bias")))
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the parameters, in PyTorch's order."""
+        cell, inputs, hidden, output, layers, bidirectional = self.network
+        directions = 2 if bidirectional else 1
+        found = []
+        for k in range(layers * directions):
+            widths = {"input": inputs if k < directions else output * directions, "hidden": hidden, "output": output}
+            for kind in self._present:
+                _, count, rows, columns, _ = CELLS[cell]["parameters"][kind]
+                found.append((count * widths[rows], *(() if columns == "one" else (widths[columns],))))
+        return found
+
     def nested(self, flat: Sequence[Any]) -> list[list[Any]]:
         """What there is for every parameter, in PyTorch's order, as the core takes it: a list for every layer and
         direction, None for an absent bias."""

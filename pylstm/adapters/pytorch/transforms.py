@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import operators
-from .functions import NO_SECOND
+from .functions import NO_FORWARD_MODE, NO_SECOND
 
 
 class Transformed(torch.autograd.Function):
@@ -37,6 +37,10 @@ class Transformed(torch.autograd.Function):
         batch_sizes, seed = (saved.pop(0) if given else None for given in ctx.given)
         found = _TransformedBack.apply(ctx.options, ctx.count, batch_sizes, seed, *d_results, *saved)  # type: ignore[no-untyped-call, unused-ignore]
         return (None, None, None, None, *found)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(NO_FORWARD_MODE)
 
 
 class _TransformedBack(torch.autograd.Function):
