@@ -12,8 +12,9 @@ from ...layers.layer import Layer
 from ...layers.pooling import BothEnds
 from .cells import KINDS
 from .masked import packed
+from .noise import training
 from .recurrent import Recurrent, heeded, initial_states
-from .recurrent_dropout import stepwise, training
+from .recurrent_dropout import stepwise
 from .states import carried
 from .step import Arrays, Mask, Step, Tensor, sequences_of
 

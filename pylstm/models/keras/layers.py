@@ -8,6 +8,7 @@ from .attention import DotAttention, MultiHeadAttention
 from .bidirectional import Bidirectional
 from .convolving import Convolution, GlobalPooling, Pooling
 from .merging import Dot, Merge
+from .noise import Noise
 from .normalizing import BatchNormalization, LayerNormalization
 from .plain import (
     ActivationStep,
@@ -31,7 +32,8 @@ STEPS: dict[str, Make] = {
     "Bidirectional": Bidirectional,
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU"), Recurrent),
     **dict.fromkeys(("Dropout", "SpatialDropout1D"), DropoutStep),
-    **dict.fromkeys(("Identity", "ActivityRegularization", "GaussianNoise", "GaussianDropout"), Identity),
+    **dict.fromkeys(("GaussianNoise", "GaussianDropout", "AlphaDropout"), Noise),
+    **dict.fromkeys(("Identity", "ActivityRegularization"), Identity),
     **dict.fromkeys(("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"), ActivationStep),
     **dict.fromkeys(("Flatten", "Reshape", "Permute", "RepeatVector", "ZeroPadding1D", "Cropping1D", "UpSampling1D"),
                     Reshaping),

@@ -37,9 +37,9 @@ def from_keras(
     merged directions, states that are handed on ..) a `KerasModel`, which computes the graph of the file. Both train
     on, and `to_keras` writes them.
 
-    What comes out is what Keras predicts. Training is that of Keras, too, but that GaussianNoise and GaussianDropout do
-    nothing. A chain with `stateful` layers, BatchNormalization or `recurrent_dropout` is a `KerasModel`; for what only
-    a `Sequential` can do, `stream` and `save`, make one of the same layers and give it the weights.
+    What comes out is what Keras predicts, and training is that of Keras. A chain with `stateful` layers,
+    BatchNormalization, noise or `recurrent_dropout` is a `KerasModel`; for what only a `Sequential` can do, `stream`
+    and `save`, make one of the same layers and give it the weights.
 
     Args:
         path: of a .keras file, or of an .h5 file with a whole model; or such a file that is open for bytes. With a

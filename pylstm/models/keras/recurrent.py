@@ -11,7 +11,8 @@ from ...layers.layer import Layer
 from ...layers.pooling import LastStep
 from .cells import cells_of
 from .masked import packed
-from .recurrent_dropout import Direction, drops_of, stepwise, training
+from .noise import training
+from .recurrent_dropout import Direction, drops_of, stepwise
 from .states import carried
 from .step import MASK_SAID, Arrays, Mask, Step, Tensor, sequences_of, value_of
 

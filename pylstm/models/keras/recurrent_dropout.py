@@ -18,6 +18,7 @@ from ...graph.functions import stack, where
 from ...layers.dropout import Dropout
 from . import activations
 from .cells import Cell
+from .noise import drawn
 
 
 class Direction(NamedTuple):
@@ -32,12 +33,6 @@ def drops_of(cell: Cell) -> tuple[Dropout | None, Dropout | None]:
     """Of what goes in, and of h."""
     first = Dropout(cell.dropout, same_for_all_steps=True) if cell.dropout else None
     return first, Dropout(cell.recurrent_dropout) if cell.recurrent_dropout else None
-
-
-def training() -> bool:
-    """Whether what is computed is recorded for a backward pass."""
-    run = ACTIVE.get()
-    return run is not None and run.tape is not None
 
 
 def stepwise(layer: Any, directions: list[Direction], x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
@@ -102,8 +97,8 @@ class _Cell:
         count, _, width = x.shape
         x = x.reshape(1, *x.shape)
         if first is not None:
-            x = x * _drawn(first, (shared, count, 1, width), x.dtype)
-        self.mask = None if recurrent is None else _drawn(recurrent, (gates, count, size), x.dtype)
+            x = x * drawn(first, (shared, count, 1, width), x.dtype)
+        self.mask = None if recurrent is None else drawn(recurrent, (gates, count, size), x.dtype)
         entering = x @ params["weight_ih"].reshape(gates, 1, size, width).swapaxes(2, 3)
         biases = {name: params[name].reshape(gates, 1, size) for name in ("bias_ih", "bias_hh") if name in params}
         self.inner_bias = biases.pop("bias_hh", None) if cell.after else None  # the reset gate is on it
@@ -144,9 +139,3 @@ class _Cell:
 
 def _function(name: str) -> Any:
     return activations.function(name) or (lambda x: x)
-
-
-def _drawn(dropout: Dropout, shape: tuple[int, ...], dtype: Any) -> Any:
-    """A mask: 0 or 1 / (1 - p)."""
-    run: Any = ACTIVE.get()
-    return dropout(run.constant(np.ones(shape, dtype), "mask"))
