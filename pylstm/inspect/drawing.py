@@ -10,6 +10,7 @@ from typing import Any
 from .. import _checks
 from .._warn import warn
 
+_BOXES = ("Last Resort", "LastResort")  # have a box for every character; one comes with matplotlib since 3.11
 _CJK = ("CJK", "WenQuanYi", "Droid Sans Fallback", "SimHei", "PingFang", "YaHei", "Song")
 
 
@@ -86,7 +87,7 @@ def _found(needed: frozenset[int]) -> str | None:
         return not any(mark in entry.name for mark in _CJK), entry.name, entry.fname
 
     for entry in sorted(font_manager.fontManager.ttflist, key=order):
-        if needed <= _characters(entry.fname):
+        if not any(mark in entry.name for mark in _BOXES) and needed <= _characters(entry.fname):
             return str(entry.name)
     return None
 

@@ -66,6 +66,15 @@ def test_without_a_font_words_are_numbered_and_a_warning_says_what_to_install(pl
     assert words_of(figure.axes[0].xaxis) == ["0", "1", "2", "3"]
 
 
+def test_a_font_of_boxes_for_every_character_is_none(plt, chinese, only_latin):  # noqa: ARG001
+    """One comes with matplotlib 3.11: pictures were all boxes, digits and Latin letters, too."""
+    from matplotlib import font_manager
+
+    only_latin.append(font_manager.FontEntry(fname=chinese, name="Last Resort High-Efficiency"))
+    with pytest.warns(UserWarning, match="words are numbered"):
+        pylstm.plot_attention(WEIGHTS, list("好学习天"), ["a", "b", "c"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "match"),
     [
