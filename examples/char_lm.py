@@ -210,24 +210,24 @@ def train(model: CharLM, ids: Array, args: argparse.Namespace) -> None:
     per_epoch = length // args.chunk
     steps = max(1, round(args.epochs * per_epoch))
     progress = Progress(steps * args.batch * args.chunk)
-    for step in range(steps):
-        first = step % per_epoch * args.chunk
-        if first == 0:  # a new epoch: the streams start elsewhere, so that the chunks' borders fall elsewhere
-            offset, state = rng.integers(args.chunk), None
-            inputs, targets = (ids[at : at + args.batch * length] for at in (offset, offset + 1))
-            inputs, targets = (part.reshape(args.batch, length).T for part in (inputs, targets))
-        piece = slice(first, first + args.chunk)
-        try:
+    try:
+        for step in range(steps):
+            first = step % per_epoch * args.chunk
+            if first == 0:  # a new epoch: the streams start elsewhere, so that the chunks' borders fall elsewhere
+                offset, state = rng.integers(args.chunk), None
+                inputs, targets = (ids[at : at + args.batch * length] for at in (offset, offset + 1))
+                inputs, targets = (part.reshape(args.batch, length).T for part in (inputs, targets))
+            piece = slice(first, first + args.chunk)
             loss, grads, state = model.gradients(inputs[piece], targets[piece], state)
             done = max((step + 1) / steps, (time.perf_counter() - began) / args.seconds)
             adam.update(grads, args.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
             progress.update(args.batch * args.chunk, loss, last=done >= 1)
-        except KeyboardInterrupt:  # enough: half an update is still a good set of weights
-            print("\nstopped: going on with what has been learned", flush=True)
-            done = 1.0
+            model.put_back()
+            if done >= 1:
+                break
+    except KeyboardInterrupt:  # enough: half an update is still a good set of weights
+        print("\nstopped: going on with what has been learned", flush=True)
         model.put_back()
-        if done >= 1:
-            break
 
 
 class Defaults(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 import pylstm
@@ -33,6 +35,15 @@ def bias(request):
 def module(request):
     """Where LSTM, GRU and RNN come from: both backends have the same front."""
     return pylstm if request.param == "fast" else pylstm.reference
+
+
+@pytest.fixture
+def sigint_heard():
+    """Python's own handler: a process started in the background of a shell ignores the signal, and so do its
+    children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

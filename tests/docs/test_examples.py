@@ -148,7 +148,7 @@ def test_the_samples_are_what_their_maker_writes():
 
 
 @pytest.mark.parametrize("name", ["reviews", "char_lm"])
-def test_ctrl_c_ends_the_training_and_the_example_goes_on(tmp_path, name):
+def test_ctrl_c_ends_the_training_and_the_example_goes_on(tmp_path, sigint_heard, name):  # noqa: ARG001
     tiny = (
         ["--epochs", "1000"]
         if name == "reviews"
@@ -164,6 +164,7 @@ def test_ctrl_c_ends_the_training_and_the_example_goes_on(tmp_path, name):
     assert example.returncode == 0, errors
     assert "Traceback" not in errors
     assert "held " in text
+    assert "epoch 1000/" not in text if name == "reviews" else "stopped: going on" in text
 
 
 def test_binary_addition_is_right_for_every_pair(tmp_path):
