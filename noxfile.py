@@ -280,7 +280,8 @@ def asan(session: nox.Session) -> None:
         UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
         PYLSTM_CHECKER="asan",
     )
-    session.run("pytest", *(session.posargs or MEMORY), env=env)
+    # Not whether any number of threads gives the same bits: under this sanitizer it took as long as all the rest.
+    session.run("pytest", *(session.posargs or [*MEMORY, "-k", "not any_number_of_threads"]), env=env)
 
 
 @nox.session(tags=["ci"])
