@@ -213,19 +213,18 @@ def test_any_number_of_threads_and_instruction_sets_with_fma_give_the_same_bits(
         logits = rng.standard_normal((9, 60, classes)).astype(dtype)
         targets = [rng.integers(1, classes, rng.integers(0, size)) for _ in range(9)]
         lengths = rng.integers(20, 61, 9)
-        found = set()
+        found = {True: set(), False: set()}  # with fused multiply-add, and the baseline's, which has none
         before = pylstm.get_num_threads()
         try:
             for isa in isas():
-                if isa == "baseline":
-                    continue
                 with use_isa(isa):
                     for threads in (1, 2, 3, 7, 16):
                         pylstm.set_num_threads(threads)
-                        found.add(bits(pylstm.ctc_loss(logits, targets, lengths, zero_infinity=True)))
+                        result = bits(pylstm.ctc_loss(logits, targets, lengths, zero_infinity=True))
+                        found[isa != "baseline"].add(result)
         finally:
             pylstm.set_num_threads(before)
-        assert len(found) == 1
+        assert max(map(len, found.values())) == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
