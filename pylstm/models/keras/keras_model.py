@@ -54,7 +54,7 @@ class KerasModel(Model):
 
     @property
     def stateful(self) -> bool:
-        """Whether layers of it are stateful: a call goes on from the states that the one before has left."""
+        """Whether layers of it are stateful, and a call goes on from the states that the one before has left."""
         return self._graph.stateful
 
     def reset_states(self, batch_size: int | None = None) -> None:
