@@ -19,8 +19,10 @@ TOLERANCE = 1e-12  # float64, relative to the largest element of each array
 
 def torch_layer(layer, dtype):
     """The layer of torch.nn with the arguments and parameters of `layer`."""
-    config = {name: value for name, value in layer._config().items() if name not in ("reset_after", "recurrent_bias")}
-    other = getattr(torch.nn, type(layer).__name__)(**{**config, "dtype": dtype})
+    names = ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional"]
+    names += {"LSTM": ["proj_size"], "GRU": [], "RNN": ["nonlinearity"]}[type(layer).__name__]
+    config = layer._config()
+    other = getattr(torch.nn, type(layer).__name__)(**{name: config[name] for name in names}, dtype=dtype)
     other.load_state_dict({name: torch.from_numpy(value) for name, value in layer.state_dict().items()})
     return other
 
