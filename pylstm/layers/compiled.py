@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .._arrays import Array
-from .._cells import CELLS
+from .._cells import CELLS, suffixes
 from .cell_functions import constants
 from .gru import GRUFront
 from .layer import Layer
@@ -52,8 +52,7 @@ class _Compiled(Recurrent[Any]):
         return [found[name] for name in names]
 
     def _suffixes(self) -> list[str]:
-        directions = ("", "_reverse")[: self.num_directions]
-        return [f"_l{layer}{direction}" for layer in range(self.num_layers) for direction in directions]
+        return suffixes(self.num_layers, self.bidirectional)
 
     def _parameters_changed(self) -> None:
         self._pack: tuple[object, _core.Network] | None = None  # the parameters and what was packed from them

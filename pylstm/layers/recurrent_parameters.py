@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _checks
 from .._calls import Calls
-from .._cells import CELLS
+from .._cells import CELLS, parameter_shapes
 from .._warn import warn
 from .cell_functions import differing
 from .layer import Layer, Shape, seed_number, sizes
@@ -104,7 +104,9 @@ class RecurrentParameters(Layer):
         self._cell_name = self._choose_cell(values)
         states = CELLS[self._cell_name]["states"]
         self._state_names = tuple(states)
-        self._state_sizes = tuple(self._size(width) for width in states.values())
+        self._state_sizes = tuple(
+            self.output_size if width == "output" else self.hidden_size for width in states.values()
+        )
         self._dropout_seed = self._dropout_calls = 0
         self._param_shapes = self._shapes()
         _checks.parameter_bytes(self, self._param_shapes, self.dtype)
@@ -127,25 +129,11 @@ class RecurrentParameters(Layer):
         """The options of the cell that are not what they are if nothing is said."""
         return differing(self._config(), self._config_defaults)
 
-    def _size(self, width: str, layer: int = 0) -> int:
-        """Of an axis that the core describes so."""
-        if width == "input":
-            return self.input_size if layer == 0 else self.num_directions * self.output_size
-        return self.output_size if width == "output" else self.hidden_size
-
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        parameters = CELLS[self._cell_name]["parameters"]
-        own = {
-            name: parameters[name]
-            for name in _present(self._cell_name, self.bias, self.recurrent_bias, getattr(self, "peephole", False))
-        }
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.num_layers):
-            for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.num_directions]:
-                for name, (_, blocks, rows, columns, _) in own.items():
-                    second = () if columns == "one" else (self._size(columns, layer),)
-                    shapes[name + suffix] = (blocks * self._size(rows), *second)
-        return shapes
+        cell = self._cell_name
+        kinds = _present(cell, self.bias, self.recurrent_bias, getattr(self, "peephole", False))
+        sizes = self.input_size, self.hidden_size, self.output_size
+        return parameter_shapes(cell, kinds, *sizes, self.num_layers, self.bidirectional)
 
     @classmethod
     def _claims(cls, config: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..._cells import CELLS
+from ..._cells import CELLS, parameter_shapes, suffixes
 
 
 class Sizes(NamedTuple):
@@ -46,11 +46,6 @@ class Sizes(NamedTuple):
         return suffixes(self.num_layers, self.bidirectional)
 
 
-def suffixes(num_layers: int, bidirectional: bool) -> list[str]:
-    directions = ("", "_reverse") if bidirectional else ("",)
-    return [f"_l{layer}{direction}" for layer in range(num_layers) for direction in directions]
-
-
 def sizes_of(cell: str, params: Any) -> Sizes:
     """Raises TypeError or ValueError, naming what is missing, too much, or of another shape."""
     if not isinstance(params, Mapping):
@@ -65,15 +60,8 @@ def sizes_of(cell: str, params: Any) -> Sizes:
     both = "weight_ih_l0_reverse" in shapes
     blocks, output = kinds["weight_hh"][1], shapes["weight_hh_l0"][1]
     hidden, inputs = shapes["weight_hh_l0"][0] // blocks, shapes["weight_ih_l0"][1]
-    widths = {"hidden": hidden, "output": output}
-    wanted: dict[str, tuple[int, ...]] = {}
-    for suffix in suffixes(layers, both):
-        for kind, (_, count, rows, columns, optional) in kinds.items():
-            if optional and kind + "_l0" not in shapes:
-                continue
-            first = suffix in ("_l0", "_l0_reverse")
-            width = {**widths, "input": inputs if first else output * (2 if both else 1)}
-            wanted[kind + suffix] = (count * width[rows], *(() if columns == "one" else (width[columns],)))
+    there = [kind for kind, (*_, optional) in kinds.items() if not optional or f"{kind}_l0" in shapes]
+    wanted = parameter_shapes(cell, there, inputs, hidden, output, layers, both)
     if shapes != wanted:
         wrong = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
         parts = [f"{name}: expected {wanted.get(name, 'none')}, got {shapes.get(name, 'none')}" for name in wrong]

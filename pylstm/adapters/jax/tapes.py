@@ -25,17 +25,14 @@ def keep(tape: _core.Tape, size: int) -> NDArray[np.uint32]:
     """The tape's name, (2,); size: about its bytes."""
     name = np.array([next(_NUMBERS)], np.uint64).view(np.uint32)
     _KEPT[name.tobytes()] = tape, size
-    for old, total in zip(list(_KEPT), _totals(), strict=False):
+    others = list(_KEPT.items())
+    total = sum(number for _, (_, number) in others)
+    for old, (_, number) in others:
         if total <= MOST_KEPT:
             break
         _KEPT.pop(old, None)
+        total -= number
     return name
-
-
-def _totals() -> list[int]:
-    """For each tape, the bytes of it and all newer ones."""
-    sizes = [size for _, size in reversed(list(_KEPT.values()))]
-    return list(itertools.accumulate(sizes))[::-1]
 
 
 def take(name: NDArray[np.uint32]) -> _core.Tape | None:

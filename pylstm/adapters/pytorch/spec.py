@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..._cells import CELLS
+from ..._cells import CELLS, parameter_shapes
 
 CELL_OF_MODE = {"LSTM": "lstm", "GRU": "gru_after", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # in the order of PyTorch's modules
@@ -49,15 +49,8 @@ class Spec:
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         """Of the parameters, in PyTorch's order."""
-        cell, inputs, hidden, output, layers, bidirectional = self.network
-        directions = 2 if bidirectional else 1
-        found = []
-        for k in range(layers * directions):
-            widths = {"input": inputs if k < directions else output * directions, "hidden": hidden, "output": output}
-            for kind in self._present:
-                _, count, rows, columns, _ = CELLS[cell]["parameters"][kind]
-                found.append((count * widths[rows], *(() if columns == "one" else (widths[columns],))))
-        return found
+        cell, inputs, hidden, output, layers, both = self.network
+        return list(parameter_shapes(cell, self._present, inputs, hidden, output, layers, both).values())
 
     def nested(self, flat: Sequence[Any]) -> list[list[Any]]:
         """What there is for every parameter, in PyTorch's order, as the core takes it: a list for every layer and
