@@ -14,7 +14,7 @@ from .cells import KINDS
 from .masked import packed
 from .noise import training
 from .recurrent import Recurrent, heeded, initial_states
-from .recurrent_dropout import stepwise
+from .recurrent_dropout import dropouts_of, stepwise
 from .states import carried
 from .step import Arrays, Mask, Step, Tensor, sequences_of
 
@@ -61,11 +61,7 @@ class Bidirectional(Step):
         self.layers = {"": self.both} if self.drop is None else {"cell": self.both, "dropout": self.drop}
         self.recurrent_dropout = any(one.recurrent for one in self.directions)
         if self.recurrent_dropout:
-            self.layers = {
-                "cell": self.both,
-                "dropout": [one.dropout for one in self.directions if one.dropout],
-                "recurrent_dropout": [one.recurrent for one in self.directions if one.recurrent],
-            }
+            self.layers = {"cell": self.both, **dropouts_of(self.directions)}
 
     def run(self, given: list[Tensor], options: dict[str, Any]) -> Tensor | list[Tensor]:
         self.check_options(options, ("initial_state",))

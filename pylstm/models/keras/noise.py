@@ -35,7 +35,7 @@ class NormalFactors(Dropout):
     """Numbers of the normal distribution with mean 1 in place of a mask; they follow from the seed as masks do."""
 
     def __init__(self, deviation: float) -> None:
-        super().__init__(0.5)
+        super().__init__(0.5)  # which nobody asks, but that it is not 0
         self.deviation = deviation
 
     def _factors(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -12,7 +12,7 @@ from ...layers.pooling import LastStep
 from .cells import cells_of
 from .masked import packed
 from .noise import training
-from .recurrent_dropout import Direction, drops_of, stepwise
+from .recurrent_dropout import Direction, dropouts_of, drops_of, stepwise
 from .states import carried
 from .step import MASK_SAID, Arrays, Mask, Step, Tensor, sequences_of, value_of
 
@@ -31,14 +31,10 @@ class Recurrent(Step):
             cell.params = {}
         self.layers = _numbered(self.own)
         self.directions = [Direction(cell, *drops_of(cell)) for cell in self.cells]
-        dropped = {
-            "dropout": [one.dropout for one in self.directions if one.dropout],
-            "recurrent_dropout": [one.recurrent for one in self.directions if one.recurrent],
-        }
-        if any(dropped.values()):
+        if dropped := dropouts_of(self.directions):
             if len(self.own) == 1:
                 self.layers["cell"] = self.layers.pop("")
-            self.layers.update({name: drops for name, drops in dropped.items() if drops})
+            self.layers.update(dropped)
         self.sequences, self.state = config.flag("return_sequences"), config.flag("return_state")
         self.stateful = config.flag("stateful")
         self.backwards, self.zero = config.flag("go_backwards"), config.flag("zero_output_for_mask")

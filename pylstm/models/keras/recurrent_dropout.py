@@ -8,6 +8,7 @@ either. What enters the next state beside the gates, f c and z h, is not masked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,15 @@ def drops_of(cell: Cell) -> tuple[Dropout | None, Dropout | None]:
     """Of what goes in, and of h."""
     first = Dropout(cell.dropout, same_for_all_steps=True) if cell.dropout else None
     return first, Dropout(cell.recurrent_dropout) if cell.recurrent_dropout else None
+
+
+def dropouts_of(directions: Sequence[Direction]) -> dict[str, list[Dropout]]:
+    """Those that there are, by the names of Keras' arguments."""
+    found = {
+        "dropout": [one.dropout for one in directions if one.dropout],
+        "recurrent_dropout": [one.recurrent for one in directions if one.recurrent],
+    }
+    return {name: drops for name, drops in found.items() if drops}
 
 
 def stepwise(layer: Any, directions: list[Direction], x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
