@@ -112,6 +112,7 @@ void answer(const Frame& frame, const MetadataExtension& asked) {
   version.minor = fits ? frame.api->version.minor : -1;
 }
 
+// type: one of XLA's numbers, PrimitiveType: S32, U32, F32 and F64 here.
 py::dtype dtype(int type) {
   switch (type) {
     case 4:

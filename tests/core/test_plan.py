@@ -79,7 +79,7 @@ def test_the_cost_model_splits_sensibly():
 
     tiny, wide = pylstm.LSTM(4, 8, seed=0), pylstm.LSTM(512, 512, seed=0)
     assert split(tiny, 1, 1, 64) == (1, 1, 1)  # tiny work never wakes the pool
-    if _core.isa() != "baseline":  # on which it takes four times as long
+    if _core.isa() != "baseline":  # whose vectors are a quarter as long
         assert split(pylstm.LSTM(40, 128, seed=0), 1, 1, 64) == (1, 1, 1)  # a streamed step
     rows, units, _ = split(wide, 100, 1, 16)
     assert rows == 1  # one sequence cannot be split by rows

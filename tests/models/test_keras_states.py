@@ -202,7 +202,7 @@ def test_threads_see_whole_states():
     for one_thread in threads:
         one_thread.join()
     assert not errors
-    known, alone = [], one()
+    alone = one()
     known = [alone(X) for _ in range(121)]
     for found in outputs:
         assert any(np.array_equal(found, one_of) for one_of in known)
