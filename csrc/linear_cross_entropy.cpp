@@ -12,10 +12,10 @@
 namespace pylstm {
 namespace {
 
-// Rows of the batch whose logits are made together, in whole panels, and classes: a piece of both stays in L2 from its
-// product to its exponentials.
+// Rows of the batch, in whole panels, and classes whose exponentials are computed together: a piece of both stays in L1
+// meanwhile. The logits of a chunk of classes are made for all rows of a block, and stay in L2 until then.
 constexpr ptrdiff_t group = panels_fill;
-constexpr ptrdiff_t chunk = 256;
+constexpr ptrdiff_t chunk = 128;
 
 // Classes of a chain of the gradient to the rows: a panel of their weights stays in the first cache.
 constexpr ptrdiff_t depth = 128;
@@ -28,7 +28,13 @@ ptrdiff_t block_rows(ptrdiff_t rows, ptrdiff_t out, ptrdiff_t element) {
   return ceil_div(ceil_div(rows, ceil_div(rows, most)), group) * group;
 }
 
-// What the workers share. A block's logits lie class by class, `block` numbers for each: the softmax then has a row of
+// Of so many numbers, the next odd number of cache lines: those below each other share no few sets of the cache.
+ptrdiff_t odd_lines(ptrdiff_t numbers, ptrdiff_t element) {
+  const ptrdiff_t line = 64 / element;
+  return (ceil_div(numbers, line) | 1) * line;
+}
+
+// What the workers share. A block's logits lie class by class, `pitch` numbers for each: the softmax then has a row of
 // the batch in every lane, and all three products find their operands as they lie but for hidden and weight, packed.
 template <class T>
 class Head {
@@ -38,13 +44,14 @@ class Head {
         call_(call),
         threads_(threads),
         block_(block_rows(call.rows, call.out, sizeof(T))),
+        pitch_(odd_lines(block_, sizeof(T))),
         chunks_(ceil_div(call.out, chunk)),
         panel_(kernels.matmul.panel_columns),
         cuts_(call.in, panel_, kernels.lanes),
         width_(cuts_.count * panel_),
         gradients_(call.d_weight != nullptr),
         to_hidden_(call.d_hidden.data != nullptr),
-        logits_(checked_product({call.out, block_})),
+        logits_(checked_product({call.out, pitch_})),
         rows_(checked_product({block_, call.in})),
         across_(checked_product({block_, call.in})),
         most_(checked_product({chunks_, block_})),
@@ -71,7 +78,7 @@ class Head {
   }
 
   ptrdiff_t blocks() const { return ceil_div(call_.rows, block_); }
-  ptrdiff_t parts() const { return blocks() * chunks_ * (block_ / group + gradients_ + to_hidden_); }
+  ptrdiff_t parts() const { return blocks() * chunks_ * (1 + gradients_ + to_hidden_); }
 
   // By every worker; they meet between them.
   void begin(int id) {
@@ -81,38 +88,26 @@ class Head {
 
   // Logits of all rows of block b, their largest by chunk of classes, exponentials and sums.
   void multiply(ptrdiff_t b, int id, Interrupt& interrupt) {
+    // All rows of a block read a class's weights together, but where chunks are too few to be shared out.
     const ptrdiff_t groups = ceil_div(count(b), group);
-    const Share share(chunks_ * groups, id, threads_);
+    const ptrdiff_t pieces = std::clamp<ptrdiff_t>(ceil_div(4 * threads_, chunks_), 1, groups);
+    const Share share(chunks_ * pieces, id, threads_);
+    MatmulArgs<T> product;
+    product.k = call_.in, product.chain = product_chain;
+    product.a_row = call_.weight.row, product.a_step = 1;
+    product.b_panel = panel_ * call_.in, product.b_step = panel_;
+    product.c_row = pitch_;
     for (ptrdiff_t i = share.begin; i < share.end && !interrupt.stopped(); ++i) {
-      const ptrdiff_t c = i / groups, column = i % groups * group;
-      const ptrdiff_t first = c * chunk, classes = std::min(chunk, call_.out - first);
-      MatmulArgs<T> product;
-      product.k = call_.in, product.chain = product_chain;
-      product.a_row = call_.weight.row, product.a_step = 1;
-      product.b_step = panel_;
-      product.c_row = block_, product.columns = panel_;
-      for (ptrdiff_t p = column; p < column + group; p += panel_) {
-        product.b = across_.data() + p * call_.in;
-        for_tiles(first, first + classes, [&](ptrdiff_t row, ptrdiff_t rows) {
-          product.a = call_.weight.at(row, 0), product.c = logits_.data() + row * block_ + p;
-          kernels_.matmul.tile(product, rows);
-        });
-      }
-      SoftmaxArgs<T> softmax = piece(first, classes, column, group);
-      softmax.bias = call_.bias ? call_.bias + first : nullptr;
-      softmax.most = most_.data() + c * block_ + column;
-      if (call_.share) softmax.share = call_.share + first, softmax.sum = weighted_.data() + c * block_ + column;
-      kernels_.softmax.most(softmax);
-      for (ptrdiff_t r = column; r < std::min(count(b), column + group); ++r)
-        if (const ptrdiff_t label = label_of(b, r) - first; label >= 0 && label < classes)
-          label_logit_.data()[r] = softmax.logits[label * block_ + r - column];
-      if (call_.largest) {
-        SoftmaxArgs<T> first = softmax;
-        first.most = first_most_.data() + c * block_ + column, first.at = first_at_.data() + c * block_ + column;
-        kernels_.softmax.first_most(first);
-      }
-      softmax.sum = sum_.data() + c * block_ + column;
-      kernels_.softmax.exp(softmax);
+      const ptrdiff_t c = i / pieces, first = c * chunk, classes = std::min(chunk, call_.out - first);
+      const Share own(groups, int(i % pieces), int(pieces));
+      const ptrdiff_t begin = own.begin * group, end = own.end * group;
+      product.b = across_.data() + begin * call_.in, product.columns = end - begin;
+      for_tiles(first, first + classes, [&](ptrdiff_t row, ptrdiff_t rows) {
+        product.a = call_.weight.at(row, 0), product.c = logits_.data() + row * pitch_ + begin;
+        product.a_next = row + 2 * rows <= call_.out ? call_.weight.at(row + rows, 0) : nullptr;
+        kernels_.matmul.tile(product, rows);
+      });
+      for (ptrdiff_t column = begin; column < end; column += group) exponentials(b, c, column, first, classes);
       interrupt.poll(id);
     }
   }
@@ -132,18 +127,13 @@ class Head {
       if (call_.d_bias) kernels_.softmax.add_up(sums, call_.d_bias + first, b > 0);
       MatmulArgs<T> product;
       product.k = count(b), product.chain = gradient_chain;
-      product.a_row = block_, product.a_step = 1;
-      product.b_step = panel_;
-      product.c_row = call_.in, product.add = b > 0;
-      for (ptrdiff_t i = 0; i < cuts_.count; ++i) {
-        const ptrdiff_t column = cuts_.begin(i);
-        product.b = along_.data() + i * panel_ * block_;
-        product.columns = cuts_.end(i) - column;
-        for_tiles(first, last, [&](ptrdiff_t row, ptrdiff_t rows) {
-          product.a = logits_.data() + row * block_, product.c = call_.d_weight + row * call_.in + column;
-          kernels_.matmul.tile(product, rows);
-        });
-      }
+      product.a_row = pitch_, product.a_step = 1;
+      product.b = along_.data(), product.b_panel = panel_ * block_, product.b_step = panel_;
+      product.c_row = product.columns = call_.in, product.add = b > 0;
+      for_tiles(first, last, [&](ptrdiff_t row, ptrdiff_t rows) {
+        product.a = logits_.data() + row * pitch_, product.c = call_.d_weight + row * call_.in;
+        kernels_.matmul.tile(product, rows);
+      });
       first = last;
       interrupt.poll(id);
     }
@@ -165,7 +155,7 @@ class Head {
         // As they lie, a tile's rows would share few sets of the first cache.
         for_tiles(begin, end, [&](ptrdiff_t row, ptrdiff_t rows) {
           MatmulPack<T> pack;
-          pack.from = logits_.data() + first * block_ + row, pack.unit_stride = 1, pack.k_stride = block_;
+          pack.from = logits_.data() + first * pitch_ + row, pack.unit_stride = 1, pack.k_stride = pitch_;
           pack.units = pack.width = pack.to_step = rows, pack.k = classes;
           pack.to = a + (row - begin) * classes;
           kernels_.matmul.pack(pack);
@@ -206,9 +196,29 @@ class Head {
 
   SoftmaxArgs<T> piece(ptrdiff_t first, ptrdiff_t classes, ptrdiff_t column, ptrdiff_t columns) const {
     SoftmaxArgs<T> args;
-    args.logits = logits_.data() + first * block_ + column;
-    args.row = block_, args.classes = classes, args.columns = columns;
+    args.logits = logits_.data() + first * pitch_ + column;
+    args.row = pitch_, args.classes = classes, args.columns = columns;
     return args;
+  }
+
+  // From the logits without bias of a piece of block b, of chunk c.
+  void exponentials(ptrdiff_t b, ptrdiff_t c, ptrdiff_t column, ptrdiff_t first, ptrdiff_t classes) {
+    SoftmaxArgs<T> softmax = piece(first, classes, column, group);
+    const ptrdiff_t at = c * block_ + column;
+    softmax.bias = call_.bias ? call_.bias + first : nullptr;
+    softmax.most = most_.data() + at;
+    if (call_.share) softmax.share = call_.share + first, softmax.sum = weighted_.data() + at;
+    kernels_.softmax.most(softmax);
+    for (ptrdiff_t r = column; r < std::min(count(b), column + group); ++r)
+      if (const ptrdiff_t label = label_of(b, r) - first; label >= 0 && label < classes)
+        label_logit_.data()[r] = softmax.logits[label * pitch_ + r - column];
+    if (call_.largest) {
+      SoftmaxArgs<T> first_most = softmax;
+      first_most.most = first_most_.data() + at, first_most.at = first_at_.data() + at;
+      kernels_.softmax.first_most(first_most);
+    }
+    softmax.sum = sum_.data() + at;
+    kernels_.softmax.exp(softmax);
   }
 
   // As equal as they can be: a tile of few rows is slow.
@@ -317,7 +327,7 @@ class Head {
       // That of the label is a difference, which may be far smaller than its terms.
       if (const ptrdiff_t label = label_of(b, r); label >= first && label < last) {
         const double share = call_.share ? double(call_.share[label]) : 0;
-        all.label[at] = T(factor * double(logits_.data()[label * block_ + r]) - call_.scale * (weight + share));
+        all.label[at] = T(factor * double(logits_.data()[label * pitch_ + r]) - call_.scale * (weight + share));
       }
     }
     SoftmaxArgs<T> softmax = piece(first, last - first, 0, ceil_div(rows, group) * group);
@@ -326,13 +336,13 @@ class Head {
     kernels_.softmax.scale(softmax);
     for (ptrdiff_t r = 0; r < rows; ++r)
       if (const ptrdiff_t label = label_of(b, r); label >= first && label < last)
-        logits_.data()[label * block_ + r] = all.label[size_t(r)];
+        logits_.data()[label * pitch_ + r] = all.label[size_t(r)];
   }
 
   const Kernels<T>& kernels_;
   const LinearCrossEntropyCall<T>& call_;
   const int threads_;
-  const ptrdiff_t block_, chunks_, panel_;
+  const ptrdiff_t block_, pitch_, chunks_, panel_;
   const PanelCuts cuts_;   // of `in`
   const ptrdiff_t width_;  // of `in`, in whole panels
   const bool gradients_, to_hidden_;
