@@ -12,6 +12,9 @@ namespace pylstm {
 // A parameter of rows x width, its values before the step, which may be the parameter itself, and its state, all in C
 // order. With `touched`, `gradient` holds these rows alone (ascending, each once) and the others have a gradient of
 // zero, or stay as they are if `only_touched`.
+//
+// live: of every row, whether its state may be other than zero; null: all may. Touched rows become so. Where there is
+// no weight decay, the others stay as they are: a step of a gradient of zero changes nothing of theirs.
 template <class T>
 struct AdamCall {
   T* parameter = nullptr;
@@ -22,6 +25,7 @@ struct AdamCall {
   const int64_t* touched = nullptr;
   ptrdiff_t touched_count = 0;
   bool only_touched = false;
+  uint8_t* live = nullptr;
 };
 
 template <class T>

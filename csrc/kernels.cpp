@@ -10,6 +10,7 @@
 #include "row_stage.h"
 #include "softmax_kernel.h"
 #include "stage.h"
+#include "sum_of_squares_kernel.h"
 
 namespace pylstm {
 namespace {
@@ -74,6 +75,7 @@ constexpr Kernels<T> make() {
   kernels.sum_rows = sum_rows<T>;
   kernels.sum_groups = sum_groups<T>;
   kernels.adam = adam<T>;
+  kernels.sum_of_squares = sum_of_squares<T>;
   kernels.exp = map<T, exp<vec<T>>>;
   kernels.tanh = map<T, tanh<vec<T>>>;
   kernels.sigmoid = map<T, sigmoid<vec<T>>>;

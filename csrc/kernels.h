@@ -144,6 +144,7 @@ struct Kernels {
   void (*sum_rows)(const T* d, ptrdiff_t d_row, ptrdiff_t rows, ptrdiff_t j_begin, ptrdiff_t j_end, T* sum) = nullptr;
   void (*sum_groups)(const GroupSumArgs<T>&) = nullptr;
   void (*adam)(const AdamArgs<T>&, const AdamStep<T>&) = nullptr;
+  double (*sum_of_squares)(const T* x, ptrdiff_t n) = nullptr;
   // The activations by themselves, for tests and for the bench.
   Map exp = nullptr, tanh = nullptr, sigmoid = nullptr;
 };

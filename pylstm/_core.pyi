@@ -129,12 +129,16 @@ def adam(
     square: Array,
     gradient: Array,
     rows: NDArray[np.int64] | None,
+    live: NDArray[np.uint8] | None,
     only_rows: bool,
     factors: Sequence[float],
     num_threads: int | None,
 ) -> None:
-    """One step, from `value`, which may be `parameter` itself. rows: those of `parameter` that `gradient` holds.
-    factors: as AdamStep in csrc/kernels.h."""
+    """One step, from `value`, which may be `parameter` itself. rows: those of `parameter` that `gradient` holds. live:
+    of every row, whether its state may be other than zero; None: all may. factors: as AdamStep in csrc/kernels.h."""
+
+def sum_of_squares(x: Array, num_threads: int | None) -> float:
+    """Of all numbers of an array in C order, as doubles; of float32 it is finite if and only if they are."""
 
 def linear(x: Array, weight: Array, bias: Array | None, num_threads: int | None) -> Array:
     """x (rows, in), weight (out, in), bias (out,) -> (rows, out), fresh and in C order."""

@@ -11,8 +11,8 @@ namespace {
 
 template <class T>
 void step_of(const py::array& parameter, const py::array& value, const py::array& mean, const py::array& square,
-             const py::array& gradient, const py::object& rows, bool only_rows, const AdamFactors& factors,
-             int threads) {
+             const py::array& gradient, const py::object& rows, const py::object& live, bool only_rows,
+             const AdamFactors& factors, int threads) {
   const Shape shape(parameter.shape(), parameter.shape() + parameter.ndim());
   AdamCall<T> call;
   call.rows = shape.empty() ? 1 : shape[0];
@@ -33,6 +33,7 @@ void step_of(const py::array& parameter, const py::array& value, const py::array
       if (call.touched[i] < (i ? call.touched[i - 1] + 1 : 0) || call.touched[i] >= call.rows)
         throw py::value_error("rows: expected rows of the table, ascending, each once");
     given[0] = call.touched_count;
+    if (!live.is_none()) call.live = data<uint8_t>(checked<uint8_t>("live", live, {call.rows}, true, true));
   }
   call.gradient = data<const T>(checked<T>("gradient", gradient, given, true));
   AdamStep<T> step;
@@ -47,10 +48,10 @@ void step_of(const py::array& parameter, const py::array& value, const py::array
 }  // namespace
 
 void adam_step(const py::array& parameter, const py::array& value, const py::array& mean, const py::array& square,
-               const py::array& gradient, const py::object& rows, bool only_rows, const AdamFactors& factors,
-               std::optional<int> threads) {
+               const py::array& gradient, const py::object& rows, const py::object& live, bool only_rows,
+               const AdamFactors& factors, std::optional<int> threads) {
   const auto step = parameter.dtype().equal(py::dtype::of<float>()) ? step_of<float> : step_of<double>;
-  step(parameter, value, mean, square, gradient, rows, only_rows, factors, call_threads(threads));
+  step(parameter, value, mean, square, gradient, rows, live, only_rows, factors, call_threads(threads));
 }
 
 }  // namespace pylstm

@@ -104,7 +104,10 @@ PYBIND11_MODULE(_core, m) {
   add_tape(m);
 
   m.def("adam", &adam_step, py::arg("parameter"), py::arg("value"), py::arg("mean"), py::arg("square"),
-        py::arg("gradient"), py::arg("rows"), py::arg("only_rows"), py::arg("factors"), py::arg("num_threads"));
+        py::arg("gradient"), py::arg("rows"), py::arg("live"), py::arg("only_rows"), py::arg("factors"),
+        py::arg("num_threads"));
+
+  m.def("sum_of_squares", &sum_of_squares_of, py::arg("x"), py::arg("num_threads"));
 
   m.def("linear", &linear_forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("num_threads"));
   m.def("linear_backward", &linear_gradients, py::arg("x"), py::arg("weight"), py::arg("d_y"), py::arg("need_dx"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _core
 from .._arrays import Array, number_array
 from ..layers.row_gradient import RowGradient
 
@@ -30,19 +30,13 @@ def leaves(grads: Any) -> Iterator[Array]:
         yield number_array("grads", grads)
 
 
-def sum_of_squares(a: Array, block: int = 2**14) -> float:
-    """Of all elements. In blocks that stay in cache; `np.dot` would leave the order to BLAS and its threads."""
-    flat = a.reshape(-1)
-    total = 0.0
-    scratch = np.empty(min(block, flat.size), flat.dtype)
-    for start in range(0, flat.size, block):
-        part = flat[start : start + block]
-        square = np.multiply(part, part, out=scratch[: part.size])
-        total += float(np.add.reduce(square))
-    return total
+_CORE = (np.dtype(np.float32), np.dtype(np.float64))  # what the core adds up
 
 
-_SMALL = 2**13  # numbers that no BLAS spreads over threads, which would go on spinning beside the core's
+def sum_of_squares(a: Array) -> float:
+    """Of all elements, float32 or float64, in doubles; the bits depend on no number of threads."""
+    dtype = np.float32 if a.dtype.char == "f" else np.float64
+    return _core.sum_of_squares(np.require(a, dtype, ["C", "A"]), None)
 
 
 def all_finite(array: Array) -> bool:
@@ -52,9 +46,8 @@ def all_finite(array: Array) -> bool:
     """
     if array.dtype.kind != "f":
         return True
-    if array.size <= _SMALL:
-        flat = array.reshape(-1)
-        total = np.dot(flat, flat)  # a call of a quarter of a sum's cost
+    if array.dtype in _CORE and array.flags.c_contiguous and array.flags.aligned:
+        total: float = _core.sum_of_squares(array, None)
     else:
         total = np.add.reduce(array, axis=None)
     return math.isfinite(total) or bool(np.isfinite(array).all())

@@ -29,11 +29,13 @@ class Moving(NamedTuple):
     """A parameter in an update, with all in C order and of one shape.
 
     Attributes:
+        name: the parameter's, behind its layer's.
         new: the array to fill.
         old: the values so far; `new` itself where the update is in place.
         slots: the state, which moves in place.
     """
 
+    name: str
     new: Array
     old: Array
     slots: list[Array]
@@ -41,7 +43,7 @@ class Moving(NamedTuple):
     def reshaped(self, *shape: int) -> Moving:
         new = self.new.reshape(shape)
         old = new if self.old is self.new else self.old.reshape(shape)
-        return Moving(new, old, [slot.reshape(shape) for slot in self.slots])
+        return Moving(self.name, new, old, [slot.reshape(shape) for slot in self.slots])
 
     def block(self, part: slice) -> tuple[Array, list[Array]]:
         """Some of the parameter, with its values so far, to be moved in place; and of its state."""
@@ -155,7 +157,7 @@ class Optimizer(abc.ABC):
                 if key not in states:
                     states[key] = {slot: np.zeros(new.shape, new.dtype) for slot in self._used_slots()}
                 steps[key] = steps.get(key, 0) + 1
-                p = Moving(new, old, list(states[key].values()))
+                p = Moving(key, new, old, list(states[key].values()))
                 gradient = _as_dtype(name, own[name], new.dtype)
                 updates.append(self._update_of(p, gradient, steps[key], scale, limit))
         for update in updates:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _checks, _core
 from .._arrays import Array
@@ -209,6 +210,7 @@ class Adam(Optimizer):
             raise ValueError(f"betas must be below 1, got {betas}")
         self.betas, self.eps = (b1, b2), _checks.non_negative("eps", eps)
         self._known: tuple[Any, tuple[float, ...]] = None, ()
+        self._live: dict[str, tuple[list[Array], NDArray[np.uint8]]] = {}
 
     def _factors(self, dtype: np.dtype[Any], step: int, scale: float, limit: float) -> tuple[float, ...]:
         # the same for all parameters of a step, as a rule: working them out for each took 5 of a small LSTM's 54 us
@@ -222,13 +224,23 @@ class Adam(Optimizer):
         factors = self._factors(p.new.dtype, step, scale, limit)
         yield
         mean, square = p.slots
-        _core.adam(p.new, p.old, mean, square, gradient, None, False, factors, None)
+        self._live.pop(p.name, None)
+        _core.adam(p.new, p.old, mean, square, gradient, None, None, False, factors, None)
 
     def _all_rows(self, p: Moving, gradient: RowGradient, step: int, scale: float, limit: float) -> Update:
-        factors = self._factors(p.new.dtype, step, scale, limit)
+        factors, live = self._factors(p.new.dtype, step, scale, limit), self._live_rows(p)
         yield
         mean, square = p.slots
-        _core.adam(p.new, p.old, mean, square, gradient.values, gradient.rows, self.lazy, factors, None)
+        _core.adam(p.new, p.old, mean, square, gradient.values, gradient.rows, live, self.lazy, factors, None)
+
+    def _live_rows(self, p: Moving) -> NDArray[np.uint8]:
+        """Rows of a table whose state may be other than zero. The others need no update, and are words that no batch
+        has held yet: 0.46 of the time for 8 batches of 14,322 words in Zipf's distribution."""
+        slots, live = self._live.get(p.name, ([], np.empty(0, np.uint8)))
+        if len(slots) != len(p.slots) or any(a is not b for a, b in zip(slots, p.slots, strict=True)):
+            live = np.logical_or.reduce([slot.any(axis=1) for slot in p.slots]).view(np.uint8)
+            self._live[p.name] = p.slots, live
+        return live
 
     _touched_rows = _all_rows
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import pylstm
-from pylstm.training.gradients import sum_of_squares
 
 F64 = np.float64
 N, T, F = 3, 5, 4
@@ -401,11 +400,6 @@ def test_a_model_written_by_hand():
         optimizer.step(layers, grads, clip_norm=1.0)
         losses.append(loss)
     assert losses[-1] < 0.8 * losses[0]
-
-
-def test_a_sum_of_squares_in_blocks():
-    values = np.random.default_rng(0).standard_normal(100_000)
-    assert sum_of_squares(values) == pytest.approx((values**2).sum(), rel=1e-12)
 
 
 @pytest.mark.parametrize(("made", "names"), [

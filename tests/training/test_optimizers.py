@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
 
 import pylstm
 from pylstm import _core
+from pylstm.layers.row_gradient import RowGradient
 from pylstm.reference.adam import adam, textbook
 from pylstm.training import schedules
 from support.arrays import row_gradient
@@ -170,19 +172,22 @@ def test_adam_of_the_core_refuses_what_would_be_a_wild_pointer():
     table = [np.zeros((4, 3), np.float32) for _ in range(3)]
     rows, values = np.array([1, 2]), np.zeros((2, 3), np.float32)
     factors = pylstm.Adam()._factors(np.dtype(np.float32), 1, 1.0, math.inf)
-    _core.adam(table[0], *table, values, rows, False, factors, None)
+    _core.adam(table[0], *table, values, rows, None, False, factors, None)
     for wrong in (rows[::-1].copy(), rows + 2, rows - 2, np.array([1, 1]), np.array([1]), rows[None]):
         with pytest.raises(ValueError, match=r"rows|gradient"):
-            _core.adam(table[0], *table, values, wrong, False, factors, None)
+            _core.adam(table[0], *table, values, wrong, None, False, factors, None)
     with pytest.raises(TypeError):
-        _core.adam(table[0], *table, values, rows.astype(np.int32), False, factors, None)
+        _core.adam(table[0], *table, values, rows.astype(np.int32), None, False, factors, None)
     with pytest.raises(TypeError):
-        _core.adam(table[0], *table, values.astype(np.float64), rows, False, factors, None)
+        _core.adam(table[0], *table, values.astype(np.float64), rows, None, False, factors, None)
     with pytest.raises(ValueError, match="mean"):
-        _core.adam(table[0], table[0], table[1][:2], table[2], values, rows, False, factors, None)
+        _core.adam(table[0], table[0], table[1][:2], table[2], values, rows, None, False, factors, None)
+    for wrong, error in ((np.ones(3, np.uint8), ValueError), (np.ones(4, bool), TypeError), ([1] * 4, TypeError)):
+        with pytest.raises(error, match="live"):
+            _core.adam(table[0], *table, values, rows, wrong, False, factors, None)
     table[0].flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        _core.adam(table[0], *table, values, rows, False, factors, None)
+        _core.adam(table[0], *table, values, rows, None, False, factors, None)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -197,12 +202,72 @@ def test_adam_of_the_core_fills_another_array_as_it_moves_one_in_place(dtype):
         for gradient, given, lazy in ((dense, None, False), (values, rows, False), (values, rows, True)):
             for threads in (1, 2, 3):
                 want, got = ([array.copy() for array in table] for _ in range(2))
-                _core.adam(want[0], *want, gradient, given, lazy, factors, threads)
+                _core.adam(want[0], *want, gradient, given, None, lazy, factors, threads)
                 new = np.full_like(table[0], np.nan)
-                _core.adam(new, *got, gradient, given, lazy, factors, threads)
+                _core.adam(new, *got, gradient, given, None, lazy, factors, threads)
                 assert new.tobytes() == want[0].tobytes()
                 assert got[0].tobytes() == table[0].tobytes()
                 assert [a.tobytes() for a in got[1:]] == [a.tobytes() for a in want[1:]]
+
+
+@pytest.mark.parametrize("decay", [{}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize("make", [pylstm.Adam, pylstm.AdamW])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_without_a_state_rest(dtype, make, decay):
+    """Bits are those of a step over all rows; rows that rest are not even read."""
+    rng = np.random.default_rng(3)
+    optimizer = make(**{"weight_decay": 0.0, **decay})
+    for size in (1, 9, 300, 20_000):
+        table = [rng.standard_normal((size, 13)).astype(dtype), *(np.zeros((size, 13), dtype) for _ in range(2))]
+        resting = np.arange(size) >= size // 4  # the frequent ones first
+        for state in table[1:]:
+            state[~resting] = rng.random((size // 4, 13))
+        rows = np.flatnonzero(rng.random(size) < 0.1)
+        values = rng.standard_normal((len(rows), 13)).astype(dtype)
+        factors = optimizer._factors(np.dtype(dtype), 3, 0.5, 1.0)
+        for threads in (1, 2, 3, 8):
+            for apart in (False, True):
+                want, got = ([array.copy() for array in table] for _ in range(2))
+                live = (~resting).astype(np.uint8)
+                if not decay:
+                    got[1][resting] = np.nan  # what would show where it was read
+                    got[1][rows] = want[1][rows]
+                new = np.full_like(table[0], np.nan) if apart else got[0]
+                _core.adam(want[0], *want, values, rows, None, False, factors, threads)
+                _core.adam(new, *got, values, rows, live, False, factors, threads)
+                assert new.tobytes() == want[0].tobytes()
+                assert set(np.flatnonzero(live)) == {*np.flatnonzero(~resting), *rows}
+                moved = live.astype(bool)
+                assert [a[moved].tobytes() for a in got[1:]] == [a[moved].tobytes() for a in want[1:]]
+
+
+@pytest.mark.parametrize("between", ["nothing", "a dense gradient", "a state read", "lazy", "pickled"])
+def test_rows_that_rest_are_known_whatever_comes_between(between):
+    """Steps of some rows of a table, beside the same steps of dense gradients."""
+    rng = np.random.default_rng(4)
+    tables = [pylstm.Embedding(50, 6, dtype=np.float64, seed=0) for _ in range(2)]
+    optimizers = [pylstm.Adam(0.1) for _ in range(2)]
+    for k in range(12):
+        rows = np.unique(rng.integers(0, 2 + 4 * k, 5))
+        gradient = RowGradient(rows, rng.standard_normal((len(rows), 6)), (50, 6))
+        if k == 5 and between == "a dense gradient":
+            gradient = rng.standard_normal((50, 6))
+        elif k == 5 and between == "a state read":
+            for optimizer in optimizers:
+                state = optimizer.state_dict()
+                state["slots"]["weight"]["mean"][40:] = 1.0  # of rows that no gradient has named
+                optimizer.load_state_dict(state)
+        elif k == 5 and between == "pickled":
+            optimizers = pickle.loads(pickle.dumps(optimizers))
+        for optimizer in optimizers:
+            optimizer.lazy = k in (5, 6) and between == "lazy"
+        dense = gradient if optimizers[0].lazy or not isinstance(gradient, RowGradient) else gradient.dense()
+        for table, optimizer, given in zip(tables, optimizers, (gradient, dense), strict=True):
+            optimizer.step(table, {"weight": given})
+        states = [optimizer.state_dict()["slots"]["weight"] for optimizer in optimizers]
+        for name in ("mean", "square"):
+            assert states[0][name].tobytes() == states[1][name].tobytes()
+        assert tables[0].params["weight"].tobytes() == tables[1].params["weight"].tobytes()
 
 
 def test_rows_give_the_update_of_the_dense_gradient(kind):
