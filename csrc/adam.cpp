@@ -73,8 +73,8 @@ std::vector<ptrdiff_t> ends_of(const AdamCall<T>& call, bool rest, ptrdiff_t mov
 
 template <class T>
 void adam(const Kernels<T>& kernels, const AdamCall<T>& call, const AdamStep<T>& step, int threads) {
-  if (call.live)
-    for (ptrdiff_t i = 0; i < call.touched_count; ++i) call.live[call.touched[i]] = 1;
+  if (call.live && step.decay != 0 && !call.only_touched) std::fill_n(call.live, call.rows, uint8_t(1));
+  for (ptrdiff_t i = 0; call.live && i < call.touched_count; ++i) call.live[call.touched[i]] = 1;
   const bool rest = rests(call, step), some = call.only_touched && call.value == call.parameter;
   const ptrdiff_t moving = some   ? call.touched_count
                            : rest ? call.rows - std::count(call.live, call.live + call.rows, uint8_t(0))

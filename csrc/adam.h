@@ -13,8 +13,8 @@ namespace pylstm {
 // order. With `touched`, `gradient` holds these rows alone (ascending, each once) and the others have a gradient of
 // zero, or stay as they are if `only_touched`.
 //
-// live: of every row, whether its state may be other than zero; null: all may. Touched rows become so. Where there is
-// no weight decay, the others stay as they are: a step of a gradient of zero changes nothing of theirs.
+// live: of every row, whether its state may be other than zero; null: all may. Rows that get one become so. The others
+// stay as they are where there is no weight decay: a step of a gradient of zero changes no finite parameter of theirs.
 template <class T>
 struct AdamCall {
   T* parameter = nullptr;

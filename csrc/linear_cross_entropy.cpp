@@ -13,7 +13,7 @@ namespace pylstm {
 namespace {
 
 // Rows of the batch, in whole panels, and classes whose exponentials are computed together: a piece of both stays in L1
-// meanwhile. The logits of a chunk of classes are made for all rows of a block, and stay in L2 until then.
+// meanwhile, of float32. The logits of a chunk of classes are made for all rows of a block, and stay in L2 until then.
 constexpr ptrdiff_t group = panels_fill;
 constexpr ptrdiff_t chunk = 128;
 

@@ -132,8 +132,8 @@ class RecurrentParameters(Layer):
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         cell = self._cell_name
         kinds = _present(cell, self.bias, self.recurrent_bias, getattr(self, "peephole", False))
-        sizes = self.input_size, self.hidden_size, self.output_size
-        return parameter_shapes(cell, kinds, *sizes, self.num_layers, self.bidirectional)
+        inputs, hidden, output = self.input_size, self.hidden_size, self.output_size
+        return parameter_shapes(cell, kinds, inputs, hidden, output, self.num_layers, self.bidirectional)
 
     @classmethod
     def _claims(cls, config: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ from support.isas import isas, use_isa
 # rows, in, classes: on both sides of a tile's, a group's, a chunk's, a chain's and a block's edge
 SHAPES = [
     (1, 1, 1), (3, 5, 2), (48, 16, 256), (49, 17, 257), (97, 48, 98), (130, 64, 300), (7, 513, 40), (1100, 3, 20),
-    (250, 20, 9000), (60, 33, 513),
+    (250, 20, 9000), (60, 33, 513), (1100, 64, 20), (1100, 32, 20),
 ]  # fmt: skip
 
 

@@ -25,9 +25,9 @@ def keep(tape: _core.Tape, size: int) -> NDArray[np.uint32]:
     """The tape's name, (2,); size: about its bytes."""
     name = np.array([next(_NUMBERS)], np.uint64).view(np.uint32)
     _KEPT[name.tobytes()] = tape, size
-    others = list(_KEPT.items())
-    total = sum(number for _, (_, number) in others)
-    for old, (_, number) in others:
+    kept = list(_KEPT.items())
+    total = sum(number for _, (_, number) in kept)
+    for old, (_, number) in kept:
         if total <= MOST_KEPT:
             break
         _KEPT.pop(old, None)
