@@ -186,13 +186,6 @@ def _overlap(a: Array, b: Array) -> bool:
         return True
 
 
-def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """As np.zeros, but in memory that is used again when the array is gone: 0.2 for 0.7 ms of a gradient of 4 MB."""
-    array = _core.empty(shape, dtype)
-    array.fill(0)
-    return array
-
-
 # ---- memory that stays read-only ---------------------------------------------------------------------------------
 #
 # `flags.writeable` can be set again on an array whose memory NumPy owns, or lies behind an object with a writeable

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._active import ACTIVE, refuse_in_training
-from .._arrays import Array, float_array, length_array, zeros
+from .._arrays import Array, float_array, length_array
 from .layer import Backward, Layer, Params, Shape, gradient_like, sizes
 from .registry import built_in
 
@@ -93,7 +93,7 @@ class LastStep(_Pooling):
         y[empty] = 0
 
         def spread(dy: Array) -> Array:
-            dx = zeros(x.shape, x.dtype)
+            dx = np.zeros(x.shape, x.dtype)
             dx[rows, last] = dy
             dx[empty] = 0
             return dx
@@ -119,7 +119,7 @@ class BothEnds(_Pooling):
         y[empty] = 0
 
         def spread(dy: Array) -> Array:
-            dx = zeros(x.shape, x.dtype)
+            dx = np.zeros(x.shape, x.dtype)
             dx[rows, last, :half] = dy[:, :half]
             dx[:, 0, half:] = dy[:, half:]
             dx[empty] = 0
