@@ -153,7 +153,8 @@ def sdist(session: nox.Session) -> None:
     session.log(python(session, "import pylstm; pylstm.show_config()"))
     session.chdir(source)
     tests = ["tests/core", "tests/system", "tests/layers/test_recurrent.py", "-m", "not exhaustive and not every_isa"]
-    session.run("pytest", *(session.posargs or tests))
+    left_out = ["--ignore=tests/core/test_objects.py"]  # a minute of building objects that know nothing of OpenMP
+    session.run("pytest", *(session.posargs or [*tests, *left_out]))
 
 
 @nox.session
