@@ -29,8 +29,8 @@ void add_symbols(py::module_& m);
 void add_tape(py::module_& m);
 
 // One step of Adam, from `value`, which may be the parameter itself. rows: the rows of `parameter` that `gradient`
-// holds, or None: all of them. live: (rows of the table,) uint8, which of them have a state that may be other than zero,
-// or None. factors: as in AdamStep, in its order.
+// holds, or None: all of them. live: (rows of the table,) uint8, which of them have a state that may be other than
+// zero, or None. factors: as in AdamStep, in its order.
 using AdamFactors = std::array<double, 10>;
 void adam_step(const py::array& parameter, const py::array& value, const py::array& mean, const py::array& square,
                const py::array& gradient, const py::object& rows, const py::object& live, bool only_rows,
