@@ -2,9 +2,9 @@
 // meeting. calibrate.py builds it (-O3 -march=native -ffp-contract=fast -pthread) and reads its JSON.
 //
 //     calibrate THREADS L1 L2 L3     everything; bytes of one core's first and second cache, and of the last
-//     calibrate THREADS              float32 rate and meeting alone, in some 10 ms: how fast the machine is just now
-//     calibrate THREADS SECONDS      float32 rate sustained for so long: the median of pieces of some ms. Bursts of
-//                                    less than one reach more: cores slow down when all their units work
+//     calibrate THREADS SECONDS      float32 rate sustained for so long, and meeting: how fast the machine is just now.
+//                                    The median of pieces of some ms: bursts reach more, 1.6 times as much where
+//                                    neighbours take turns with us on the same units
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -177,13 +177,10 @@ static double meeting_seconds(int n, long count) {
 
 int main(int argc, char** argv) {
   const int most = argc > 1 ? atoi(argv[1]) : 0;
-  if (most < 1 || most > MAX_THREADS || (argc != 2 && argc != 3 && argc != 5)) return 2;
-  if (argc == 2) {
-    printf("[%.6g, %.6g]\n", fma_rate(most, fma32, 4, 50000, 5), meeting_seconds(most, 2000));
-    return 0;
-  }
+  if (most < 1 || most > MAX_THREADS || (argc != 3 && argc != 5)) return 2;
   if (argc == 3) {
-    printf("%.6g\n", fmas(most, 4, 400000) / usual(most, fma32, 400000, atof(argv[2])));
+    const double rate = fmas(most, 4, 400000) / usual(most, fma32, 400000, atof(argv[2]));
+    printf("[%.6g, %.6g]\n", rate, meeting_seconds(most, 2000));
     return 0;
   }
   const char* levels[] = {"l1", "l2", "l3", "memory"};

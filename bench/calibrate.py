@@ -107,18 +107,14 @@ class Machine:
             found = {"one": one, "all": every, "clock": clock_from_system()}
         return Calibration(self.how, self.threads, caches=caches, activation=_activations(), **found)
 
-    def now(self) -> tuple[float, float] | None:
-        """FLOP/s of float32 and seconds until all threads have met, at this moment. Neighbours of a virtual machine
-        slow it down for minutes; and its cores meet the faster, the closer to each other they have been put."""
+    def now(self, seconds: float = 0.1) -> tuple[float, float] | None:
+        """FLOP/s of float32 that a loop of multiply-adds keeps up for so long, and seconds until all threads have met,
+        at this moment. Neighbours of a virtual machine slow it down for minutes; and its cores meet the faster, the
+        closer to each other they have been put."""
         if not self._program:
             return None
-        rate, meeting = json.loads(_output([self._program, str(self.threads)]))
+        rate, meeting = json.loads(_output([self._program, str(self.threads), str(seconds)]))
         return rate, meeting
-
-    def sustained(self, seconds: float) -> float | None:
-        """FLOP/s of float32 that a loop of multiply-adds keeps up for so long: less than a burst of `now`, because
-        cores slow down when all their units work."""
-        return float(_output([self._program, str(self.threads), str(seconds)])) if self._program else None
 
 
 def build(folder: Path) -> tuple[str, str]:

@@ -4,8 +4,8 @@
     python bench/products.py --threads 1 --rounds 15
 
 One process for each library; they take turns sample by sample, and rest in between until the other's threads have
-stopped spinning. Printed are medians of a sample's call, the ratio pair by pair, and how much of the machine's
-multiply-adds the product takes: of what a bare loop of them keeps up for as long as a sample, in the same rounds.
+stopped spinning. Printed are medians of a sample's call, the ratio pair by pair, and in brackets how much of the
+machine's multiply-adds each takes: of what a bare loop of them keeps up for as long as a sample, in the same rounds.
 PyTorch flushes denormals, as pylstm does.
 """
 
@@ -128,8 +128,8 @@ def measure(children: dict[str, Child], machine: Machine, index: int, what: str,
     for _ in range(rounds):
         for library, child in children.items():
             times[library].append(child.sample(index, what))
-        if rate := machine.sustained(SAMPLE_SECONDS):
-            rates.append(rate)
+        if now := machine.now(SAMPLE_SECONDS):
+            rates.append(now[0])
             time.sleep(REST_SECONDS)
     ratios = [theirs / own for own, theirs in zip(times["pylstm"], times["torch"], strict=True)]
     found = {library: statistics.median(seconds) for library, seconds in times.items()}
@@ -137,6 +137,13 @@ def measure(children: dict[str, Child], machine: Machine, index: int, what: str,
     if rates:
         found["rate"] = statistics.median(rates)
     return found
+
+
+def told(found: dict[str, float], library: str, flops: float) -> str:
+    """A library's time, and its share of the multiply-adds where the machine's rate is known."""
+    seconds = found[library]
+    share = f" ({flops / seconds / found['rate']:4.0%})" if "rate" in found else ""
+    return f"{seconds * 1e6:8.0f} us{share}"
 
 
 def main() -> None:
@@ -156,10 +163,9 @@ def main() -> None:
             rows, width, out = SHAPES[index]
             for what, products in (("forward", 1), ("forward+backward", 3)):
                 found = measure(children, machine, index, what, args.rounds)
-                rate = 2.0 * rows * width * out * products / found["pylstm"]
-                share = f"{rate / found['rate']:5.0%} of the multiply-adds" if "rate" in found else ""
-                times = ", ".join(f"{library} {found[library] * 1e6:8.0f} us" for library in LIBRARIES)
-                print(f"{rows:>5} x {width} x {out:<6} {what:<17} {times}  x {found['ratio']:.2f} {share}", flush=True)
+                flops = 2.0 * rows * width * out * products
+                times = ", ".join(f"{library} {told(found, library, flops)}" for library in LIBRARIES)
+                print(f"{rows:>5} x {width} x {out:<6} {what:<17} {times}  x {found['ratio']:.2f}", flush=True)
     for child in children.values():
         child.end()
 
