@@ -168,6 +168,32 @@ def test_a_result_survives_its_file(tmp_path):
     assert results.case_of(again["found"][0]) == make_case()
 
 
+def made_of(results, name, ratios):
+    """A document of one run, in which a peer takes so many times as long."""
+    document = results.new() | {"runs": [{"date": name}], "versions": {"torch": name}}
+    for mode, ratio in ratios.items():
+        rows = [{"peer": peer, "median": value, "ratio": value} for peer, value in (("pylstm", 1.0), ("torch", ratio))]
+        document["found"].append(results.record_of(make_case(), mode, 2, rows) | {"run": 0})
+    return document
+
+
+@pytest.mark.parametrize(
+    ("ratios", "kept"), [([3.0, 1.0, 2.0], 2), ([1.5, 1.0, 2.0], 0), ([4.0, 2.0, 3.0, 1.0], 1), ([1.0], 0)]
+)
+def test_of_several_runs_the_record_in_the_middle_is_kept(ratios, kept):
+    results, middle = load("results"), load("middle")
+    documents = [made_of(results, str(i), {"inference": ratio, "training": 2.0}) for i, ratio in enumerate(ratios)]
+    documents[-1]["found"].append(documents[-1]["found"][0] | {"mode": "neither"})  # what one run alone has
+    made = middle.middle(documents)
+    assert [record["mode"] for record in made["found"]] == ["inference", "training"] + ["neither"] * (len(ratios) == 1)
+    record = made["found"][0]
+    assert middle.ratio(record) == ratios[kept]
+    assert made["runs"][record["run"]] == documents[kept]["runs"][0]
+    text = middle.lines(documents, made)
+    assert text[0].endswith("inference: " + ", ".join(f"{ratio:.2f}" for ratio in ratios))
+    assert [record["run"] for document in documents for record in document["found"][:2]] == [0] * 2 * len(ratios)
+
+
 def test_calibration_names_how_it_was_made():
     calibrate = load("calibrate")
     with calibrate.Machine(1) as machine:
