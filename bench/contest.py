@@ -133,10 +133,12 @@ def compete(entries: list[Entry], repeats: int, between: Callable[[], None] | No
                     row["error"] = f"its {name} differs from {first['peer']}'s"
         turn = [(child, row) for child, row in zip(children, rows, strict=True) if "check" in row]
         turn = [(child, row) for child, row in turn if "error" not in row]
-        for _ in range(repeats):
+        for number in range(repeats):
             if between is not None:
                 between()
-            for child, row in turn:
+                time.sleep(REST)
+            first = number % max(1, len(turn))  # what comes before a sample may slow it down: nobody is always the first
+            for child, row in turn[first:] + turn[:first]:
                 answer = child.ask("sample")
                 child.rest()
                 if "seconds" in answer:
