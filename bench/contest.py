@@ -137,8 +137,8 @@ def compete(entries: list[Entry], repeats: int, between: Callable[[], None] | No
             if between is not None:
                 between()
                 time.sleep(REST)
-            first = number % max(1, len(turn))  # what comes before a sample may slow it down: nobody is always the first
-            for child, row in turn[first:] + turn[:first]:
+            begin = number % max(1, len(turn))  # what comes before a sample may slow it down: all have their turn there
+            for child, row in turn[begin:] + turn[:begin]:
                 answer = child.ask("sample")
                 child.rest()
                 if "seconds" in answer:
