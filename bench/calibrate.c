@@ -3,8 +3,8 @@
 //
 //     calibrate THREADS L1 L2 L3     everything; bytes of one core's first and second cache, and of the last
 //     calibrate THREADS SECONDS      float32 rate sustained for so long, and meeting: how fast the machine is just now.
-//                                    The median of pieces of some ms: bursts reach more, 1.6 times as much where
-//                                    neighbours take turns with us on the same units
+//                                    The median of pieces of some ms: the best of short bursts would be the moments
+//                                    in which neighbours of a virtual machine leave it alone
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
