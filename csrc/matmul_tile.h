@@ -138,19 +138,7 @@ void matmul_pack(const MatmulPack<T>& p) {
       }
     return;
   }
-  for (ptrdiff_t unit = 0; unit < p.width; unit += lanes<T>)
-    for (ptrdiff_t k = 0; k < p.k; k += lanes<T>) {
-      const ptrdiff_t steps = p.k - k;
-      vec<T> square[lanes<T>];
-#pragma GCC unroll 16
-      for (int i = 0; i < lanes<T>; ++i)
-        square[i] = unit + i < p.units ? load_some(p.from + (unit + i) * p.unit_stride + k, steps) : vec<T>{};
-      transpose<T>(square);
-      T* const to = p.to + k * p.to_step + unit;
-#pragma GCC unroll 16
-      for (int i = 0; i < lanes<T>; ++i)
-        if (i < steps) store_some(to + i * p.to_step, square[i], p.width - unit);
-    }
+  copy_across(p.from, p.unit_stride, p.units, p.k, p.to, p.to_step, p.width);
 }
 
 template <class T>

@@ -56,16 +56,6 @@ inline void store_units(T* p, vec<T> v, ptrdiff_t n) {
     store_partial(p, v, n);
 }
 
-// Whole vectors where n leaves room for them.
-template <class T>
-inline vec<T> load_some(const T* p, ptrdiff_t n) {
-  return n >= lanes<T> ? load(p) : load_partial(p, n);
-}
-template <class T>
-inline void store_some(T* p, vec<T> v, ptrdiff_t n) {
-  n >= lanes<T> ? store(p, v) : store_partial(p, v, n);
-}
-
 // The cell of one unit vector for rows [row, row + rows).
 template <class T, class Stage, bool SAVE, bool FULL>
 [[gnu::noinline]] void epilogue(const StageArgs<T>& a, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t unit, const T* scratch,

@@ -28,5 +28,24 @@ inline void transpose(vec<T> (&square)[lanes<T>]) {
   }
 }
 
+// to[k * to_step + unit] = from[unit * unit_stride + k], for all units, then zeros up to `width`.
+template <class T>
+inline void copy_across(const T* from, ptrdiff_t unit_stride, ptrdiff_t units, ptrdiff_t k_count, T* to,
+                        ptrdiff_t to_step, ptrdiff_t width) {
+  for (ptrdiff_t unit = 0; unit < width; unit += lanes<T>)
+    for (ptrdiff_t k = 0; k < k_count; k += lanes<T>) {
+      const ptrdiff_t steps = k_count - k;
+      vec<T> square[lanes<T>];
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes<T>; ++i)
+        square[i] = unit + i < units ? load_some(from + (unit + i) * unit_stride + k, steps) : vec<T>{};
+      transpose<T>(square);
+      T* const row = to + k * to_step + unit;
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes<T>; ++i)
+        if (i < steps) store_some(row + i * to_step, square[i], width - unit);
+    }
+}
+
 }  // namespace
 }  // namespace pylstm

@@ -9,10 +9,12 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 
 #include "product.h"
 #include "simd/vec.h"
+#include "transpose.h"
 
 namespace pylstm {
 namespace {
@@ -97,7 +99,9 @@ void tile(const Operand<T>& first, const std::byte* first_panel, const Operand<T
   put();
 }
 
-// Walks k in short runs, so that reads along k and writes along the lanes both stay within a few cache lines.
+// Rows of weights that are stored as they are go through registers: packing them, after each update, takes 0.4 of the
+// time. All else walks k in short runs, so that reads along k and writes along the lanes both stay within a few cache
+// lines.
 template <class Storage, class T = typename Storage::number>
 void pack_lanes(const PackLanes<T>& p) {
   constexpr ptrdiff_t run = 16;
@@ -105,6 +109,8 @@ void pack_lanes(const PackLanes<T>& p) {
   const T* const weights = from + p.unit * unit_stride;
   auto* const to = reinterpret_cast<typename Storage::element*>(p.to);
   const auto zero = Storage::stored(T(0));
+  if constexpr (std::is_same_v<typename Storage::element, T>)
+    if (k_stride == 1) return copy_across(weights, unit_stride, p.units, p.k, to, p.step, p.width);
   for (ptrdiff_t begin = 0; begin < p.k; begin += run) {
     const ptrdiff_t end = p.k - begin < run ? p.k : begin + run;
     if (unit_stride == 1) {

@@ -70,6 +70,16 @@ inline void store(T* p, vec<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
 
+// Whole vectors where n leaves room for them.
+template <class T>
+inline vec<T> load_some(const T* p, ptrdiff_t n) {
+  return n >= lanes<T> ? load(p) : load_partial(p, n);
+}
+template <class T>
+inline void store_some(T* p, vec<T> v, ptrdiff_t n) {
+  n >= lanes<T> ? store(p, v) : store_partial(p, v, n);
+}
+
 template <class V>
 inline V splat(scalar_of<V> s) {
   return s - V{};  // every compiler turns this into one broadcast; -0.0 and NaN survive s - 0
