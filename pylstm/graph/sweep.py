@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
+from ..layers.ends_gradient import EndsGradient
 from ..layers.row_gradient import RowGradient, sum_rows
 from .operations import Part
 from .values import Place, Slot
@@ -45,7 +46,7 @@ class Sums:
         """One more part of a value's gradient. It stays as it is, and may be somebody else's."""
         if slot is None or gradient is None:
             return
-        total = self._values.get(slot)
+        gradient, total = _spread(gradient), _spread(self._values.get(slot))
         if type(slot) is not Slot:
             self._values[slot] = gradient if total is None else total + gradient
             return
@@ -85,9 +86,11 @@ class Sums:
                 self.pass_on(y, layer, (x,))
             return
         d = values.pop(y, None)
+        if type(d) is EndsGradient and not getattr(backward, "takes_ends", False):
+            d = d.dense()
         key = id(layer)
         if plain:
-            dx, d_params = backward(d)
+            dx, d_params = getattr(backward, "in_chain", backward)(d)
             if isinstance(dx, tuple):
                 if not dx:
                     raise ValueError(f"backward of {layer!r} gave no gradient for its input")
@@ -135,7 +138,7 @@ class Sums:
         """The gradient of a value whose uses have all been seen."""
         if self._own:
             self._own.discard(slot)
-        return self._values.pop(slot, None)
+        return _spread(self._values.pop(slot, None))
 
     def given_out(self, slots: Iterable[Slot], others: Sequence[Array]) -> dict[Slot, Array]:
         """The gradients of these slots as arrays that share no memory with each other and with `others`."""
@@ -214,6 +217,10 @@ class _Rows:
             return self.parts[0]
         rows = np.concatenate([part.rows for part in self.parts])
         return sum_rows(rows, np.concatenate([part.values for part in self.parts]), self.parts[0].shape)
+
+
+def _spread(gradient: Any) -> Any:
+    return gradient.dense() if type(gradient) is EndsGradient else gradient
 
 
 def _whole(total: Any) -> Any:

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array, float_array, length_array
+from .ends_gradient import EndsGradient
 from .layer import Backward, Layer, Params, Shape, gradient_like, sizes
 from .registry import built_in
 
-Spread = Callable[[Array], Array]  # (N, F) -> (N, T, F): a pooling's way back
+Spread = Callable[[Array], Array | EndsGradient]  # (N, F) -> (N, T, F): a pooling's way back
 
 
 class _Pooling(Layer):
@@ -30,7 +31,7 @@ class _Pooling(Layer):
     def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
         """x (N, T, F) with T > 0 and lengths (N,), which may hold zeros: such a sequence gives zeros."""
 
-    def _run(self, x: ArrayLike, lengths: ArrayLike | None) -> tuple[Array, Callable[[Array], Array]]:
+    def _run(self, x: ArrayLike, lengths: ArrayLike | None) -> tuple[Array, Spread]:
         array = float_array("x", x)
         if array.ndim not in (2, 3):
             raise ValueError(f"x must have shape (N, T, F), or (T, F) for one sequence, got {array.shape}")
@@ -46,11 +47,10 @@ class _Pooling(Layer):
         else:
             y, spread = self._pool(batch, counts)
 
-        def back(dy: Array) -> Array:
-            dx = spread(dy[None] if one else dy)
-            return dx[0] if one else dx
+        def of_one(dy: Array) -> Array:
+            return _dense(spread(dy[None]))[0]  # type: ignore[no-any-return]
 
-        return (y[0] if one else y), back
+        return (y[0], of_one) if one else (y, spread)
 
     def __call__(self, x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
         if (run := ACTIVE.get()) is not None:
@@ -65,9 +65,14 @@ class _Pooling(Layer):
         y, back = self._run(x, lengths)
         form = y.shape, y.dtype
 
-        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
+        def in_chain(dy: ArrayLike) -> tuple[Array | EndsGradient | None, Params]:
             return (back(gradient_like(dy, form)) if need_dx else None), {}
 
+        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
+            dx, d_params = in_chain(dy)
+            return (None if dx is None else _dense(dx)), d_params
+
+        backward.in_chain = in_chain  # type: ignore[attr-defined]
         return y, backward
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -77,32 +82,38 @@ class _Pooling(Layer):
         return (shape[0], shape[2])
 
 
+class _Ends(_Pooling):
+    """What is read at each sequence's last step, and at its first one."""
+
+    _outputs_own = True
+
+    @abc.abstractmethod
+    def _last(self, width: int) -> int:
+        """How many of so many features are read at the last step: the first ones."""
+
+    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
+        last = self._last(x.shape[2])
+        y = x[np.arange(len(x)), np.maximum(lengths - 1, 0)]
+        y[:, last:] = x[:, 0, last:]
+        y[lengths == 0] = 0
+        shape = x.shape
+        return y, lambda dy: EndsGradient(dy, lengths, shape, last)
+
+
 @built_in
-class LastStep(_Pooling):
+class LastStep(_Ends):
     """Each sequence's last step: x[n, lengths[n] - 1]; zeros where the length is 0.
 
     After a bidirectional layer this is the literal last step, as `output[:, -1]` in PyTorch, at which the reverse
     direction has seen one step only: `BothEnds`, `MaxOverTime` or `MeanOverTime` use all of it.
     """
 
-    _outputs_own = True
-
-    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
-        rows, last, empty = np.arange(len(x)), np.maximum(lengths - 1, 0), lengths == 0
-        y = x[rows, last]
-        y[empty] = 0
-
-        def spread(dy: Array) -> Array:
-            dx = np.zeros(x.shape, x.dtype)
-            dx[rows, last] = dy
-            dx[empty] = 0
-            return dx
-
-        return y, spread
+    def _last(self, width: int) -> int:
+        return width
 
 
 @built_in
-class BothEnds(_Pooling):
+class BothEnds(_Ends):
     """Where a bidirectional layer's two directions end: the first half of the features at each sequence's last step and
     the other half at its first; zeros where the length is 0.
 
@@ -110,22 +121,8 @@ class BothEnds(_Pooling):
     must be even.
     """
 
-    _outputs_own = True
-
-    def _pool(self, x: Array, lengths: NDArray[np.int64]) -> tuple[Array, Spread]:
-        half = _half(x.shape[2])
-        rows, last, empty = np.arange(len(x)), np.maximum(lengths - 1, 0), lengths == 0
-        y = np.concatenate([x[rows, last, :half], x[:, 0, half:]], axis=1)
-        y[empty] = 0
-
-        def spread(dy: Array) -> Array:
-            dx = np.zeros(x.shape, x.dtype)
-            dx[rows, last, :half] = dy[:, :half]
-            dx[:, 0, half:] = dy[:, half:]
-            dx[empty] = 0
-            return dx
-
-        return y, spread
+    def _last(self, width: int) -> int:
+        return _half(width)
 
     def output_shape(self, shape: Shape) -> Shape:
         shape = super().output_shape(shape)
@@ -182,6 +179,10 @@ class MaxOverTime(_Pooling):
             return np.where(where, dy[:, None, :], x.dtype.type(0))
 
         return y, spread
+
+
+def _dense(gradient: Array | EndsGradient) -> Array:
+    return gradient.dense() if isinstance(gradient, EndsGradient) else gradient
 
 
 def _half(width: int) -> int:

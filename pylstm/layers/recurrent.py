@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _arrays, _checks
 from .._active import ACTIVE, refuse_in_training
 from .._arrays import Array
+from .ends_gradient import EndsGradient
 from .layer import VJP, Outputs, Params
 from .recurrent_parameters import RecurrentParameters
 from .row_gradient import RowGradient
@@ -206,17 +207,28 @@ class Recurrent(RecurrentParameters, Generic[State]):
         names = tuple(self._trained_shapes())
 
         def backward(
-            d_output: ArrayLike | None = None, d_state: Any = None, *, _into: dict[str, Array] | None = None
+            d_output: ArrayLike | EndsGradient | None = None,
+            d_state: Any = None,
+            *,
+            _into: dict[str, Array] | None = None,
         ) -> Gradients:
             """The gradients of a loss, from its gradients to output and state (None: zero).
 
             _into: gradients of another call of this layer, which those of the parameters are added to in place.
             """
-            d_view = None
+            d_view = ends = None
+            if isinstance(d_output, EndsGradient):
+                if batched and self.batch_first and d_state is None:
+                    ends = d_output.states(shape, self.output_size, lens)
+                d_output = d_output.dense() if ends is None else None
             if d_output is not None:
                 d_view = _arrays.shaped("d_output", d_output, self.dtype, shape)
                 d_view = self._to_time_major(d_view, batched)
             d_states = self._take_states("d_state", d_state, batch, batched, parts=True)
+            if ends is not None:
+                d_h = np.zeros((self.num_layers * self.num_directions, *ends.shape[1:]), self.dtype)
+                d_h[-self.num_directions :] = ends
+                d_states = (d_h, *d_states[1:])
             dx, d_initial, d_params = run_backward(d_view, d_states, _into)
             if isinstance(dx, np.ndarray):
                 dx = self._to_user(dx, batched) if rows is None else rows._gradient(dx, lens)
@@ -233,7 +245,10 @@ class Recurrent(RecurrentParameters, Generic[State]):
         output, new_state, run_back = self.forward(x, state, **options)
 
         def backward(
-            d_output: ArrayLike | None = None, d_state: Any = None, *, into: dict[str, Any] | None = None
+            d_output: ArrayLike | EndsGradient | None = None,
+            d_state: Any = None,
+            *,
+            into: dict[str, Any] | None = None,
         ) -> tuple[Outputs, Params]:
             if not (into and getattr(run_back, "adds_up", False)):  # not that of a subclass with a forward of its own
                 grads = run_back(d_output, d_state)
@@ -241,6 +256,7 @@ class Recurrent(RecurrentParameters, Generic[State]):
             grads = run_back(d_output, d_state, _into=into)
             return (grads.x, grads.state), {}
 
+        backward.takes_ends = getattr(run_back, "adds_up", False)  # type: ignore[attr-defined]
         return (output, new_state), backward
 
     def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> Stream:
