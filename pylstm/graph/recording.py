@@ -98,7 +98,8 @@ class Chain(Recorder):
         if as_rows:
             y, backward = layer._as_table_rows(array)
         elif plain:  # whose `vjp` calls `forward`
-            y, backward = layer.forward(array, lengths=lengths, need_dx=place is not None)
+            forward = layer._forward_to_ends if layer._gives_ends() and self._ends_at(place) else layer.forward
+            y, backward = forward(array, lengths=lengths, need_dx=place is not None)
             if isinstance(y, tuple):
                 plain, (y, backward) = False, with_tuples(y, backward)
         else:
@@ -116,6 +117,12 @@ class Chain(Recorder):
             output = Place()
             self.tape.append((backward, layer, plain, place, output, held))
         return new_value(y, self, output), after
+
+    def _ends_at(self, place: Place | None) -> bool:
+        """Whether the layer before, whose output this is, takes an `EndsGradient`."""
+        if place is None or not self.tape or type(node := self.tape[-1]) is not tuple:
+            return False
+        return node[4] is place and bool(node[1]._takes_ends())
 
 
 class Run(Recorder):

@@ -75,6 +75,9 @@ class _Compiled(Recurrent[Any]):
     def _takes_table_rows(self) -> bool:
         return self._runs(_WRITTEN)
 
+    def _takes_ends(self) -> bool:
+        return self._runs(_WRITTEN)
+
     def _given(self, x: TableRows, lengths: NDArray[np.int64] | None) -> Any:
         """x as the core takes it: rows of a table by symbol where enough of them repeat."""
         symbols = _core.symbols(int64(x.symbols), lengths, *x.table.shape)

@@ -43,6 +43,6 @@ class EndsGradient:
             return None
         if not np.array_equal(self.lengths, np.full(size, steps) if lengths is None else lengths):
             return None
-        states = np.ascontiguousarray(self.values.reshape(size, -1, width).transpose(1, 0, 2))
+        states = self.values.reshape(size, -1, width).transpose(1, 0, 2).copy()  # the values may be somebody else's
         states[:, self.lengths == 0] = 0
         return states

@@ -279,6 +279,18 @@ class Layer(Described, abc.ABC):
                 return False
         return True
 
+    def _takes_ends(self) -> bool:
+        """Whether the gradient to the output may come as an `EndsGradient`."""
+        return False
+
+    def _gives_ends(self) -> bool:
+        """Whether a chain may call `_forward_to_ends` for `forward`, behind a layer that takes an `EndsGradient`."""
+        return False
+
+    def _forward_to_ends(self, x: Any, *, lengths: Any, need_dx: bool) -> tuple[Any, Callable[..., Any]]:
+        """`forward`, whose `backward` may give an `EndsGradient`."""
+        raise NotImplementedError
+
     def _deferred(self, x: Any, lengths: Any) -> Any:
         """Inference, if the layer can defer."""
         raise NotImplementedError

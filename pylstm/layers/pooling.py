@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +49,8 @@ class _Pooling(Layer):
             y, spread = self._pool(batch, counts)
 
         def of_one(dy: Array) -> Array:
-            return _dense(spread(dy[None]))[0]  # type: ignore[no-any-return]
+            dx = spread(dy[None])
+            return (dx.dense() if isinstance(dx, EndsGradient) else dx)[0]  # type: ignore[no-any-return]
 
         return (y[0], of_one) if one else (y, spread)
 
@@ -62,17 +64,23 @@ class _Pooling(Layer):
     ) -> tuple[Array, Backward]:
         if ACTIVE.get() is not None:
             refuse_in_training(self, "forward")
+        y, run_back = self._forward_to_ends(x, lengths=lengths, need_dx=need_dx)
+
+        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
+            dx, d_params = run_back(dy)
+            return (dx.dense() if isinstance(dx, EndsGradient) else dx), d_params
+
+        return y, backward
+
+    def _forward_to_ends(
+        self, x: ArrayLike, *, lengths: ArrayLike | None, need_dx: bool
+    ) -> tuple[Array, Callable[[ArrayLike], tuple[Array | EndsGradient | None, Params]]]:
         y, back = self._run(x, lengths)
         form = y.shape, y.dtype
 
-        def in_chain(dy: ArrayLike) -> tuple[Array | EndsGradient | None, Params]:
+        def backward(dy: ArrayLike) -> tuple[Array | EndsGradient | None, Params]:
             return (back(gradient_like(dy, form)) if need_dx else None), {}
 
-        def backward(dy: ArrayLike) -> tuple[Array | None, Params]:
-            dx, d_params = in_chain(dy)
-            return (None if dx is None else _dense(dx)), d_params
-
-        backward.in_chain = in_chain  # type: ignore[attr-defined]
         return y, backward
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -98,6 +106,9 @@ class _Ends(_Pooling):
         y[lengths == 0] = 0
         shape = x.shape
         return y, lambda dy: EndsGradient(dy, lengths, shape, last)
+
+    def _gives_ends(self) -> bool:
+        return self._runs(_WRITTEN)
 
 
 @built_in
@@ -181,10 +192,6 @@ class MaxOverTime(_Pooling):
         return y, spread
 
 
-def _dense(gradient: Array | EndsGradient) -> Array:
-    return gradient.dense() if isinstance(gradient, EndsGradient) else gradient
-
-
 def _half(width: int) -> int:
     if width % 2:
         raise ValueError(f"BothEnds needs the features of two directions, an even number, got {width}")
@@ -211,3 +218,6 @@ def _inside(x: Array, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
     if (lengths == steps).all():
         return None
     return np.asarray(np.arange(steps) < lengths[:, None])[:, :, None]
+
+
+_WRITTEN: dict[str, Any] = {name: getattr(_Pooling, name) for name in ("__call__", "forward", "vjp")}

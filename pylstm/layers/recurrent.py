@@ -256,7 +256,6 @@ class Recurrent(RecurrentParameters, Generic[State]):
             grads = run_back(d_output, d_state, _into=into)
             return (grads.x, grads.state), {}
 
-        backward.takes_ends = getattr(run_back, "adds_up", False)  # type: ignore[attr-defined]
         return (output, new_state), backward
 
     def stream(self, batch_size: int = 1, *, num_threads: int | None = None) -> Stream:

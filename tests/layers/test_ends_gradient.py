@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,15 @@ def test_the_last_step_of_a_recurrent_layer(name, lengths, rng):
     check([layer, pylstm.LastStep(), head], LENGTHS[lengths], rng, dense=0)
 
 
+def test_the_gradient_that_comes_is_left_as_it_is(rng):
+    model = pylstm.Sequential([made("lstm"), pylstm.LastStep()])
+    y, backward = model.forward(rng.standard_normal((N, T, F)).astype(np.float32), lengths=LENGTHS["ragged"])
+    dy = np.ones_like(y)
+    dy.flags.writeable = False
+    backward(dy)
+    assert (dy == 1).all()
+
+
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("name", ["lstm", "two_layers", "gru"])
 def test_both_ends_of_two_directions(name, lengths, rng):
@@ -127,21 +138,35 @@ def test_with_a_state_that_goes_on(rng):
     assert after[0][0].shape == (1, N, 4)
 
 
-def test_a_recurrent_layer_with_a_forward_of_its_own_gets_an_array(rng):
+def test_layers_with_a_forward_of_their_own_see_arrays(rng):
     seen = []
 
-    class Own(pylstm.LSTM):
+    class Recurrent(pylstm.LSTM):
         def forward(self, x, state=None, **options):
             output, new_state, backward = super().forward(x, state, **options)
 
+            @functools.wraps(backward)
             def own(d_output=None, d_state=None):
                 seen.append(d_output)
                 return backward(d_output, d_state)
 
             return output, new_state, own
 
-    model = pylstm.Sequential([Own(F, 4, batch_first=True, seed=1), pylstm.LastStep()])
-    y, backward = model.forward(rng.standard_normal((N, T, F)).astype(np.float32))
-    backward(np.ones_like(y))
-    assert [type(one) for one in seen] == [np.ndarray]
-    assert seen[0].shape == (N, T, 4)
+    class Last(pylstm.LastStep):
+        def forward(self, x, **options):
+            y, backward = super().forward(x, **options)
+
+            @functools.wraps(backward)
+            def own(dy):
+                dx, params = backward(dy)
+                seen.append(dx)
+                return dx, params
+
+            return y, own
+
+    x = rng.standard_normal((N, T, F)).astype(np.float32)
+    for layers in ([Recurrent(F, 4, batch_first=True), pylstm.LastStep()], [made("lstm"), Last()]):
+        y, backward = pylstm.Sequential(layers).forward(x)
+        backward(np.ones_like(y))
+        assert [type(one) for one in seen] == [np.ndarray]
+        assert seen.pop().shape == (N, T, 4)
