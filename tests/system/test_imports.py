@@ -202,7 +202,7 @@ def test_import_waits_for_layers_only():
     )
     assert {name for name in found if part(name) == "layers"} <= {
         f"pylstm.layers{name}"
-        for name in ("", ".cell_functions", ".compiled", ".described", ".ends_gradient", ".gru", ".layer", ".lstm", ".parameters",
-                     ".recurrent", ".recurrent_parameters", ".registry", ".rnn", ".row_gradient", ".steps", ".stream",
-                     ".table_rows")
+        for name in ("", ".cell_functions", ".compiled", ".described", ".ends_gradient", ".gru", ".layer", ".lstm",
+                     ".parameters", ".recurrent", ".recurrent_parameters", ".registry", ".rnn", ".row_gradient",
+                     ".steps", ".stream", ".table_rows")
     }  # fmt: skip
