@@ -38,11 +38,12 @@ class EndsGradient:
     def states(self, shape: tuple[int, ...], width: int, lengths: NDArray[np.int64] | None) -> Array | None:
         """The same as the gradient to the states of the last layer, (directions, N, width), of a recurrent layer whose
         output has this shape and ran over sequences of these lengths. None: it is not the same."""
-        size, steps, _ = self.shape
+        size, steps, features = self.shape
         if shape != self.shape or width != self.last:
             return None
         if not np.array_equal(self.lengths, np.full(size, steps) if lengths is None else lengths):
             return None
-        states = self.values.reshape(size, -1, width).transpose(1, 0, 2).copy()  # the values may be somebody else's
+        directions = self.values.reshape(size, features // width, width).transpose(1, 0, 2)
+        states = directions.copy()  # the values may be somebody else's
         states[:, self.lengths == 0] = 0
         return states

@@ -93,8 +93,6 @@ class _Pooling(Layer):
 class _Ends(_Pooling):
     """What is read at each sequence's last step, and at its first one."""
 
-    _outputs_own = True
-
     @abc.abstractmethod
     def _last(self, width: int) -> int:
         """How many of so many features are read at the last step: the first ones."""
@@ -119,6 +117,8 @@ class LastStep(_Ends):
     direction has seen one step only: `BothEnds`, `MaxOverTime` or `MeanOverTime` use all of it.
     """
 
+    _outputs_own = True
+
     def _last(self, width: int) -> int:
         return width
 
@@ -131,6 +131,8 @@ class BothEnds(_Ends):
     That is h_n of the last layer, [forward, reverse], as Keras' `Bidirectional` gives it with return_sequences=False. F
     must be even.
     """
+
+    _outputs_own = True
 
     def _last(self, width: int) -> int:
         return _half(width)

@@ -105,6 +105,19 @@ def test_what_is_not_the_last_state_gets_an_array(rng):
     check([pylstm.Linear(F, F, seed=1), pylstm.LastStep()], lengths, rng, dense=1)
 
 
+@pytest.mark.parametrize("shape", [(0, T, F), (N, 0, F), (1, 1, F)])
+def test_batches_of_nothing_and_of_one_step(shape, rng):
+    x = rng.standard_normal(shape).astype(np.float32)
+    for layers in ([made("lstm"), pylstm.LastStep()], [made("gru", bidirectional=True), pylstm.BothEnds()]):
+        y, backward = pylstm.Sequential(layers).forward(x)
+        dy = np.ones_like(y)
+        dx, params = backward(dy)
+        want_dx, want = by_layers(layers, x, dy, None)
+        np.testing.assert_array_equal(dx, want_dx)
+        for name, gradient in want[0].items():
+            np.testing.assert_array_equal(params[f"0.{name}"], gradient)
+
+
 def test_lengths_that_the_recurrent_layer_does_not_have(rng):
     """A gradient to steps in the middle is none to the last state."""
     layer, lengths = made("lstm"), np.array(LENGTHS["ragged"])
