@@ -117,6 +117,37 @@ class Barrier {
   std::vector<Turn> turns_;  // of every member
 };
 
+// Pieces of work of about one size. Every worker has a share of them, takes those one after the other, and then what
+// others have left: cores are not equally fast, least of all those of a hybrid processor, or where somebody else has a
+// part of one. With another process on one of two cores the head of a vocabulary takes 0.86 to 0.96 of the time.
+class Pieces {
+ public:
+  // ends: where the share of each worker ends, and that of the next one begins.
+  explicit Pieces(const std::vector<ptrdiff_t>& ends) : shares_(ends.size()) {
+    for (size_t i = 0; i < ends.size(); ++i) {
+      shares_[i].next.store(i ? ends[i - 1] : 0, std::memory_order_relaxed);
+      shares_[i].end = ends[i];
+    }
+  }
+  // Each piece goes to one worker. -1: there is none left.
+  ptrdiff_t take(int id) {
+    const size_t count = shares_.size();
+    for (size_t i = 0; i < count; ++i) {
+      Left& left = shares_[(size_t(id) + i) % count];
+      if (left.next.load(std::memory_order_relaxed) >= left.end) continue;
+      if (const ptrdiff_t piece = left.next.fetch_add(1, std::memory_order_relaxed); piece < left.end) return piece;
+    }
+    return -1;
+  }
+
+ private:
+  struct alignas(64) Left {
+    std::atomic<ptrdiff_t> next{0};
+    ptrdiff_t end = 0;
+  };
+  std::vector<Left> shares_;
+};
+
 // `parallel` with more than one thread.
 using Job = void (*)(const void* f, int id);
 int run_on_pool(int threads, Job job, const void* f);

@@ -332,6 +332,27 @@ def test_kinds_of_arrays():
             np.testing.assert_array_equal(a, b)
 
 
+def test_the_same_bits_where_some_threads_are_slower():
+    """Then others take pieces of their share, and more of the rows: there are enough of both here."""
+    hidden, weight, bias, targets = problem((400, 16, 4500), "float32")
+
+    def bits(threads):
+        return [
+            a.tobytes() for a in flat(pylstm.linear_cross_entropy(hidden, weight, bias, targets, num_threads=threads))
+        ]
+
+    want = bits(1)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        for _ in range(10):
+            for threads in (2, 3, 8):
+                assert bits(threads) == want
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
 def test_many_threads_may_call_at_once():
     hidden, weight, bias, targets = problem((300, 24, 500), "float32")
     want = [a.tobytes() for a in flat(pylstm.linear_cross_entropy(hidden, weight, bias, targets, num_threads=1))]
